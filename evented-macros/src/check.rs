@@ -1,0 +1,136 @@
+//! The rules of what is marked: which types can be events, and which functions handlers.
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{Attribute, FnArg, GenericParam, Generics, PatType, ReturnType, Safety, Signature, Type, TypeReference};
+
+use crate::{
+    args::Errors,
+    options::{Common, is_name},
+};
+
+/// An event is one type, and owns its data.
+pub fn event(name: &Ident, generics: &Generics, errors: &mut Errors) {
+    let params = &generics.params;
+    if params.iter().any(|param| matches!(param, GenericParam::Lifetime(_))) {
+        let help = "= help: replace borrowed fields by owned ones, like `String`";
+        let why = "it may outlive the call that emits it";
+        errors.at(params, format!("event `{name}` must own its data: {why}\n\n{help}"));
+    } else if !params.is_empty() {
+        let help = "= help: declare one event for each type";
+        errors.at(params, format!("event `{name}` must not be generic: its id names one type\n\n{help}"));
+    }
+}
+
+/// A handler is a free function that can be called with one event and what `run()` has. `event` is the attribute's.
+///
+/// False if the function breaks that: then it cannot be called.
+pub fn handler(sig: &Signature, event: Option<&TokenStream>, errors: &mut Errors) -> bool {
+    let errors_before = errors.count();
+    let mut must = |at: &dyn ToTokens, rule: &str| {
+        errors.at(&at.to_token_stream(), format!("handler `{}` must {rule}", item_name(&sig.ident)));
+    };
+    if let Some(token) = &sig.constness {
+        must(token, "not be `const`");
+    }
+    if let Safety::Unsafe(token) = &sig.safety {
+        must(token, "not be `unsafe`: evented calls it");
+    }
+    if let Some(abi) = &sig.abi {
+        must(abi, "not have an `extern` ABI");
+    }
+    if let Some(param) = sig.generics.params.iter().find(|param| !matches!(param, GenericParam::Lifetime(_))) {
+        must(param, "not be generic: it handles one type of event");
+    }
+    if let Some(variadic) = &sig.variadic {
+        must(variadic, "not be variadic");
+    }
+    if let Some(receiver) = sig.receiver() {
+        let help = "= help: move it out of the `impl` block and take shared data as `State<..>`";
+        must(receiver, &format!("be a free function, not a method\n\n{help}"));
+    } else if sig.inputs.is_empty() {
+        must(&sig.ident, "take the event as its first argument");
+    } else if let Some((position, arg)) = event.and_then(|event| find_event(sig, event)) {
+        if position > 0 {
+            must(arg, "take the event as its first argument");
+        } else if let Type::Reference(TypeReference { mutability: Some(token), .. }) = &*arg.ty {
+            must(token, "not change the event: other handlers get it too");
+        }
+    }
+    for input in &sig.inputs {
+        let FnArg::Typed(arg) = input else { continue };
+        let is_cfg = |attr: &&Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");
+        if let Some(attr) = arg.attrs.iter().find(is_cfg) {
+            must(attr, "have the same arguments everywhere\n\n= help: write two functions, each with its own `#[cfg]`");
+        }
+        if let Some(owned) = needless_borrow(&arg.ty) {
+            must(&arg.ty, &format!("take `{owned}` by value, without `&`"));
+        }
+        if let Some(token) = find_impl(arg.ty.to_token_stream()) {
+            must(&token, "not be generic: write a type instead of `impl Trait`");
+        }
+    }
+    if let ReturnType::Type(_, ty) = &sig.output {
+        match **ty {
+            Type::Never(_) => must(ty, "return: `()`, or `Result<(), E>`"),
+            Type::ImplTrait(_) => {
+                must(ty, "return `()` or `Result<(), E>`\n\n= help: to await in it, write `async fn`");
+            }
+            _ => {}
+        }
+    }
+    errors.count() == errors_before
+}
+
+/// The first argument that is spelled like the event, or is a reference to that.
+fn find_event<'a>(sig: &'a Signature, event: &TokenStream) -> Option<(usize, &'a PatType)> {
+    let event = event.to_string();
+    sig.inputs.iter().enumerate().find_map(|(position, input)| {
+        let FnArg::Typed(arg) = input else { return None };
+        let ty = if let Type::Reference(reference) = &*arg.ty { &reference.elem } else { &arg.ty };
+        (ty.to_token_stream().to_string() == event).then_some((position, arg))
+    })
+}
+
+/// What is behind the reference, where rustc would suggest a second `&`.
+fn needless_borrow(ty: &Type) -> Option<&Ident> {
+    let Type::Reference(reference) = ty else { return None };
+    let Type::Path(path) = &*reference.elem else { return None };
+    path.path.segments.last().map(|last| &last.ident).filter(|name| *name == "State" || *name == "Delivery")
+}
+
+fn find_impl(tokens: TokenStream) -> Option<TokenTree> {
+    tokens.into_iter().find_map(|token| match token {
+        TokenTree::Ident(word) if word == "impl" => Some(word.into()),
+        TokenTree::Group(group) => find_impl(group.stream()),
+        _ => None,
+    })
+}
+
+/// The ids of an item: its own name is one, or a part of one, where the attribute gives none.
+pub fn ids(item: &Ident, common: &Common, errors: &mut Errors) {
+    let name = item_name(item);
+    match &common.id {
+        Some(id) => {
+            if let Some(alias) = common.aliases.iter().find(|alias| alias.text == id.text) {
+                errors.on(alias.span, format!("the alias `{}` is the id itself", id.text));
+            }
+        }
+        None if is_name(&name) => {}
+        None => {
+            let help = "= help: ids are 1 to 100 ASCII letters, digits, `_`, `.` and `-`; write one: `id = \"..\"`";
+            errors.on(item.span(), format!("`{name}` cannot be in an id\n\n{help}"));
+        }
+    }
+}
+
+/// The name of an item, without `r#`.
+pub fn item_name(item: &Ident) -> String {
+    let name = item.to_string();
+    name.strip_prefix("r#").map(ToOwned::to_owned).unwrap_or(name)
+}
+
+/// Whether the item has the same attribute once more.
+pub fn repeated<'a>(attribute: &str, attrs: &'a [Attribute]) -> Option<&'a Attribute> {
+    attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|last| last.ident == attribute))
+}

@@ -1,0 +1,67 @@
+//! What both expansions are made of.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+
+use crate::{args::Text, check, options::Common};
+
+/// The module whose items an expansion names.
+pub fn library(common: &Common) -> TokenStream {
+    common.library.as_ref().map_or_else(|| quote!(::evented::__private), |path| quote!(#path::__private))
+}
+
+/// Where an error points that has no token of its own: the attribute.
+pub fn attribute(item: &TokenStream) -> Span {
+    let at = Span::call_site();
+    item.clone().into_iter().next().map_or(at, |first| at.resolved_at(first.span()))
+}
+
+/// A span that points at the user's code, and counts as the macro's: no lint of the user's crate looks at it.
+pub fn hidden(span: Span) -> Span {
+    Span::mixed_site().located_at(span)
+}
+
+/// Where the item is. `line!` answers for the place of its own tokens, so they have the item's span itself.
+pub fn place(item: &Ident) -> TokenStream {
+    let line = quote_spanned!(item.span()=> __evented::line!());
+    quote_spanned! {hidden(item.span())=>
+        __evented::Place { file: __evented::file!(), line: #line, module: __evented::module_path!() }
+    }
+}
+
+/// One exported macro for each id that the attribute claims. Exported macros share one namespace in a crate, so rustc
+/// reports an id that is claimed twice, with both places.
+pub fn guards(kind: &str, common: &Common, default: Option<&Ident>) -> TokenStream {
+    let claimed = common.id.iter().chain(&common.aliases).map(|Text { text, span }| (text.clone(), *span));
+    let default = default.filter(|_| common.id.is_none()).map(|name| (check::item_name(name), name.span()));
+    claimed
+        .chain(default)
+        .map(|(id, span)| {
+            let guard = format_ident!("evented_{kind}_id_{}", as_identifier(&id), span = span);
+            quote_spanned! {span=>
+                #[doc(hidden)]
+                #[allow(non_local_definitions)]
+                #[macro_export]
+                macro_rules! #guard {
+                    () => {};
+                }
+            }
+        })
+        .collect()
+}
+
+/// An id as a part of an identifier. Different ids stay different: each character has its own spelling, and none is the
+/// beginning of another.
+fn as_identifier(id: &str) -> String {
+    let mut identifier = String::new();
+    for c in id.chars() {
+        match c {
+            '_' => identifier.push_str("__"),
+            '.' => identifier.push_str("_dot_"),
+            '-' => identifier.push_str("_dash_"),
+            '/' => identifier.push_str("_slash_"),
+            c => identifier.push(c),
+        }
+    }
+    identifier
+}

@@ -1,0 +1,172 @@
+//! A handler's route: where it runs, and what the route's own list may say.
+
+use std::ops::RangeInclusive;
+
+use proc_macro2::TokenStream;
+
+use crate::{
+    args::{self, Arg, Errors},
+    options::{COMMON, List, is_name, misshapen, unnamable},
+};
+
+/// Where a handler runs.
+pub enum Route {
+    InProcess,
+    InTransaction,
+    Background(Stored),
+    Outbox(Stored),
+}
+
+/// The options of a stored route; what is absent has evented's default. Durations are milliseconds.
+#[derive(Default)]
+pub struct Stored {
+    pub queue: Option<String>,
+    pub retries: Option<u32>,
+    pub backoff: Option<Backoff>,
+    pub timeout: Option<u64>,
+}
+
+/// `backoff(..)`
+pub enum Backoff {
+    Doubling { first: u64, max: u64 },
+    Fixed(u64),
+}
+
+pub const ROUTES: &[&str] = &["in_process", "background", "outbox"];
+pub const STORED: &[&str] = &["queue", "retries", "backoff", "timeout"];
+
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
+const TIMEOUTS: RangeInclusive<u64> = 1..=7 * DAY;
+/// A wait beyond a year is a slip of the pen, and stores add waits to their clocks.
+const WAITS: RangeInclusive<u64> = 0..=365 * DAY;
+
+impl Route {
+    /// `None` where it is not known what is meant.
+    pub fn read(name: &str, arg: &Arg, errors: &mut Errors) -> Option<Self> {
+        let options = match arg {
+            Arg::Word(_) => &[][..],
+            Arg::List(_, options) => options,
+            Arg::Value(..) | Arg::Bare(_) => {
+                misshapen(name, arg, errors);
+                return None;
+            }
+        };
+        match name {
+            "in_process" => Self::read_in_process(options, errors),
+            "background" => Some(Self::Background(Stored::read("background", options, errors))),
+            _ => Some(Self::Outbox(Stored::read("outbox", options, errors))),
+        }
+    }
+
+    fn read_in_process(options: &[Arg], errors: &mut Errors) -> Option<Self> {
+        let elsewhere = |option: &str, arg: &Arg| match option {
+            _ if STORED.contains(&option) => Some(no_effect_in_process(option, arg)),
+            _ => of_the_handler("in_process", option, arg),
+        };
+        let list = List { title: "in_process(..)", known: &["in_transaction"], elsewhere: &elsewhere };
+        let errors_before = errors.count();
+        let options = list.options(options, errors);
+        match options.as_slice() {
+            [] => (errors.count() == errors_before).then_some(Self::InProcess),
+            [(_, Arg::Word(_)), ..] => Some(Self::InTransaction),
+            [(name, arg), ..] => {
+                misshapen(name, arg, errors);
+                None
+            }
+        }
+    }
+}
+
+pub fn no_effect_in_process(option: &str, arg: &Arg) -> String {
+    let help = format!("to have a worker run the handler, write `background({})`", arg.written());
+    format!("`{option}` has no effect on an in-process handler\n\n= help: {help}")
+}
+
+fn of_the_handler(route: &str, option: &str, arg: &Arg) -> Option<String> {
+    let help = format!("move it out: `#[handler(.., {route}, {})]`", arg.written());
+    let text = format!("`{option}` is an option of the handler, not of its route\n\n= help: {help}");
+    COMMON.contains(&option).then_some(text)
+}
+
+impl Stored {
+    fn read(route: &str, options: &[Arg], errors: &mut Errors) -> Self {
+        let elsewhere = |option: &str, arg: &Arg| match option {
+            "in_transaction" => {
+                Some(format!("`{option}` is an option of `in_process`\n\n= help: write `in_process({option})`"))
+            }
+            "max" | "fixed" => {
+                let help = if option == "max" { "backoff(\"1s\", max = \"1h\")" } else { "backoff(fixed = \"10s\")" };
+                Some(format!("`{option}` is an option of `backoff`\n\n= help: move it inside: `{help}`"))
+            }
+            _ => of_the_handler(route, option, arg),
+        };
+        let list = List { title: &format!("{route}(..)"), known: STORED, elsewhere: &elsewhere };
+        let mut stored = Self::default();
+        for (name, arg) in list.options(options, errors) {
+            match (name.as_str(), arg) {
+                ("queue", Arg::Value(_, value)) => match args::string(value) {
+                    Some(queue) if is_name(&queue.text) => stored.queue = Some(queue.text),
+                    Some(queue) => errors.on(queue.span, unnamable("the name of a queue", &queue.text)),
+                    None => misshapen(&name, arg, errors),
+                },
+                ("retries", Arg::Value(_, value)) => match args::integer(value) {
+                    Some(retries @ 0..=1000) => stored.retries = Some(retries),
+                    _ => errors.at(value, "`retries` must be an integer from 0 to 1000"),
+                },
+                ("timeout", Arg::Value(_, value)) => stored.timeout = duration("timeout", value, TIMEOUTS, errors),
+                ("backoff", Arg::List(_, waits)) => stored.backoff = Backoff::read(arg, waits, errors),
+                _ => misshapen(&name, arg, errors),
+            }
+        }
+        stored
+    }
+}
+
+impl Backoff {
+    fn read(backoff: &Arg, waits: &[Arg], errors: &mut Errors) -> Option<Self> {
+        let name_of = |wait: &Arg| wait.name().map(ToString::to_string);
+        match waits {
+            [Arg::Bare(first)] => {
+                let first = duration("backoff", first, WAITS, errors)?;
+                Some(Self::Doubling { first, max: first.max(HOUR) })
+            }
+            [Arg::Bare(first), wait @ Arg::Value(_, max)] if name_of(wait).as_deref() == Some("max") => {
+                let first = duration("backoff", first, WAITS, errors);
+                let (max, first) = (duration("max", max, WAITS, errors)?, first?);
+                if first > max {
+                    errors.at(wait, "`max` must not be shorter than the first wait");
+                    return None;
+                }
+                Some(Self::Doubling { first, max })
+            }
+            [wait @ Arg::Value(_, fixed)] if name_of(wait).as_deref() == Some("fixed") => {
+                Some(Self::Fixed(duration("fixed", fixed, WAITS, errors)?))
+            }
+            // Two ways to wait, an option that is none, or nothing: the two forms say it all.
+            _ => {
+                misshapen("backoff", backoff, errors);
+                None
+            }
+        }
+    }
+}
+
+/// The milliseconds of a literal such as `"30s"`.
+fn duration(name: &str, value: &TokenStream, limits: RangeInclusive<u64>, errors: &mut Errors) -> Option<u64> {
+    let Some(text) = args::string(value) else {
+        let bare = value.to_string();
+        let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
+        errors.at(value, format!("`{name}` takes a duration in quotes, like `\"{example}\"`"));
+        return None;
+    };
+    match args::millis(&text.text) {
+        Err(problem) => errors.on(text.span, problem),
+        Ok(millis) if millis < *limits.start() => errors.on(text.span, format!("`{name}` must be more than zero")),
+        Ok(millis) if millis > *limits.end() => {
+            errors.on(text.span, format!("`{name}` must be at most `\"{}d\"`", limits.end() / DAY));
+        }
+        Ok(millis) => return Some(millis),
+    }
+    None
+}

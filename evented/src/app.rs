@@ -1,0 +1,329 @@
+//! The handle of a started instance: emit through it, look into it, stop it.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{sync::Mutex, task::JoinHandle};
+
+use crate::{
+    emit::{Emit, EmitAll, EmitIn, emit, emit_all, emit_in},
+    error::Error,
+    event::{EmittedDirectly, EmittedInTransaction, Event},
+    instance::{self, Instance},
+    registry::{names_of, registry},
+    store::{DeadLetter, Route, tx::InTx},
+    time,
+};
+
+/// How long a stop waits for settlements after the grace.
+const SETTLE_GRACE: Duration = Duration::from_secs(5);
+/// How often a wait for idleness looks, at the most.
+const IDLE_LOOK: Duration = Duration::from_millis(20);
+/// How many dead letters are read from each store.
+const DEAD_LETTERS_MAX: u32 = 1_000;
+
+/// A started instance. Cheap to clone.
+///
+/// Dropping the process's own instance leaves it running; dropping the last handle of one with `.install(false)` stops
+/// it without a drain: what it ran, runs again when the leases end.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    instance: Arc<Instance>,
+    grace: Duration,
+    installed: bool,
+    work: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl App {
+    pub(crate) fn new(instance: Arc<Instance>, grace: Duration, installed: bool, work: JoinHandle<()>) -> Self {
+        Self(Arc::new(Inner { instance, grace, installed, work: Mutex::new(Some(work)) }))
+    }
+
+    /// [`emit`](crate::emit()) through this instance.
+    pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(&self, event: E) -> Emit<E> {
+        emit(event).through(&self.0.instance)
+    }
+
+    /// [`emit_all`](crate::emit_all) through this instance.
+    pub fn emit_all<E: Event<Delivery: EmittedDirectly<E>>>(&self, events: impl IntoIterator<Item = E>) -> EmitAll<E> {
+        emit_all(events).through(&self.0.instance)
+    }
+
+    /// [`emit_in`](crate::emit_in()) through this instance.
+    pub fn emit_in<'t, T, E>(&self, tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
+    where
+        T: InTx,
+        E: Event<Delivery: EmittedInTransaction<E>>,
+    {
+        emit_in(tx, event).through(&self.0.instance)
+    }
+
+    /// Waits for SIGINT (Ctrl-C) or SIGTERM, then stops as [`stop`](Self::stop) does. A second signal ends the grace.
+    ///
+    /// # Errors
+    /// When the signals cannot be listened for.
+    pub async fn until_stopped(&self) -> Result<(), Error> {
+        let mut signals = Signals::listen().map_err(|error| {
+            Error::new(crate::ErrorKind::Boot, "signals of the operating system cannot be listened for").because(error)
+        })?;
+        let signal = signals.next().await;
+        tracing::info!(signal, grace = ?self.0.grace, "evented: stopping; a second signal ends the grace");
+        tokio::select! {
+            () = self.stop() => {}
+            _ = signals.next() => {
+                self.0.instance.aborting.send_replace(true);
+                self.stop().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops: claims nothing more, waits for running handlers as long as the grace, then drops them. What was dropped is
+    /// given back at once and runs in another process or after the next start, without an attempt being counted.
+    ///
+    /// Afterwards emits answer [`NotStarted`](crate::ErrorKind::NotStarted), and another instance can be started. A
+    /// second stop waits for the first.
+    pub async fn stop(&self) {
+        let Inner { instance, grace, work, .. } = &*self.0;
+        instance.stopping.send_replace(true);
+        let mut work = work.lock().await;
+        if let Some(mut running) = work.take() {
+            let mut aborting = instance.aborting.subscribe();
+            let in_time = tokio::select! {
+                done = time::within(*grace, &mut running) => done.is_some(),
+                _ = aborting.wait_for(|abort| *abort) => false,
+            };
+            if !in_time {
+                instance.aborting.send_replace(true);
+                if time::within(SETTLE_GRACE, &mut running).await.is_none() {
+                    tracing::warn!(
+                        "evented: stopped before everything was settled; the rest runs again when its leases end"
+                    );
+                    running.abort();
+                }
+            }
+            tracing::info!("evented: stopped");
+        }
+        instance.stopped.store(true, Ordering::Relaxed);
+        instance::uninstall(instance);
+    }
+
+    /// Waits until nothing is left to do: no event in the outbox, and no delivery that this instance has a handler for,
+    /// whether waiting, delayed or running, here or in another process. For tests and for programs that end.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn until_idle(&self) -> Result<(), Error> {
+        // Two quiet looks with nothing settled between them: a handler that ended between the reads of one look may have
+        // emitted what that look no longer saw.
+        let mut quiet: Option<u64> = None;
+        loop {
+            let rows = match &self.0.instance.outbox {
+                Some(outbox) => outbox.outbox_rows().await?,
+                None => 0,
+            };
+            let counts = self.counts().await?;
+            let left: u64 = counts.iter().filter(|count| count.linked).map(|count| count.waiting + count.running).sum();
+            let settled: u64 = counts.iter().map(|count| count.done + count.retried + count.dead).sum();
+            if rows + left == 0 {
+                if quiet == Some(settled) {
+                    return Ok(());
+                }
+                quiet = Some(settled);
+                continue;
+            }
+            quiet = None;
+            time::sleep(IDLE_LOOK).await;
+        }
+    }
+
+    /// What has become of the deliveries, by handler, sorted by its id. For handlers on stored routes the numbers are the
+    /// stores', over all processes and restarts; for in-process handlers they are this process's.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn counts(&self) -> Result<Vec<Count>, Error> {
+        let instance = &self.0.instance;
+        let mut stored = Vec::new();
+        if let Some(queue) = &instance.queue {
+            stored.extend(queue.counts().await?);
+        }
+        if let Some(outbox) = &instance.outbox
+            && instance.queue.as_ref().is_none_or(|queue| queue.name() != outbox.name())
+        {
+            stored.extend(outbox.counts().await?);
+        }
+        let linked = names_of(instance.active_handlers());
+        let mut counts: Vec<Count> = Vec::new();
+        for more in stored {
+            // Both catalogues know each handler; one of them has its deliveries.
+            let at = counts.iter().position(|count| count.handler == more.handler).unwrap_or_else(|| {
+                let (handler, event, route) = (more.handler.clone(), more.event.clone(), more.route);
+                let linked = linked.contains_key(handler.as_str());
+                counts.push(Count {
+                    handler,
+                    event,
+                    route,
+                    linked,
+                    waiting: 0,
+                    running: 0,
+                    done: 0,
+                    retried: 0,
+                    dead: 0,
+                });
+                counts.len() - 1
+            });
+            let count = &mut counts[at];
+            count.waiting += more.waiting;
+            count.running += more.running;
+            count.done += more.done;
+            count.retried += more.retried;
+            count.dead += more.dead;
+        }
+        counts.extend(instance.active_handlers().filter_map(|index| self.in_process(index)));
+        counts.sort_by(|a, b| a.handler.cmp(&b.handler));
+        Ok(counts)
+    }
+
+    fn in_process(&self, index: usize) -> Option<Count> {
+        let Inner { instance, .. } = &*self.0;
+        let handler = &registry().handlers[index];
+        if handler.stored.is_some() {
+            return None;
+        }
+        let event = registry().events.iter().position(|event| event.id == handler.event)?;
+        let dead = instance.failures[index].load(Ordering::Relaxed);
+        // The handlers of `emit` are all called each time, so one count per event is enough.
+        let ran = if handler.is_in_transaction() { &instance.calls[index] } else { &instance.events[event].emitted };
+        let ran = ran.load(Ordering::Relaxed);
+        Some(Count {
+            handler: handler.id.to_string(),
+            event: handler.event.to_owned(),
+            route: Route::InProcess,
+            linked: true,
+            waiting: 0,
+            running: 0,
+            done: ran.saturating_sub(dead),
+            retried: 0,
+            dead,
+        })
+    }
+
+    /// The newest dead letters, at most 1,000 of each store.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
+        let Inner { instance, .. } = &*self.0;
+        let mut letters = Vec::new();
+        if let Some(queue) = &instance.queue {
+            letters.extend(queue.dead_letters(DEAD_LETTERS_MAX).await?);
+        }
+        if let Some(outbox) = &instance.outbox
+            && instance.queue.as_ref().is_none_or(|queue| queue.name() != outbox.name())
+        {
+            letters.extend(outbox.dead_letters(DEAD_LETTERS_MAX).await?);
+        }
+        Ok(letters)
+    }
+
+    /// Takes a handler that no release has any more from the catalogue: nothing is stored for it from now on. Deliveries
+    /// that wait for it stay. Answers whether it was there; a process that links the handler brings it back at its start.
+    ///
+    /// # Errors
+    /// When a store cannot be written.
+    pub async fn retire(&self, handler: &str) -> Result<bool, Error> {
+        let Inner { instance, .. } = &*self.0;
+        let mut was_there = false;
+        if let Some(queue) = &instance.queue {
+            was_there |= queue.retire(handler.to_owned()).await?;
+        }
+        if let Some(outbox) = &instance.outbox {
+            was_there |= outbox.retire(handler.to_owned()).await?;
+        }
+        instance.refresh().await?;
+        Ok(was_there)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !self.installed {
+            self.instance.stopping.send_replace(true);
+            self.instance.aborting.send_replace(true);
+            self.instance.stopped.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("installed", &self.0.installed).finish_non_exhaustive()
+    }
+}
+
+/// A handler's deliveries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Count {
+    /// The handler's id.
+    pub handler: String,
+    /// Its event's id.
+    pub event: String,
+    /// Its route.
+    pub route: Route,
+    /// Whether this process has the handler.
+    pub linked: bool,
+    /// Stored and not running, delayed ones included.
+    pub waiting: u64,
+    /// Leased by a worker now.
+    pub running: u64,
+    /// Completed. For an in-process handler: calls that did not fail.
+    pub done: u64,
+    /// Failed attempts that were, or will be, tried again.
+    pub retried: u64,
+    /// Dead letters. For an in-process handler: calls that failed.
+    pub dead: u64,
+}
+
+/// The signals that ask a process to end.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) -> &'static str {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        "Ctrl-C"
+    }
+}

@@ -1,0 +1,142 @@
+//! One event for one handler, as the handler sees it.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    id::{DeliveryId, EventId},
+    time::{self, Instant},
+};
+
+/// What a stored handler may know of its run. Cheap to clone.
+///
+/// Take it as an argument of a `background` or `outbox` handler; in a unit test, make one with [`Delivery::test`].
+#[derive(Clone)]
+pub struct Delivery(Arc<Inner>);
+
+struct Inner {
+    id: DeliveryId,
+    event_id: EventId,
+    correlation: EventId,
+    attempt: u32,
+    attempts_max: u32,
+    emitted_unix_ms: i64,
+    deadline: Instant,
+    cancelled: watch::Receiver<bool>,
+}
+
+/// What a delivery is made of; the worker's side of [`Delivery`].
+pub(crate) struct Attempt {
+    pub id: DeliveryId,
+    pub event_id: EventId,
+    pub correlation: EventId,
+    /// Counted from 1.
+    pub attempt: u32,
+    pub attempts_max: u32,
+    pub emitted_unix_ms: i64,
+    pub timeout: Duration,
+}
+
+impl Delivery {
+    /// The delivery of an attempt that starts now, and the switch that cancels it.
+    pub(crate) fn start(attempt: Attempt) -> (Self, watch::Sender<bool>) {
+        let (cancel, cancelled) = watch::channel(false);
+        let delivery = Self(Arc::new(Inner {
+            id: attempt.id,
+            event_id: attempt.event_id,
+            correlation: attempt.correlation,
+            attempt: attempt.attempt,
+            attempts_max: attempt.attempts_max,
+            emitted_unix_ms: attempt.emitted_unix_ms,
+            deadline: time::now() + attempt.timeout,
+            cancelled,
+        }));
+        (delivery, cancel)
+    }
+
+    /// A first attempt of 21 with five minutes left, for a test that calls a handler as a function.
+    #[must_use]
+    pub fn test() -> Self {
+        let event_id = EventId::mint();
+        let (delivery, _) = Self::start(Attempt {
+            id: DeliveryId::derive(event_id, "test"),
+            event_id,
+            correlation: event_id,
+            attempt: 1,
+            attempts_max: 21,
+            emitted_unix_ms: time::unix_ms(),
+            timeout: Duration::from_secs(300),
+        });
+        delivery
+    }
+
+    /// The same in every attempt: give it to a service that takes an idempotency key.
+    #[must_use]
+    pub fn id(&self) -> DeliveryId {
+        self.0.id
+    }
+
+    /// The event's id, shared by the deliveries of all its handlers.
+    #[must_use]
+    pub fn event_id(&self) -> EventId {
+        self.0.event_id
+    }
+
+    /// The id of the event that began the chain: an event emitted by a handler carries its own event's correlation on.
+    #[must_use]
+    pub fn correlation(&self) -> EventId {
+        self.0.correlation
+    }
+
+    /// Which attempt this is, from 1. A lost lease and a shutdown cost none, so a run may repeat a number.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// How many attempts are left after this one; 0: a failure of this one goes to the dead letters.
+    #[must_use]
+    pub fn attempts_left(&self) -> u32 {
+        self.0.attempts_max.saturating_sub(self.0.attempt)
+    }
+
+    /// How long this attempt has until its timeout.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.0.deadline.saturating_duration_since(time::now())
+    }
+
+    /// The end of this attempt's time, on the monotonic clock.
+    #[must_use]
+    pub fn deadline(&self) -> std::time::Instant {
+        self.0.deadline.into_std()
+    }
+
+    /// When the event was emitted, by the store's clock, in whole milliseconds.
+    #[must_use]
+    pub fn emitted_at(&self) -> SystemTime {
+        time::from_unix_ms(self.0.emitted_unix_ms)
+    }
+
+    /// True once the attempt is over before its handler is: its time is up, its lease was lost, or the worker stops.
+    /// An `async` handler is dropped then; a blocking one should look here now and then, and return.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.cancelled.borrow()
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("id", &self.0.id)
+            .field("attempt", &self.0.attempt)
+            .field("attempts_max", &self.0.attempts_max)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,540 @@
+//! `emit`, `emit_all` and `emit_in`: say that something happened.
+
+use std::{
+    any::{Any, TypeId},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{self, Poll},
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    context::Context,
+    dispatch,
+    error::{BoxError, Error, ErrorKind, in_one_line},
+    event::{EmittedDirectly, EmittedInTransaction, Event, PAYLOAD_VERSION},
+    id::{DeliveryId, EventId},
+    instance::{Instance, SCOPE, catch, catch_sync, installed, scope},
+    plan::Plans,
+    registry::{fill, registry},
+    slot::{Filled, InProcessCall},
+    store::{
+        NewDelivery, Push, Pushed,
+        tx::{InTx, NewRow, Outboxed, in_savepoint, insert_row},
+    },
+    time,
+};
+
+/// The largest payload that is stored. A larger one belongs beside the event: store it and put its key in the event.
+const PAYLOAD_MAX: usize = 256 * 1024;
+/// The most events of one `emit_all`.
+const EVENTS_MAX: usize = 10_000;
+/// How often an emit plans again because the catalogue moved under it, before it gives up.
+const PLANS_MAX: usize = 10;
+
+/// Says that `event` happened.
+///
+/// Stores the deliveries of its background handlers in one write, runs its in-process handlers, then returns. When it
+/// returns `Ok`, the stored deliveries survive a crash of the process. A handler's failure never fails the emitter.
+///
+/// Uses the instance whose handler is running, else the one that [`run()`](crate::run) started. Without one, an event
+/// that has only in-process handlers without state is emitted all the same.
+///
+/// ```
+/// # use evented::prelude::*;
+/// #[event]
+/// struct OrderPlaced { order_id: u64 }
+///
+/// #[handler(OrderPlaced)]
+/// fn count(event: &OrderPlaced) { println!("order {}", event.order_id); }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> evented::Result<()> {
+/// evented::emit(OrderPlaced { order_id: 17 }).await?;
+/// # Ok(()) }
+/// ```
+///
+/// An event that is declared transactional is emitted with [`emit_in`]:
+///
+/// ```compile_fail,E0277
+/// # use evented::prelude::*;
+/// #[event(transactional)]
+/// struct PaymentCaptured { order_id: u64 }
+///
+/// async fn capture() -> evented::Result<()> {
+///     evented::emit(PaymentCaptured { order_id: 17 }).await
+/// }
+/// ```
+///
+/// # Errors
+/// [`NotStarted`](ErrorKind::NotStarted), [`NotStored`](ErrorKind::NotStored) and [`Unstorable`](ErrorKind::Unstorable):
+/// nothing was stored and no handler ran. [`Unknown`](ErrorKind::Unknown): emit it again with the same
+/// [`id`](Emit::id). Dropping the future before it is done leaves the same doubt.
+pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(event: E) -> Emit<E> {
+    Emit { event, instance: None, id: None, delay: Duration::ZERO }
+}
+
+/// Says that each of `events` happened: their deliveries are stored in one write, all or nothing. At most 10,000.
+///
+/// # Errors
+/// As [`emit`].
+pub fn emit_all<E: Event<Delivery: EmittedDirectly<E>>>(events: impl IntoIterator<Item = E>) -> EmitAll<E> {
+    EmitAll { events: events.into_iter().collect(), instance: None }
+}
+
+/// Says that `event` happened, if and only if the transaction commits.
+///
+/// Writes one row in the caller's transaction, whatever the number of handlers; after the commit a relay delivers it.
+/// Handlers on `in_process(in_transaction)` run here, inside the transaction: an error of one undoes the row and their
+/// writes, and is returned; the transaction itself goes on.
+///
+/// ```no_run
+/// # use evented::prelude::*;
+/// # use serde::{Serialize, Deserialize};
+/// #[event(transactional)]
+/// #[derive(Serialize, Deserialize)]
+/// struct PaymentCaptured { order_id: i64 }
+///
+/// async fn capture(pool: &evented::sqlx::SqlitePool, order_id: i64) -> evented::Result<()> {
+///     let mut tx = evented::begin(pool).await?;
+///     evented::sqlx::query("update orders set paid = 1 where id = ?").bind(order_id).execute(&mut *tx).await?;
+///     evented::emit_in(&mut tx, PaymentCaptured { order_id }).await?;
+///     tx.commit().await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// # Errors
+/// [`NoOutbox`](ErrorKind::NoOutbox) when the transaction is of a database that `run()` was not given,
+/// [`Handler`](ErrorKind::Handler) with the handler's error as its source, [`NotStarted`](ErrorKind::NotStarted),
+/// [`Unstorable`](ErrorKind::Unstorable), [`Database`](ErrorKind::Database). Nothing is written in any of these cases.
+pub fn emit_in<T, E>(tx: &mut T, event: E) -> EmitIn<'_, T, E>
+where
+    T: InTx,
+    E: Event<Delivery: EmittedInTransaction<E>>,
+{
+    EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO }
+}
+
+/// An emit that happens when it is awaited. Made by [`emit`].
+#[must_use = "the event is not emitted until this is awaited: add `.await`"]
+pub struct Emit<E> {
+    event: E,
+    instance: Option<Arc<Instance>>,
+    id: Option<EventId>,
+    delay: Duration,
+}
+
+impl<E: Event> Emit<E> {
+    /// Uses this instance and not the one that a free emit would find.
+    pub(crate) fn through(mut self, instance: &Arc<Instance>) -> Self {
+        self.instance = Some(Arc::clone(instance));
+        self
+    }
+
+    /// Makes the emit idempotent: as long as a delivery of this id waits, emitting it again stores nothing.
+    pub fn id(mut self, id: EventId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Stored deliveries are due `delay` from now. In-process handlers run at once.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Stored deliveries are due at `time`; at once if it has passed. In-process handlers run at once.
+    pub fn at(self, time: SystemTime) -> Self {
+        self.after(time::until(time))
+    }
+}
+
+impl<E: Event> IntoFuture for Emit<E> {
+    type Output = Result<(), Error>;
+    type IntoFuture = Emitting<E>;
+
+    fn into_future(self) -> Emitting<E> {
+        Emitting(Stage::New(self))
+    }
+}
+
+impl<E> fmt::Debug for Emit<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emit").field("id", &self.id).field("delay", &self.delay).finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Emit`]. It is ready at its first poll, without an allocation, where all handlers are plain functions
+/// in this process.
+#[must_use = "the event is not emitted until this is awaited: add `.await`"]
+pub struct Emitting<E>(Stage<E>);
+
+enum Stage<E> {
+    New(Emit<E>),
+    Slow(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>),
+    Done,
+}
+
+// The event is moved out before it is used; nothing is pinned in place.
+impl<E> Unpin for Emitting<E> {}
+
+impl<E: Event> Future for Emitting<E> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        if let Stage::Slow(slow) = &mut self.0 {
+            return slow.as_mut().poll(cx);
+        }
+        let Stage::New(emit) = std::mem::replace(&mut self.0, Stage::Done) else {
+            panic!("an emit was polled after it was ready");
+        };
+        match start(emit) {
+            Started::Done(done) => Poll::Ready(done),
+            Started::Slow(slow) => {
+                self.0 = Stage::Slow(slow);
+                self.poll(cx)
+            }
+        }
+    }
+}
+
+impl<E> fmt::Debug for Emitting<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Emitting")
+    }
+}
+
+enum Started {
+    Done(Result<(), Error>),
+    Slow(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>),
+}
+
+/// Emits at once where that needs no waiting.
+fn start<E: Event>(emit: Emit<E>) -> Started {
+    let filled = E::slot().get_or_fill(fill::<E>);
+    if emit.instance.is_none() && SCOPE.try_with(|_| ()).is_err() {
+        match installed() {
+            Some(instance) if filled.all_sync && !instance.is_stored(filled.event) => {
+                dispatch::run_sync(filled, &emit.event, Some(&instance));
+                return Started::Done(Ok(()));
+            }
+            Some(_) => {}
+            None if filled.needs_instance => return Started::Done(Err(Error::not_started())),
+            None if filled.all_sync => {
+                dispatch::run_sync(filled, &emit.event, None);
+                return Started::Done(Ok(()));
+            }
+            None => {
+                return Started::Slow(Box::pin(async move {
+                    dispatch::run(filled, &emit.event, None).await;
+                    Ok(())
+                }));
+            }
+        }
+    }
+    let Some((instance, correlation)) = instance_for(emit.instance.as_ref()) else {
+        return Started::Done(Err(Error::not_started()));
+    };
+    Started::Slow(Box::pin(async move {
+        if instance.is_stored(filled.event) {
+            let id = emit.id.unwrap_or_else(EventId::mint);
+            store(&instance, &[(id, &emit.event)], emit.delay, correlation).await?;
+        }
+        dispatch::run_in_scope(filled, &emit.event, &instance).await;
+        Ok(())
+    }))
+}
+
+/// The instance that an emit uses, with the correlation that its events carry on.
+fn instance_for(explicit: Option<&Arc<Instance>>) -> Option<(Arc<Instance>, Option<EventId>)> {
+    let scope = scope();
+    let correlation = scope.as_ref().and_then(|scope| scope.correlation);
+    let instance = explicit
+        .cloned()
+        .or_else(|| scope.map(|scope| scope.instance))
+        .or_else(|| installed().map(|instance| Arc::clone(&instance)))?;
+    Some((instance, correlation))
+}
+
+/// Stores the background deliveries of `events` in one write.
+async fn store<E: Event>(
+    instance: &Instance,
+    events: &[(EventId, &E)],
+    delay: Duration,
+    correlation: Option<EventId>,
+) -> Result<(), Error> {
+    let Some(queue) = &instance.queue else { return Ok(()) };
+    if stopped(instance) {
+        return Err(Error::not_started());
+    }
+    refuse_inside_tx::<E>(instance)?;
+    let payloads =
+        events.iter().map(|(_, event)| payload(*event).map(Arc::from)).collect::<Result<Vec<Arc<[u8]>>, _>>()?;
+    for _ in 0..PLANS_MAX {
+        let plans = instance.plans();
+        let planned = planned_background::<E>(&plans);
+        let deliveries = events.iter().zip(&payloads).flat_map(|((id, _), payload)| {
+            planned.iter().map(move |planned| NewDelivery {
+                id: DeliveryId::derive(*id, &planned.handler),
+                event_id: *id,
+                handler: Arc::clone(&planned.handler),
+                correlation: correlation.unwrap_or(*id),
+                version: PAYLOAD_VERSION,
+                emitted_unix_ms: None,
+                delay,
+                policy: planned.policy,
+                payload: Arc::clone(payload),
+            })
+        });
+        let push = Push { generation: plans.queue_generation, deliveries: deliveries.collect() };
+        match queue.push(push).await.map_err(Error::emitting)? {
+            Pushed::Stored => return Ok(()),
+            // A handler was added somewhere since this process looked: it gets this event too.
+            Pushed::CatalogueMoved => instance.refresh().await.map_err(Error::emitting)?,
+        }
+    }
+    Err(Error::new(
+        ErrorKind::NotStored,
+        "the catalogue of handlers changes faster than it can be read; nothing was stored",
+    ))
+}
+
+fn planned_background<E: Event>(plans: &Plans) -> &[crate::plan::Planned] {
+    plans.of(E::ID).map_or(&[], |plan| &plan.background)
+}
+
+fn stopped(instance: &Instance) -> bool {
+    instance.stopped.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// A transactional handler holds the file's write lock: storing to the same file would wait for the handler, which waits
+/// for the emit.
+fn refuse_inside_tx<E: Event>(instance: &Instance) -> Result<(), Error> {
+    let in_tx = scope().is_some_and(|scope| scope.in_tx);
+    let same = instance
+        .queue
+        .as_ref()
+        .zip(instance.outbox.as_ref())
+        .is_some_and(|(queue, outbox)| queue.name() == outbox.name());
+    if in_tx && same {
+        return Err(Error::new(
+            ErrorKind::NotStored,
+            format!(
+                "`emit({})` inside a handler with `&mut Tx` would wait for the handler's own transaction; declare the \
+                 event `#[event(transactional)]` and write `emit_in(tx, ..)`",
+                E::ID
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Encodes an event, within the limit.
+fn payload<E: Event>(event: &E) -> Result<Vec<u8>, Error> {
+    let unstorable = |why: String| Error::new(ErrorKind::Unstorable, why);
+    let encode = E::ENCODE.ok_or_else(|| {
+        unstorable(format!(
+            "a handler of `{}` in another process needs it stored, but it is not `Serialize`; add \
+             `#[derive(serde::Serialize, serde::Deserialize)]`",
+            E::ID
+        ))
+    })?;
+    let payload =
+        encode(event).map_err(|error| unstorable(format!("`{}` could not be encoded", E::ID)).because(error))?;
+    if payload.len() > PAYLOAD_MAX {
+        return Err(unstorable(format!(
+            "`{}` is encoded in {} bytes, more than the {PAYLOAD_MAX} that are stored; store what is large elsewhere and \
+             put its key in the event",
+            E::ID,
+            payload.len()
+        )));
+    }
+    Ok(payload)
+}
+
+/// Many emits of one type that happen when this is awaited. Made by [`emit_all`].
+#[must_use = "the events are not emitted until this is awaited: add `.await`"]
+pub struct EmitAll<E> {
+    events: Vec<E>,
+    instance: Option<Arc<Instance>>,
+}
+
+impl<E> EmitAll<E> {
+    /// Uses this instance and not the one that a free emit would find.
+    pub(crate) fn through(mut self, instance: &Arc<Instance>) -> Self {
+        self.instance = Some(Arc::clone(instance));
+        self
+    }
+}
+
+impl<E: Event> IntoFuture for EmitAll<E> {
+    type Output = Result<(), Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let filled = E::slot().get_or_fill(fill::<E>);
+            let Some((instance, correlation)) = instance_for(self.instance.as_ref()) else {
+                if filled.needs_instance {
+                    return Err(Error::not_started());
+                }
+                for event in &self.events {
+                    dispatch::run(filled, event, None).await;
+                }
+                return Ok(());
+            };
+            if self.events.len() > EVENTS_MAX {
+                return Err(Error::new(
+                    ErrorKind::Unstorable,
+                    format!(
+                        "{} events in one `emit_all`, more than the {EVENTS_MAX} of one write; emit them in parts",
+                        self.events.len()
+                    ),
+                ));
+            }
+            if instance.is_stored(filled.event) {
+                let events: Vec<_> = self.events.iter().map(|event| (EventId::mint(), event)).collect();
+                store(&instance, &events, Duration::ZERO, correlation).await?;
+            }
+            for event in &self.events {
+                dispatch::run_in_scope(filled, event, &instance).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<E> fmt::Debug for EmitAll<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmitAll").field("events", &self.events.len()).finish_non_exhaustive()
+    }
+}
+
+/// An emit inside a transaction that happens when it is awaited. Made by [`emit_in`].
+#[must_use = "the event is not emitted until this is awaited: add `.await`"]
+pub struct EmitIn<'t, T, E> {
+    tx: &'t mut T,
+    event: E,
+    instance: Option<Arc<Instance>>,
+    id: Option<EventId>,
+    delay: Duration,
+}
+
+impl<T, E> EmitIn<'_, T, E> {
+    /// Uses this instance and not the one that a free emit would find.
+    pub(crate) fn through(mut self, instance: &Arc<Instance>) -> Self {
+        self.instance = Some(Arc::clone(instance));
+        self
+    }
+
+    /// Makes the emit idempotent: as long as the event of this id waits in the outbox, emitting it again writes nothing.
+    pub fn id(mut self, id: EventId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// The event is relayed `delay` from now, at the earliest after the commit.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// The event is relayed at `time`, at the earliest after the commit.
+    pub fn at(self, time: SystemTime) -> Self {
+        self.after(time::until(time))
+    }
+}
+
+impl<'t, T: InTx, E: Event> IntoFuture for EmitIn<'t, T, E> {
+    type Output = Result<(), Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 't>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { tx, event, instance, id, delay } = self;
+        Box::pin(async move {
+            let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
+                return Err(Error::not_started());
+            };
+            if stopped(&instance) {
+                return Err(Error::not_started());
+            }
+            let outbox = instance.outbox.as_ref().filter(|outbox| outbox.database() == TypeId::of::<T::Db>());
+            let Some(outbox) = outbox.cloned() else {
+                return Err(Error::new(
+                    ErrorKind::NoOutbox,
+                    format!("`run()` was given no outbox for {}; give it the pool with `.outbox(pool)`", T::Db::KIND),
+                ));
+            };
+            let filled = E::slot().get_or_fill(fill::<E>);
+            check_databases::<T::Db, E>(filled, &instance)?;
+            let id = id.unwrap_or_else(EventId::mint);
+            let correlation = correlation.unwrap_or(id);
+            let payload = payload(&event)?;
+            let row = NewRow { event_id: id, event: E::ID, correlation, version: PAYLOAD_VERSION, delay, payload };
+            outbox.nudge();
+            let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
+            if handlers.count() == 0 {
+                insert_row(tx.tx(), &row).await?;
+            } else {
+                in_savepoint(tx.tx(), &row, move |tx| Box::pin(run_in_transaction(tx, filled, event, instance)))
+                    .await?;
+            }
+            // The commit may follow any moment.
+            outbox.nudge();
+            Ok(())
+        })
+    }
+}
+
+/// A handler for another database than the transaction's is refused before anything is written.
+fn check_databases<Db: Outboxed, E>(filled: &Filled<E>, instance: &Instance) -> Result<(), Error> {
+    for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {
+        let handler = &registry().handlers[entry.handler];
+        let other = handler.needs.databases.iter().find(|(database, _)| *database != TypeId::of::<Db>());
+        if let Some((_, name)) = other {
+            return Err(Error::new(
+                ErrorKind::NoOutbox,
+                format!(
+                    "handler `{}` ({}) takes a `Tx<{name}>`, but the event was emitted in a transaction of {}",
+                    handler.id,
+                    handler.place,
+                    Db::KIND
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Runs the `in_transaction` handlers until one fails.
+async fn run_in_transaction<E: Event>(
+    tx: &mut (dyn Any + Send),
+    filled: &'static Filled<E>,
+    event: E,
+    instance: Arc<Instance>,
+) -> Result<(), Error> {
+    for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {
+        let mut context = Context { states: &instance.states, delivery: None, tx: Some(&mut *tx) };
+        instance.calls[entry.handler].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let ended: Result<(), BoxError> = match entry.call {
+            InProcessCall::Sync(call) => catch_sync(|| call(&event, &mut context)),
+            InProcessCall::Async(call) => catch(call(&event, &mut context)).await,
+        };
+        if let Err(error) = ended {
+            let handler = &registry().handlers[entry.handler];
+            instance.failures[entry.handler].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tracing::debug!(handler = %handler.id, error = %in_one_line(&*error), "an `in_transaction` handler undid its emit");
+            return Err(Error::new(ErrorKind::Handler, format!("handler `{}` failed, the emit is undone", handler.id))
+                .because(error));
+        }
+    }
+    Ok(())
+}
+
+impl<T, E> fmt::Debug for EmitIn<'_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmitIn").field("id", &self.id).field("delay", &self.delay).finish_non_exhaustive()
+    }
+}

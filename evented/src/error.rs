@@ -1,0 +1,293 @@
+//! What can go wrong: the caller's `Error`, a store's `StoreError`, and the two errors by which a handler steers its retry.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+/// Any error that a handler may return.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What a handler's run came to.
+pub type HandlerResult = Result<(), BoxError>;
+
+/// `Result` with evented's [`Error`] as its default.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// What evented answers when it cannot do what it was asked. [`kind`](Self::kind) tells the cases apart.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    text: String,
+    source: Option<BoxError>,
+}
+
+/// The cases of [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// `run()` was not awaited in this process, or has stopped. Nothing was stored, no handler ran.
+    NotStarted,
+    /// `run()` found problems; the text lists all of them. Nothing was started.
+    Boot,
+    /// Nothing was stored, no handler ran: emitting again is safe.
+    NotStored,
+    /// Whether the event was stored is not known. Emit it again with the same id: that stores it at most once.
+    Unknown,
+    /// The event cannot be stored: it cannot be encoded, or it is larger than the limit. Nothing was stored.
+    Unstorable,
+    /// The transaction's database is not the outbox that `run()` was given. Nothing was written.
+    NoOutbox,
+    /// An `in_process(in_transaction)` handler failed. Its writes and the event are undone; the transaction goes on.
+    Handler,
+    /// A store could not be read or written outside an emit.
+    Store,
+    /// The application's own database answered an error; `source()` is the driver's.
+    Database,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, text: text.into(), source: None }))
+    }
+
+    pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn not_started() -> Self {
+        Self::new(ErrorKind::NotStarted, "evented is not started; await `evented::run()` at startup, before this emit")
+    }
+
+    /// A store's error as the caller of `emit` meets it.
+    pub(crate) fn emitting(error: StoreError) -> Self {
+        match error.written {
+            Written::Nothing => Self::new(ErrorKind::NotStored, "the event was not stored, no handler ran"),
+            Written::Unknown => Self::new(
+                ErrorKind::Unknown,
+                "it is not known whether the event was stored; emit it again with the same id, which stores it at most once",
+            ),
+        }
+        .because(error)
+    }
+
+    /// Which of the cases this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+/// The text and its causes, one a line: what `fn main() -> evented::Result` prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, "\n  caused by: {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::new(ErrorKind::Store, "the store could not be read or written").because(error)
+    }
+}
+
+/// What a store answers when it cannot do what it was asked.
+#[derive(Debug)]
+pub struct StoreError {
+    text: String,
+    transient: bool,
+    written: Written,
+    source: Option<BoxError>,
+}
+
+/// What is left of a write that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing of it.
+    Nothing,
+    /// All of it or nothing: the answer was lost.
+    Unknown,
+}
+
+impl StoreError {
+    /// It may work when tried again: the database is locked, the connection was lost.
+    pub fn transient(text: impl Into<String>, written: Written) -> Self {
+        Self { text: text.into(), transient: true, written, source: None }
+    }
+
+    /// It will not work until somebody changes something.
+    pub fn lasting(text: impl Into<String>, written: Written) -> Self {
+        Self { text: text.into(), transient: false, written, source: None }
+    }
+
+    /// The driver's error behind it.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Whether trying again may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+
+    /// What is left of the write.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.written
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// A handler's failure that no retry can mend: the delivery goes to the dead letters at once.
+///
+/// ```
+/// # use evented::Permanent;
+/// fn send(address: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     if !address.contains('@') {
+///         return Err(Permanent::new(format!("`{address}` is not an address")).into());
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Permanent(Steer);
+
+/// A handler's failure that names the wait before its next attempt, instead of the handler's backoff.
+///
+/// ```
+/// # use evented::RetryAfter;
+/// # use std::time::Duration;
+/// fn call() -> Result<(), RetryAfter> {
+///     Err(RetryAfter::new(Duration::from_secs(60), "the service asked for a pause"))
+/// }
+/// ```
+#[derive(Debug)]
+pub struct RetryAfter(Steer);
+
+/// The first source of `Permanent` and `RetryAfter`. A conversion into a box may hide the outermost error (`anyhow`
+/// does), never its sources, so what steers is repeated here.
+#[derive(Debug)]
+struct Steer {
+    retry: Retry,
+    error: BoxError,
+}
+
+/// What a failure asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    Never,
+    After(Duration),
+    WithBackoff,
+}
+
+impl Permanent {
+    /// Gives up for the reason of `error`.
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        Self(Steer { retry: Retry::Never, error: error.into() })
+    }
+}
+
+impl RetryAfter {
+    /// Tries again after `delay`; the attempt counts.
+    pub fn new(delay: Duration, error: impl Into<BoxError>) -> Self {
+        Self(Steer { retry: Retry::After(delay), error: error.into() })
+    }
+}
+
+impl fmt::Display for Permanent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not to be tried again")
+    }
+}
+
+impl fmt::Display for RetryAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.retry {
+            Retry::After(delay) => write!(f, "to be tried again after {delay:?}"),
+            Retry::Never | Retry::WithBackoff => f.write_str("to be tried again"),
+        }
+    }
+}
+
+impl fmt::Display for Steer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for Permanent {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl StdError for RetryAfter {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl StdError for Steer {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+/// What `error` asks for, found anywhere in its chain of sources.
+pub(crate) fn retry_of(error: &(dyn StdError + Send + Sync + 'static)) -> Retry {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(steer) = error.downcast_ref::<Steer>() {
+            return steer.retry;
+        }
+        next = error.source();
+    }
+    Retry::WithBackoff
+}
+
+/// An error with its causes in one line, as it is logged and kept with a dead letter.
+pub(crate) fn in_one_line(error: &(dyn StdError + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors print their source themselves; said once is enough.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}

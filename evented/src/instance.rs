@@ -1,0 +1,230 @@
+//! One running evented: its state, its stores, who gets what. And which instance a free `emit` means.
+
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Poll,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    context::States,
+    error::{BoxError, Error, ErrorKind, HandlerResult, StoreError},
+    id::EventId,
+    plan::Plans,
+    registry::registry,
+    store::{CatalogueEntry, CatalogueState, OutboxStore, Store},
+};
+
+pub(crate) struct Instance {
+    pub states: States,
+    pub queue: Option<Arc<dyn Store>>,
+    pub outbox: Option<Arc<dyn OutboxStore>>,
+    /// By the registry's handlers: whether this instance runs it.
+    pub active: Box<[bool]>,
+    /// By the registry's events.
+    pub events: Box<[EventState]>,
+    /// By the registry's handlers: calls of `in_transaction` handlers.
+    pub calls: Box<[AtomicU64]>,
+    /// By the registry's handlers: failures of in-process handlers.
+    pub failures: Box<[AtomicU64]>,
+    /// True: workers and relay take nothing more.
+    pub stopping: watch::Sender<bool>,
+    /// True: grace is over, what still runs is dropped.
+    pub aborting: watch::Sender<bool>,
+    /// Emits are refused.
+    pub stopped: AtomicBool,
+    plans: RwLock<Arc<Plans>>,
+}
+
+/// What an emit reads of its event, without a lock.
+#[derive(Default)]
+pub(crate) struct EventState {
+    /// Some handler, here or in another process, is on a stored route.
+    stored: AtomicBool,
+    /// Emits whose in-process handlers ran.
+    pub emitted: AtomicU64,
+}
+
+impl Instance {
+    pub(crate) fn new(
+        states: States,
+        queue: Option<Arc<dyn Store>>,
+        outbox: Option<Arc<dyn OutboxStore>>,
+        active: Box<[bool]>,
+    ) -> Self {
+        Self {
+            states,
+            queue,
+            outbox,
+            events: registry().events.iter().map(|_| EventState::default()).collect(),
+            calls: registry().handlers.iter().map(|_| AtomicU64::new(0)).collect(),
+            failures: registry().handlers.iter().map(|_| AtomicU64::new(0)).collect(),
+            active,
+            stopping: watch::Sender::new(false),
+            aborting: watch::Sender::new(false),
+            stopped: AtomicBool::new(false),
+            plans: RwLock::default(),
+        }
+    }
+
+    /// The linked handlers on stored routes that this instance runs, as the catalogue records them.
+    pub(crate) fn own_entries(&self) -> Vec<CatalogueEntry> {
+        self.active_handlers().filter_map(|index| registry().handlers[index].entry()).collect()
+    }
+
+    pub(crate) fn active_handlers(&self) -> impl Iterator<Item = usize> {
+        self.active.iter().enumerate().filter(|(_, active)| **active).map(|(index, _)| index)
+    }
+
+    pub(crate) fn plans(&self) -> Arc<Plans> {
+        Arc::clone(&self.plans.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn is_stored(&self, event: usize) -> bool {
+        self.events[event].stored.load(Ordering::Relaxed)
+    }
+
+    /// Reads the catalogues again and plans from them. What one store knows and the other does not is recorded there,
+    /// so that each can keep deliveries of all handlers.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        let queue = match &self.queue {
+            Some(queue) => queue.catalogue().await?,
+            None => CatalogueState::default(),
+        };
+        let outbox = match &self.outbox {
+            Some(outbox) => outbox.catalogue().await?,
+            None => CatalogueState::default(),
+        };
+        let (queue, outbox) = match (&self.queue, &self.outbox) {
+            (Some(queue_store), Some(outbox_store)) => {
+                let missing = |from: &CatalogueState, to: &CatalogueState| -> Arc<[CatalogueEntry]> {
+                    let known: HashSet<_> = to.handlers.iter().map(|entry| &entry.handler).collect();
+                    from.handlers.iter().filter(|entry| !known.contains(&entry.handler)).cloned().collect()
+                };
+                let (to_outbox, to_queue) = (missing(&queue, &outbox), missing(&outbox, &queue));
+                if to_outbox.is_empty() && to_queue.is_empty() {
+                    (queue, outbox)
+                } else {
+                    outbox_store.record(to_outbox).await?;
+                    queue_store.record(to_queue).await?;
+                    (queue_store.catalogue().await?, outbox_store.catalogue().await?)
+                }
+            }
+            _ => (queue, outbox),
+        };
+        let in_process = self.active_handlers().map(|index| &registry().handlers[index]);
+        let in_process = in_process.filter(|handler| handler.stored.is_none()).map(|handler| Arc::clone(&handler.id));
+        let events = &registry().events;
+        let plans = Plans::unite(&self.own_entries(), &in_process.collect(), events, &queue, &outbox);
+        for (state, event) in self.events.iter().zip(events) {
+            let stored = plans.of(event.id).is_some_and(|plan| !plan.background.is_empty());
+            state.stored.store(stored, Ordering::Relaxed);
+        }
+        *self.plans.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plans);
+        Ok(())
+    }
+}
+
+/// What the code that runs now belongs to: a handler's task, also on the blocking pool.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub instance: Arc<Instance>,
+    /// The correlation that events emitted here carry on.
+    pub correlation: Option<EventId>,
+    /// The running handler holds a write transaction on the outbox's database.
+    pub in_tx: bool,
+}
+
+tokio::task_local! {
+    pub(crate) static SCOPE: Scope;
+}
+
+/// The process-wide instance. Read through `CACHED`, so that an emit takes no lock: a thread looks here again only when
+/// the generation moved.
+static INSTALLED: Mutex<Option<Arc<Instance>>> = Mutex::new(None);
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+type Cached = (u64, Option<Rc<Arc<Instance>>>);
+thread_local! {
+    static CACHED: RefCell<Cached> = const { RefCell::new((0, None)) };
+}
+
+/// Makes `instance` the process-wide one, or says that there is one.
+pub(crate) fn install(instance: &Arc<Instance>) -> Result<(), Error> {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if installed.is_some() {
+        return Err(Error::new(
+            ErrorKind::Boot,
+            "evented is started already in this process; stop the first, or start the second with `.install(false)`",
+        ));
+    }
+    *installed = Some(Arc::clone(instance));
+    GENERATION.fetch_add(1, Ordering::Release);
+    Ok(())
+}
+
+/// Takes `instance` back, if it is the process-wide one.
+pub(crate) fn uninstall(instance: &Arc<Instance>) {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if installed.as_ref().is_some_and(|other| Arc::ptr_eq(other, instance)) {
+        *installed = None;
+        GENERATION.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Whether a process-wide instance is there: asked before a second one opens its stores.
+pub(crate) fn is_installed() -> bool {
+    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// The process-wide instance, without a lock or an atomic increment while it stays the same.
+pub(crate) fn installed() -> Option<Rc<Arc<Instance>>> {
+    let generation = GENERATION.load(Ordering::Acquire);
+    CACHED
+        .with(|cached| {
+            let (seen, instance) = &*cached.borrow();
+            (*seen == generation).then(|| instance.clone())
+        })
+        .unwrap_or_else(|| {
+            let instance = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).clone().map(Rc::new);
+            CACHED.with(|cached| cached.replace((generation, instance.clone())));
+            instance
+        })
+}
+
+/// The instance whose handler is running, if one is.
+pub(crate) fn scope() -> Option<Scope> {
+    SCOPE.try_with(Clone::clone).ok()
+}
+
+/// A handler's future whose panic is its failure. The handler is dropped after a panic, so nothing sees what it left
+/// half-done except through shared state, which is as with any panic of a thread.
+pub(crate) async fn catch<T>(
+    mut running: Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + '_>>,
+) -> Result<T, BoxError> {
+    std::future::poll_fn(move |cx| {
+        catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
+    })
+    .await
+}
+
+/// A plain function's run, with its panic as its failure.
+pub(crate) fn catch_sync(run: impl FnOnce() -> HandlerResult) -> HandlerResult {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+/// A panic as an error, with its message.
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> BoxError {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", said.unwrap_or("with a value that is not text")).into()
+}

@@ -1,0 +1,94 @@
+//! Who gets an event: the catalogues of the stores united with the handlers that this process links.
+//!
+//! Never the own handlers alone: a web binary that links none must store for the worker's. Never the catalogue alone: a
+//! handler that was just linked counts from its first event.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    event::EventDef,
+    retry::Policy,
+    store::{CatalogueEntry, CatalogueState, Route},
+};
+
+/// Who gets each event, computed once for each state of the catalogues.
+#[derive(Debug, Default)]
+pub(crate) struct Plans {
+    pub queue_generation: u64,
+    pub outbox_generation: u64,
+    by_event: HashMap<String, EventPlan>,
+}
+
+/// Who gets one event.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct EventPlan {
+    pub background: Vec<Planned>,
+    pub outbox: Vec<Planned>,
+}
+
+/// A delivery to be: the handler, and the policy that travels with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Planned {
+    pub handler: Arc<str>,
+    pub policy: Policy,
+}
+
+impl Plans {
+    /// `own`: the linked handlers on stored routes. `in_process`: the ids of linked in-process handlers; one that was on
+    /// a stored route in an earlier release is not stored for.
+    pub(crate) fn unite(
+        own: &[CatalogueEntry],
+        in_process: &HashSet<Arc<str>>,
+        events: &[&'static EventDef],
+        queue: &CatalogueState,
+        outbox: &CatalogueState,
+    ) -> Self {
+        let mut entries: BTreeMap<&str, &CatalogueEntry> = BTreeMap::new();
+        for entry in queue.handlers.iter().chain(&outbox.handlers) {
+            if !in_process.contains(&entry.handler) {
+                entries.insert(&entry.handler, entry);
+            }
+        }
+        entries.extend(own.iter().map(|entry| (&*entry.handler, entry)));
+        // A renamed handler gets each event once, under its new name.
+        let renamed: HashSet<String> = entries.values().flat_map(|entry| entry.aliases.iter().cloned()).collect();
+        entries.retain(|handler, _| !renamed.contains(*handler));
+
+        let mut plans =
+            Self { queue_generation: queue.generation, outbox_generation: outbox.generation, by_event: HashMap::new() };
+        let names =
+            entries.values().flat_map(|entry| std::iter::once(&entry.event).chain(&entry.event_aliases).cloned());
+        let linked = events.iter().flat_map(|event| all_names(event));
+        for name in names.chain(linked).collect::<HashSet<_>>() {
+            // The same event by other names, as far as this process knows.
+            let own_names = events.iter().map(|event| all_names(event).collect::<Vec<_>>());
+            let same: HashSet<String> =
+                own_names.filter(|names| names.contains(&name)).flatten().chain([name.clone()]).collect();
+            let mut plan = EventPlan::default();
+            for entry in entries.values() {
+                if !same.contains(&entry.event) && !entry.event_aliases.contains(&name) {
+                    continue;
+                }
+                let planned = Planned { handler: Arc::clone(&entry.handler), policy: entry.policy };
+                match entry.route {
+                    Route::Outbox => plan.outbox.push(planned),
+                    Route::Background | Route::InProcess => plan.background.push(planned),
+                }
+            }
+            plans.by_event.insert(name, plan);
+        }
+        plans
+    }
+
+    /// Who gets the event named `event`, by its id or an alias.
+    pub(crate) fn of(&self, event: &str) -> Option<&EventPlan> {
+        self.by_event.get(event)
+    }
+}
+
+fn all_names(event: &EventDef) -> impl Iterator<Item = String> {
+    std::iter::once(event.id).chain(event.aliases.iter().copied()).map(str::to_owned)
+}

@@ -1,0 +1,117 @@
+//! The relay: turns committed outbox events into deliveries.
+//!
+//! A row goes one of two ways. When all its deliveries stay in the outbox's database, the store replaces the row by them
+//! in one commit. Otherwise the row is leased, its background deliveries are pushed to the queue store, and only then is
+//! the row replaced by what stays. A crash between the two leaves the row to be taken again; the ids of the deliveries
+//! make the second push harmless, as long as the first one's still wait.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    error::StoreError,
+    id::DeliveryId,
+    plan::{Planned, Plans},
+    store::{Fan, NewDelivery, OutboxRow, OutboxStore, Push, Pushed, Relay, Relayed},
+    time,
+    worker::{Shared, Trouble},
+};
+
+/// At most so many rows in one turn.
+const ROWS_MAX: usize = 500;
+/// How long the relay waits without looking, though nothing seems to have changed.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+
+/// Relays until the instance stops.
+pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxStore>) {
+    let mut stopping = shared.stopping.clone();
+    let mut trouble = Trouble::default();
+    let mut mark = 0;
+    while !*stopping.borrow() {
+        let wait = match turn(&shared, &*outbox).await {
+            Ok(relayed) => {
+                trouble.over("relaying");
+                if relayed.done + relayed.claimed.len() > 0 || relayed.catalogue_moved {
+                    continue;
+                }
+                let most = relayed.next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX));
+                tokio::select! {
+                    now = outbox.wait(mark, most) => mark = now,
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                }
+                continue;
+            }
+            Err(error) => trouble.note("relaying", &error),
+        };
+        tokio::select! {
+            () = time::sleep(wait) => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+    }
+}
+
+async fn turn(shared: &Shared, outbox: &dyn OutboxStore) -> Result<Relayed, StoreError> {
+    let instance = &shared.instance;
+    let plans = instance.plans();
+    let generation = plans.outbox_generation;
+    let fan_out = Arc::new(move |row: &OutboxRow| fan(row, &plans));
+    let relayed = outbox.relay(Relay { generation, rows: ROWS_MAX, lease: shared.lease, fan_out }).await?;
+    if relayed.catalogue_moved {
+        instance.refresh().await?;
+    }
+    if !relayed.claimed.is_empty() {
+        let rows = forward(shared, &relayed.claimed).await?;
+        outbox.finish(rows).await?;
+    }
+    Ok(relayed)
+}
+
+/// Pushes the background deliveries of leased rows; answers each row with the deliveries that stay.
+async fn forward(shared: &Shared, rows: &[OutboxRow]) -> Result<Vec<(OutboxRow, Vec<NewDelivery>)>, StoreError> {
+    let instance = &shared.instance;
+    let Some(queue) = &instance.queue else {
+        return Err(StoreError::transient(
+            "the outbox has events for background handlers, but this process has opened no queue; start it again, with \
+             the queue that the handlers' worker has",
+            crate::error::Written::Nothing,
+        ));
+    };
+    let mut trouble = Trouble::default();
+    // Well before the rows' lease ends: another relay may take them then.
+    let until = time::now() + shared.lease / 2;
+    loop {
+        let plans = instance.plans();
+        let mut elsewhere = Vec::new();
+        let mut kept = Vec::new();
+        for row in rows {
+            let fan = fan(row, &plans);
+            elsewhere.extend(fan.elsewhere);
+            kept.push((row.clone(), fan.here));
+        }
+        let push = Push { generation: plans.queue_generation, deliveries: elsewhere.into() };
+        match queue.push(push).await {
+            Ok(Pushed::Stored) => return Ok(kept),
+            Ok(Pushed::CatalogueMoved) => instance.refresh().await?,
+            Err(error) if time::now() < until && !*shared.stopping.borrow() => {
+                time::sleep(trouble.note("pushing relayed events", &error)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Who gets a row. An event that no handler has ever asked for has nobody to go to, and its row is done.
+fn fan(row: &OutboxRow, plans: &Plans) -> Fan {
+    let Some(plan) = plans.of(&row.event) else { return Fan::default() };
+    let delivery = |planned: &Planned| NewDelivery {
+        id: DeliveryId::derive(row.event_id, &planned.handler),
+        event_id: row.event_id,
+        handler: Arc::clone(&planned.handler),
+        correlation: row.correlation,
+        version: row.version,
+        emitted_unix_ms: Some(row.emitted_unix_ms),
+        delay: Duration::ZERO,
+        policy: planned.policy,
+        payload: Arc::clone(&row.payload),
+    };
+    Fan { here: plan.outbox.iter().map(delivery).collect(), elsewhere: plan.background.iter().map(delivery).collect() }
+}

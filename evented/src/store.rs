@@ -1,0 +1,459 @@
+//! The boundary: what a store promises to the flows above it, and nothing about how it keeps it.
+//!
+//! A store's clock is its own. Stores take durations and answer with times of their clock; a worker's idea of now is
+//! never written. Each promise below has a test of that name.
+
+use std::{any::TypeId, collections::HashMap, fmt, pin::Pin, sync::Arc, time::Duration};
+
+use crate::{
+    error::{HandlerResult, StoreError},
+    id::{DeliveryId, EventId, LeaseToken},
+    retry::Policy,
+};
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+pub mod tx;
+
+pub use sqlx;
+
+/// A future of a store's method.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Where deliveries wait, are leased and are settled.
+pub trait QueueStore: Send + Sync + 'static {
+    /// Stores all of the batch or nothing, in one commit. A delivery whose id is there already is left as it is.
+    ///
+    /// At a crash before the answer: all or nothing is stored, and pushing again is safe.
+    fn push(&self, push: Push) -> Pending<'_, Pushed>;
+
+    /// Leases deliveries that are due, each to this claim alone, until `lease` from now by the store's clock.
+    ///
+    /// Only deliveries of the named handlers, of payload versions that they read. A delivery whose lease has ended
+    /// counts as due, and says so in [`Claimed::lost`]. At a crash before the answer: the lease ends by itself.
+    fn claim(&self, claim: Claim) -> Pending<'_, Claims>;
+
+    /// Renews leases until `lease` from now. Answers for each whether it is still held; a lost one stays lost.
+    ///
+    /// Works while `push`, `claim` and `settle` wait for their turn.
+    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>>;
+
+    /// Settles each delivery whose lease is still held, all in one commit, and answers for each whether it was.
+    ///
+    /// A late settlement changes nothing. At a crash before the answer: all or nothing is settled, and what is not
+    /// runs again when its lease ends.
+    fn settle(&self, settlements: Arc<[Settlement]>) -> Pending<'_, Vec<bool>>;
+
+    /// Waits until the store may have changed since the mark `seen`, at most for `most`, and answers the new mark.
+    ///
+    /// No change is missed: one that comes between two waits ends the second at once. Never fails; a store that cannot
+    /// be reached is quiet.
+    fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>>;
+}
+
+/// What a store knows of all processes: their handlers, the counters, and the dead letters.
+pub trait Catalogue: Send + Sync + 'static {
+    /// Records handlers, so that every process's emits and relays know them. One that was retired is back.
+    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()>;
+
+    /// Every handler ever recorded and not retired, with the generation that [`Push::generation`] refers to.
+    fn catalogue(&self) -> Pending<'_, CatalogueState>;
+
+    /// Takes a handler from the catalogue: nothing is stored for it any more. Answers whether it was there.
+    fn retire(&self, handler: String) -> Pending<'_, bool>;
+
+    /// Deliveries by handler, waiting and settled.
+    fn counts(&self) -> Pending<'_, Vec<StoredCount>>;
+
+    /// The newest dead letters, at most `limit`.
+    fn dead_letters(&self, limit: u32) -> Pending<'_, Vec<DeadLetter>>;
+
+    /// The store's kind and place, for logs; the same text for the same store.
+    fn name(&self) -> &str;
+}
+
+/// A store that can be the queue: [`run().queue(..)`](crate::Run::queue) takes its URL.
+pub trait Store: QueueStore + Catalogue {}
+impl<S: QueueStore + Catalogue> Store for S {}
+
+/// A queue store that also keeps the outbox: in the application's own database, beside the business data.
+pub trait OutboxStore: Store {
+    /// Takes committed outbox rows that no other relay holds and asks `fan_out` for each.
+    ///
+    /// A row whose deliveries all stay here is replaced by them at once, in one commit. The others are leased and
+    /// answered: push their background deliveries to the queue store, then [`finish`](Self::finish) them. Rows are
+    /// claimed, never read by offset: a sequence is not commit order. At a crash: the lease ends and the row is taken
+    /// again; the deliveries' ids make the repetition harmless.
+    fn relay(&self, relay: Relay) -> Pending<'_, Relayed>;
+
+    /// Replaces leased outbox rows by their outbox deliveries, in one commit; a row whose lease was lost is skipped.
+    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, ()>;
+
+    /// Runs `call` in a transaction of the outbox database. The fence check, what `call` writes and the settlement are
+    /// one commit; without the lease nothing is committed.
+    ///
+    /// `call`'s own failure rolls back and is answered as [`TxEnd::Failed`]. At a crash: nothing happened, or all.
+    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd>;
+
+    /// Outbox rows not yet relayed.
+    fn outbox_rows(&self) -> Pending<'_, u64>;
+
+    /// The database whose transactions write here, as `TypeId::of::<Db>()`.
+    fn database(&self) -> TypeId;
+
+    /// Says that a row was written in a transaction that may commit soon.
+    fn nudge(&self);
+}
+
+/// A batch to store.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// The generation of the catalogue from which the deliveries were planned.
+    pub generation: u64,
+    /// What to store.
+    pub deliveries: Arc<[NewDelivery]>,
+}
+
+/// The answer to a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// All of it is stored.
+    Stored,
+    /// Nothing was stored: the catalogue has changed since the push was planned; read it and plan again.
+    CatalogueMoved,
+}
+
+/// A delivery to store.
+#[derive(Debug, Clone)]
+pub struct NewDelivery {
+    /// Derived from the event's and the handler's id.
+    pub id: DeliveryId,
+    /// The event's id.
+    pub event_id: EventId,
+    /// The handler's id, as the catalogue has it.
+    pub handler: Arc<str>,
+    /// The event that began the chain.
+    pub correlation: EventId,
+    /// The payload's version.
+    pub version: u32,
+    /// When the event was emitted, by the clock of the store that took it first; `None`: now.
+    pub emitted_unix_ms: Option<i64>,
+    /// How long until it is due.
+    pub delay: Duration,
+    /// How it is run.
+    pub policy: Policy,
+    /// The encoded event.
+    pub payload: Arc<[u8]>,
+}
+
+/// What to claim.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// For each queue: its handlers, and how many deliveries there is room for.
+    pub queues: Vec<ClaimQueue>,
+    /// How long the lease is.
+    pub lease: Duration,
+}
+
+/// One queue's part of a claim.
+#[derive(Debug, Clone)]
+pub struct ClaimQueue {
+    /// The handlers and the highest payload version that each reads.
+    pub handlers: Arc<[(Arc<str>, u32)]>,
+    /// At most so many.
+    pub wanted: usize,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub struct Claims {
+    /// What was leased, oldest first within a handler.
+    pub deliveries: Vec<Claimed>,
+    /// How long until the next delivery of the asked handlers is due; `None`: none is stored.
+    pub next_due: Option<Duration>,
+}
+
+/// A leased delivery.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The lease on it.
+    pub lease: Lease,
+    /// The event's id.
+    pub event_id: EventId,
+    /// The handler's id as it was stored: perhaps an alias of a linked one.
+    pub handler: Arc<str>,
+    /// The event that began the chain.
+    pub correlation: EventId,
+    /// The payload's version.
+    pub version: u32,
+    /// When the event was emitted, by the store's clock.
+    pub emitted_unix_ms: i64,
+    /// Attempts that failed so far.
+    pub failed: u32,
+    /// Its last lease ended without a settlement.
+    pub lost: bool,
+    /// How often its lease ended so while it ran alone in its process.
+    pub deaths: u32,
+    /// The policy that was stored with it.
+    pub policy: Policy,
+    /// The encoded event.
+    pub payload: Vec<u8>,
+}
+
+/// A time-limited claim on a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The store's own handle of its row.
+    pub row: i64,
+    /// The fence: it must match for every change.
+    pub token: LeaseToken,
+}
+
+/// What became of a leased delivery.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The lease that must still be held.
+    pub lease: Lease,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// The ways to settle.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Done: the delivery is deleted and counted.
+    Completed,
+    /// The attempt failed: due again after `delay`.
+    Retry {
+        /// How long until it is due.
+        delay: Duration,
+        /// What failed, in one line.
+        error: String,
+    },
+    /// Not tried again until a person says so.
+    Dead {
+        /// How many attempts failed in all.
+        failed: u32,
+        /// What failed, in one line.
+        error: String,
+    },
+    /// Not run, or stopped by a shutdown: due at once, no attempt is counted.
+    Released,
+}
+
+/// A handler as the catalogue knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogueEntry {
+    /// The handler's id.
+    pub handler: Arc<str>,
+    /// Its earlier ids.
+    pub aliases: Vec<String>,
+    /// The id of its event.
+    pub event: String,
+    /// The event's earlier ids.
+    pub event_aliases: Vec<String>,
+    /// `background` or `outbox`.
+    pub route: Route,
+    /// The queue's name.
+    pub queue: String,
+    /// How its deliveries are run.
+    pub policy: Policy,
+}
+
+/// How an event reaches a handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Route {
+    /// Inside `emit`, or inside `emit_in` for `in_process(in_transaction)`.
+    InProcess,
+    /// In a worker, after `emit` stored it.
+    Background,
+    /// In a worker, after the emitter's commit.
+    Outbox,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::InProcess => "in_process",
+            Self::Background => "background",
+            Self::Outbox => "outbox",
+        })
+    }
+}
+
+/// The catalogue as it was read.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogueState {
+    /// Grows with each change.
+    pub generation: u64,
+    /// Every handler that is not retired.
+    pub handlers: Vec<CatalogueEntry>,
+}
+
+/// A handler's deliveries in one store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCount {
+    /// The handler's id.
+    pub handler: String,
+    /// The event's id.
+    pub event: String,
+    /// Its route.
+    pub route: Route,
+    /// Stored and not leased, delayed ones included.
+    pub waiting: u64,
+    /// Leased now.
+    pub running: u64,
+    /// Completed since the store was made.
+    pub done: u64,
+    /// Failed attempts that were, or will be, tried again.
+    pub retried: u64,
+    /// Dead letters since the store was made.
+    pub dead: u64,
+}
+
+/// A delivery that will not be tried again until a person says so.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// The event's id.
+    pub event_id: EventId,
+    /// The handler's id.
+    pub handler: String,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Why, in one line.
+    pub error: String,
+    /// When, by the store's clock.
+    pub died_unix_ms: i64,
+    /// The encoded event.
+    pub payload: Vec<u8>,
+}
+
+/// A relay's turn.
+#[derive(Clone)]
+pub struct Relay {
+    /// The generation of the catalogue that `fan_out` knows.
+    pub generation: u64,
+    /// At most so many rows.
+    pub rows: usize,
+    /// How long the lease of a row is whose deliveries go elsewhere.
+    pub lease: Duration,
+    /// Who gets the row.
+    pub fan_out: Arc<FanOut>,
+}
+
+/// Says who gets a row.
+pub type FanOut = dyn Fn(&OutboxRow) -> Fan + Send + Sync;
+
+/// Who gets an outbox row.
+#[derive(Debug, Default)]
+pub struct Fan {
+    /// Its outbox deliveries: they stay in the outbox's database.
+    pub here: Vec<NewDelivery>,
+    /// Its background deliveries: they go to the queue store.
+    pub elsewhere: Vec<NewDelivery>,
+}
+
+/// What a relay's turn came to.
+#[derive(Debug, Default)]
+pub struct Relayed {
+    /// Rows replaced by their deliveries.
+    pub done: usize,
+    /// Rows leased to this relay, to be finished.
+    pub claimed: Vec<OutboxRow>,
+    /// The catalogue has changed: nothing was done; read it and come again.
+    pub catalogue_moved: bool,
+    /// How long until the next row is due; `None`: none is stored.
+    pub next_due: Option<Duration>,
+}
+
+/// An emitted transactional event.
+#[derive(Debug, Clone)]
+pub struct OutboxRow {
+    /// The store's own handle of the row.
+    pub row: i64,
+    /// The fence of a leased row.
+    pub token: Option<LeaseToken>,
+    /// The event's id.
+    pub event_id: EventId,
+    /// The event's name when it was emitted: perhaps an alias of a linked one.
+    pub event: String,
+    /// The event that began the chain.
+    pub correlation: EventId,
+    /// The payload's version.
+    pub version: u32,
+    /// When it was emitted, by the store's clock.
+    pub emitted_unix_ms: i64,
+    /// The encoded event.
+    pub payload: Arc<[u8]>,
+}
+
+/// The part of a transactional handler between the fence check and the settlement. The argument is a `Tx<Db>`.
+pub type TxCall<'a> = Box<
+    dyn for<'t> FnOnce(&'t mut (dyn std::any::Any + Send)) -> Pin<Box<dyn Future<Output = HandlerResult> + Send + 't>>
+        + Send
+        + 'a,
+>;
+
+/// How a transactional handler ended.
+#[derive(Debug)]
+pub enum TxEnd {
+    /// Its writes and the settlement are committed.
+    Committed,
+    /// The handler failed; nothing of it is committed, the delivery is still leased.
+    Failed(crate::error::BoxError),
+    /// The lease was lost; nothing is committed.
+    Lost,
+}
+
+/// Opens the queue store of a URL.
+pub(crate) async fn open_queue(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    match scheme(url) {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await?),
+        scheme => Err(no_store(url, scheme, "queue")),
+    }
+}
+
+/// Opens the outbox of a URL, for a process that has no pool of its own to give.
+pub(crate) async fn open_outbox(url: &str) -> Result<Arc<dyn OutboxStore>, StoreError> {
+    match scheme(url) {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(url).await?),
+        scheme => Err(no_store(url, scheme, "outbox")),
+    }
+}
+
+/// Whether a queue of this URL was opened before: nothing is created by asking.
+pub(crate) fn exists(url: &str) -> bool {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    std::path::Path::new(path).exists()
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
+    let text = match scheme {
+        "sqlite" => format!(
+            "the {what} `{url}` needs the feature `sqlite` of `evented`, which is off; turn it on in Cargo.toml"
+        ),
+        _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:evented.db`"),
+    };
+    StoreError::lasting(text, crate::error::Written::Nothing)
+}
+
+/// Groups a batch by a key; what the stores share.
+pub(crate) fn tally<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> HashMap<K, i64> {
+    let mut counts = HashMap::new();
+    for key in keys {
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
+}

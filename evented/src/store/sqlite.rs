@@ -1,0 +1,346 @@
+//! SQLite: the embedded queue, and the outbox in the application's own database file.
+//!
+//! Three connections for each store, beside the application's pool: one writes (`writer.rs`), one reads and watches the
+//! file for commits of other processes, one renews leases so that a long write does not cost a lease.
+
+mod catalogue;
+mod outbox;
+mod queue;
+mod schema;
+mod writer;
+
+use std::{
+    any::TypeId,
+    path::Path,
+    pin::Pin,
+    str::FromStr,
+    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    time::Duration,
+};
+
+use sqlx::{
+    Connection, Pool, Sqlite, SqliteConnection, SqlitePool, query_scalar,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use tokio::{
+    sync::{Mutex, MutexGuard, watch},
+    task::AbortHandle,
+};
+
+use crate::{
+    error::{Error, ErrorKind, StoreError, Written},
+    store::{
+        Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Lease, NewDelivery, OutboxRow,
+        OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Settlement, StoredCount, TxCall, TxEnd,
+        tx::{Beginning, Inserting, NewRow, Outboxed},
+    },
+    time::{self, Instant},
+};
+
+use self::writer::{Link, Writer, read_failed};
+
+/// How long a connection of ours waits for another writer's lock.
+const BUSY: Duration = Duration::from_secs(5);
+/// How often the file is looked at for commits of other processes: `pragma data_version`, some 20 microseconds.
+const LOOK: Duration = Duration::from_millis(25);
+/// How often while a transaction of this process with an emitted event may commit any moment.
+const LOOK_HOT: Duration = Duration::from_millis(1);
+/// How long after an `emit_in` its commit is looked for so often.
+const HOT: Duration = Duration::from_millis(250);
+
+pub(crate) struct SqliteStore {
+    name: String,
+    /// The application's pool, where this is an outbox: transactional handlers run on its connections.
+    pool: Option<SqlitePool>,
+    /// Held while this process writes to the file: our own writers queue here and not at SQLite's lock.
+    turn: Arc<Mutex<()>>,
+    writer: Writer,
+    reader: Mutex<Link>,
+    keeper: Mutex<Link>,
+    changes: watch::Sender<u64>,
+    hot_until: Arc<SyncMutex<Instant>>,
+    watcher: AbortHandle,
+}
+
+impl SqliteStore {
+    /// Opens the queue at `url`: `sqlite:evented.db`, `sqlite:///var/lib/shop/queue.db?synchronous=normal`.
+    pub(crate) async fn open_queue(url: &str) -> Result<Arc<Self>, StoreError> {
+        let options = queue_options(url)?;
+        let path = options.get_filename().to_owned();
+        let fresh = std::fs::metadata(&path).map_or(true, |file| file.len() == 0);
+        // A new file is ours to set up. An existing one may be the application's: its journal mode is its own.
+        let options = if fresh { options.journal_mode(SqliteJournalMode::Wal) } else { options };
+        Self::open(options, None).await
+    }
+
+    /// Opens the outbox in the database of the application's pool.
+    async fn open_outbox(pool: SqlitePool) -> Result<Arc<Self>, StoreError> {
+        let options = (*pool.connect_options()).clone();
+        Self::open(options, Some(pool)).await
+    }
+
+    /// Opens the outbox at a URL, with a pool of its own. The file must be there: it is the application's.
+    pub(crate) async fn open_outbox_url(url: &str) -> Result<Arc<Self>, StoreError> {
+        let options = SqliteConnectOptions::from_str(url).map_err(|error| {
+            StoreError::lasting(format!("the outbox's URL `{url}` is not one of SQLite"), Written::Nothing)
+                .because(error)
+        })?;
+        Self::open_outbox(SqlitePool::connect_lazy_with(options.busy_timeout(BUSY))).await
+    }
+
+    async fn open(options: SqliteConnectOptions, pool: Option<SqlitePool>) -> Result<Arc<Self>, StoreError> {
+        let options = options.busy_timeout(BUSY);
+        let mut conn = SqliteConnection::connect_with(&options).await.map_err(|error| {
+            let file = options.get_filename().display();
+            read_failed(&format!("could not open the SQLite file `{file}`"), &error).because(error)
+        })?;
+        // Named by its real path, so that two ways of writing one path are one store.
+        let file = options.get_filename();
+        let name = format!("sqlite:{}", file.canonicalize().as_deref().unwrap_or(file).display());
+        let mode: String = query_scalar("pragma journal_mode")
+            .fetch_one(&mut conn)
+            .await
+            .map_err(|error| read_failed(&format!("could not read {name}"), &error).because(error))?;
+        if mode != "wal" {
+            return Err(StoreError::lasting(
+                format!(
+                    "{name} is in journal mode `{mode}`, in which readers and writers block each other; open it with \
+                     `.journal_mode(SqliteJournalMode::Wal)`, or run `pragma journal_mode = wal` on it once"
+                ),
+                Written::Nothing,
+            ));
+        }
+        schema::migrate(&mut conn, &name).await?;
+        let (changes, _) = watch::channel(0_u64);
+        let hot_until = Arc::new(SyncMutex::new(time::now()));
+        let turn = Arc::new(Mutex::new(()));
+        let committed = {
+            let changes = changes.clone();
+            move || changes.send_modify(|mark| *mark += 1)
+        };
+        let link = || Link::new(options.clone());
+        let watcher = tokio::spawn(watch(link(), changes.clone(), Arc::clone(&hot_until))).abort_handle();
+        Ok(Arc::new(Self {
+            writer: Writer::start(link(), Arc::clone(&turn), committed),
+            reader: Mutex::new(link()),
+            keeper: Mutex::new(link()),
+            name,
+            pool,
+            turn,
+            changes,
+            hot_until,
+            watcher,
+        }))
+    }
+
+    /// Reads on the reader's connection; nothing was written when it fails.
+    async fn read<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        read_on(self.reader.lock().await, read).await
+    }
+}
+
+async fn read_on<T>(
+    mut link: MutexGuard<'_, Link>,
+    read: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, StoreError> {
+    let done = match link.get().await {
+        Ok(conn) => read(conn).await,
+        Err(error) => Err(error),
+    };
+    done.map_err(|error| {
+        link.mend(&error);
+        read_failed("the database could not be read", &error).because(error)
+    })
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+/// Bumps the mark whenever another connection committed. The version is the connection's own view, so the same
+/// connection must ask each time: <https://www.sqlite.org/pragma.html#pragma_data_version>.
+async fn watch(mut link: Link, changes: watch::Sender<u64>, hot_until: Arc<SyncMutex<Instant>>) {
+    let mut seen = None;
+    loop {
+        let version = match link.get().await {
+            Ok(conn) => query_scalar::<_, i64>("pragma data_version").fetch_one(conn).await,
+            Err(error) => Err(error),
+        };
+        match version {
+            Ok(version) if seen.replace(version) != Some(version) => changes.send_modify(|mark| *mark += 1),
+            Ok(_) => {}
+            Err(error) => {
+                link.mend(&error);
+                seen = None;
+            }
+        }
+        let hot = *hot_until.lock().unwrap_or_else(PoisonError::into_inner) > time::now();
+        time::sleep(if hot { LOOK_HOT } else { LOOK }).await;
+    }
+}
+
+/// The options of a queue's URL. `synchronous` is ours, the rest is sqlx's.
+fn queue_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    let refused = |what: String| StoreError::lasting(format!("the queue's URL `{url}` {what}"), Written::Nothing);
+    let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let mut synchronous = SqliteSynchronous::Full;
+    let mut rest = Vec::new();
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("synchronous", value)) => {
+                synchronous = match value {
+                    "full" => SqliteSynchronous::Full,
+                    "extra" => SqliteSynchronous::Extra,
+                    "normal" => SqliteSynchronous::Normal,
+                    other => {
+                        return Err(refused(format!("has `synchronous={other}`; write `full`, `extra` or `normal`")));
+                    }
+                };
+            }
+            _ => rest.push(parameter),
+        }
+    }
+    let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+    let options = SqliteConnectOptions::from_str(&url)
+        .map_err(|error| refused(format!("is not one of SQLite, like `sqlite:evented.db`: {error}")))?;
+    if options.get_filename() == Path::new(":memory:") || base.contains(":memory:") {
+        return Err(refused("is in memory, which loses everything at a crash; name a file".to_owned()));
+    }
+    Ok(options.create_if_missing(true).synchronous(synchronous))
+}
+
+impl QueueStore for SqliteStore {
+    fn push(&self, push: Push) -> Pending<'_, Pushed> {
+        self.writer.push(push)
+    }
+
+    fn claim(&self, claim: Claim) -> Pending<'_, Claims> {
+        Box::pin(async move {
+            let due = self.read(async |conn| queue::due(conn, &claim).await).await?;
+            let deliveries = if due.rows.is_empty() {
+                Vec::new()
+            } else {
+                self.writer.run((due.rows, claim.lease), queue::claim).await?
+            };
+            Ok(Claims { deliveries, next_due: due.next })
+        })
+    }
+
+    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+        Box::pin(async move {
+            let held = read_on(self.keeper.lock().await, async |conn| queue::extend(conn, leases, lease).await).await?;
+            let held: std::collections::HashSet<i64> = held.into_iter().collect();
+            Ok(leases.iter().map(|lease| held.contains(&lease.row)).collect())
+        })
+    }
+
+    fn settle(&self, settlements: Arc<[Settlement]>) -> Pending<'_, Vec<bool>> {
+        self.writer.run(settlements, queue::settle)
+    }
+
+    fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {
+        Box::pin(async move {
+            let mut changes = self.changes.subscribe();
+            let _timed_out = time::within(most, changes.wait_for(|mark| *mark != seen)).await.is_none();
+            *self.changes.borrow()
+        })
+    }
+}
+
+impl Catalogue for SqliteStore {
+    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()> {
+        self.writer.run(handlers, catalogue::record)
+    }
+
+    fn catalogue(&self) -> Pending<'_, CatalogueState> {
+        Box::pin(self.read(async |conn| catalogue::read(conn).await))
+    }
+
+    fn retire(&self, handler: String) -> Pending<'_, bool> {
+        self.writer.run(handler, catalogue::retire)
+    }
+
+    fn counts(&self) -> Pending<'_, Vec<StoredCount>> {
+        Box::pin(self.read(async |conn| catalogue::counts(conn).await))
+    }
+
+    fn dead_letters(&self, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
+        Box::pin(self.read(async move |conn| catalogue::dead_letters(conn, limit).await))
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl OutboxStore for SqliteStore {
+    fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
+        Box::pin(async move {
+            // Looks before it locks: an idle relay writes nothing.
+            let next = self.read(async |conn| catalogue::next_row(conn).await).await?;
+            if next != Some(Duration::ZERO) {
+                return Ok(Relayed { next_due: next, ..Relayed::default() });
+            }
+            self.writer.run(relay, outbox::relay).await
+        })
+    }
+
+    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, ()> {
+        self.writer.run(rows, outbox::finish)
+    }
+
+    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(async move {
+            let pool = self.pool.as_ref().expect("an outbox is opened with its pool");
+            let _turn = self.turn.lock().await;
+            let end = outbox::transact(pool, lease, call).await;
+            // What the handler emitted is committed now.
+            self.changes.send_modify(|mark| *mark += 1);
+            end
+        })
+    }
+
+    fn outbox_rows(&self) -> Pending<'_, u64> {
+        Box::pin(self.read(async |conn| outbox::rows(conn).await))
+    }
+
+    fn database(&self) -> TypeId {
+        TypeId::of::<Sqlite>()
+    }
+
+    fn nudge(&self) {
+        *self.hot_until.lock().unwrap_or_else(PoisonError::into_inner) = time::now() + HOT;
+    }
+}
+
+impl Outboxed for Sqlite {
+    const KIND: &'static str = "SQLite";
+
+    fn insert_row<'a>(conn: &'a mut SqliteConnection, row: &'a NewRow) -> Inserting<'a> {
+        Box::pin(async move {
+            outbox::insert_row(conn, row).await.map_err(|error| {
+                if outbox::no_such_table(&error) {
+                    Error::new(
+                        ErrorKind::NoOutbox,
+                        "this transaction's database has no outbox; give its pool to `run()` with `.outbox(pool)`",
+                    )
+                } else {
+                    Error::from(error)
+                }
+            })
+        })
+    }
+
+    fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
+        Box::pin(pool.begin_with("BEGIN IMMEDIATE"))
+    }
+
+    fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {
+        Box::pin(async move { Ok(SqliteStore::open_outbox(pool).await? as Arc<dyn OutboxStore>) })
+    }
+}

@@ -1,0 +1,176 @@
+//! The outbox: rows written in the application's transactions, and their way to deliveries.
+
+use std::any::Any;
+
+use ref_cast::RefCast;
+use sqlx::{Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, SqlitePool, query, query_scalar};
+
+use crate::{
+    error::{BoxError, StoreError, Written},
+    id::LeaseToken,
+    store::{
+        Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
+        tx::{NewRow, Tx},
+    },
+    time,
+};
+
+use super::{
+    queue::{bytes, count, event_id, generation, insert, remove, to_json},
+    writer::{Running, read_failed},
+};
+
+/// Inserts one row in the caller's transaction; an event that is there already is left as it is.
+pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
+    let now = time::unix_ms();
+    let correlation = (row.correlation != row.event_id).then(|| bytes(row.correlation.to_bytes()));
+    query(
+        "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
+         values (?, ?, ?, ?, ?, ?, ?) on conflict (event_id) do nothing",
+    )
+    .bind(bytes(row.event_id.to_bytes()))
+    .bind(row.event)
+    .bind(now + time::millis(row.delay))
+    .bind(row.version)
+    .bind(now)
+    .bind(correlation)
+    .bind(&*row.payload)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// One turn of the relay, inside the writer's transaction.
+pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Running<'a, Relayed> {
+    Box::pin(async move {
+        if generation(conn).await? != relay.generation {
+            return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
+        }
+        let now = time::unix_ms();
+        let rows = query(
+            "select seq, event_id, event, correlation, version, emitted_at, payload
+             from evented_outbox where due_at <= ?1 order by due_at, seq limit ?2",
+        )
+        .bind(now)
+        .bind(i64::try_from(relay.rows).unwrap_or(i64::MAX))
+        .fetch_all(&mut *conn)
+        .await?;
+        let token = LeaseToken::mint();
+        let mut relayed = Relayed::default();
+        let mut here = Vec::new();
+        let mut done = Vec::new();
+        for row in &rows {
+            let event_id = event_id(row.try_get(1)?)?;
+            let correlation: Option<&[u8]> = row.try_get(3)?;
+            let row = OutboxRow {
+                row: row.try_get(0)?,
+                token: None,
+                event_id,
+                event: row.try_get(2)?,
+                correlation: correlation.map_or(Ok(event_id), super::queue::event_id)?,
+                version: row.try_get(4)?,
+                emitted_unix_ms: row.try_get(5)?,
+                payload: row.try_get::<&[u8], _>(6)?.into(),
+            };
+            let fan = (relay.fan_out)(&row);
+            if fan.elsewhere.is_empty() {
+                here.extend(fan.here);
+                done.push(row.row);
+            } else {
+                relayed.claimed.push(OutboxRow { token: Some(token), ..row });
+            }
+        }
+        insert(conn, here.iter()).await?;
+        delete_rows(conn, &done).await?;
+        relayed.done = done.len();
+        query("update evented_outbox set lease = ?1, due_at = ?2 where seq in (select value from json_each(?3))")
+            .bind(token.to_i64())
+            .bind(now + time::millis(relay.lease))
+            .bind(to_json(&relayed.claimed.iter().map(|row| row.row).collect::<Vec<_>>())?)
+            .execute(&mut *conn)
+            .await?;
+        Ok(relayed)
+    })
+}
+
+async fn delete_rows(conn: &mut SqliteConnection, rows: &[i64]) -> Result<(), SqlxError> {
+    query("delete from evented_outbox where seq in (select value from json_each(?))")
+        .bind(to_json(&rows)?)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Replaces leased rows by their outbox deliveries; a row whose lease was lost is another relay's now.
+pub(super) fn finish<'a>(
+    conn: &'a mut SqliteConnection,
+    rows: &'a Vec<(OutboxRow, Vec<NewDelivery>)>,
+) -> Running<'a, ()> {
+    Box::pin(async move {
+        let mut held = Vec::new();
+        for (row, deliveries) in rows {
+            let lease: Option<Option<i64>> = query_scalar("select lease from evented_outbox where seq = ?")
+                .bind(row.row)
+                .fetch_optional(&mut *conn)
+                .await?;
+            if lease.flatten() == row.token.map(LeaseToken::to_i64) {
+                held.push(row.row);
+                insert(conn, deliveries.iter()).await?;
+            } else {
+                tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another relay has it");
+            }
+        }
+        delete_rows(conn, &held).await
+    })
+}
+
+/// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
+pub(super) async fn transact(pool: &SqlitePool, lease: &Lease, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
+    let failed = |error: SqlxError| read_failed("the transaction of a handler could not go on", &error).because(error);
+    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let held: Option<i64> = query_scalar("select 1 from evented_deliveries where seq = ?1 and lease = ?2")
+        .bind(lease.row)
+        .bind(lease.token.to_i64())
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed)?;
+    if held.is_none() {
+        return Ok(TxEnd::Lost);
+    }
+    // The handler works inside a savepoint. If it ended the transaction behind our back (a raw `rollback` or `commit`,
+    // or SQLite itself after a full disk), the savepoint is gone and its release fails: nothing is settled then.
+    let mut inner = tx.begin().await.map_err(failed)?;
+    let ended = {
+        let tx: &mut (dyn Any + Send) = Tx::<Sqlite>::ref_cast_mut(&mut *inner);
+        call(tx).await
+    };
+    if let Err(error) = ended {
+        drop(inner);
+        tx.rollback().await.map_err(failed)?;
+        return Ok(TxEnd::Failed(error));
+    }
+    if let Err(error) = inner.commit().await {
+        drop(tx);
+        return Ok(TxEnd::Failed(BoxError::from(format!("the handler ended its transaction itself: {error}"))));
+    }
+    let Some(handler) = remove(&mut tx, *lease).await.map_err(failed)? else {
+        tx.rollback().await.map_err(failed)?;
+        return Ok(TxEnd::Lost);
+    };
+    count(&mut tx, handler, 1, 0, 0).await.map_err(failed)?;
+    tx.commit().await.map_err(|error| {
+        StoreError::transient("it is not known whether the handler's transaction committed", Written::Unknown)
+            .because(error)
+    })?;
+    Ok(TxEnd::Committed)
+}
+
+pub(super) async fn rows(conn: &mut SqliteConnection) -> Result<u64, SqlxError> {
+    let rows: i64 = query_scalar("select count(*) from evented_outbox").fetch_one(conn).await?;
+    Ok(rows.cast_unsigned())
+}
+
+/// What `emit_in` needs when it says that the database has no outbox.
+pub(in crate::store) fn no_such_table(error: &SqlxError) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("no such table: evented_outbox"))
+}

@@ -1,0 +1,372 @@
+//! Deliveries: push, claim, extend, settle.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use sqlx::{
+    AssertSqlSafe, Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteRow,
+};
+
+use crate::{
+    id::{DeliveryId, EventId, LeaseToken},
+    retry::{Backoff, Policy},
+    store::{Claim, Claimed, Lease, NewDelivery, Outcome, Push, Pushed, Settlement, tally},
+    time,
+};
+
+use super::writer::Running;
+
+/// How many rows one insert has. Few shapes, so that each is prepared once; SQLite binds at most 32,766 values.
+const SHAPES: [usize; 3] = [64, 8, 1];
+
+static INSERTS: LazyLock<[Arc<str>; 3]> = LazyLock::new(|| {
+    SHAPES.map(|rows| {
+        let row = "((select num from evented_handlers where id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let rows = vec![row; rows].join(", ");
+        format!(
+            "insert into evented_deliveries (handler, id, event_id, due_at, attempts_max, backoff_first_ms, \
+             backoff_max_ms, timeout_ms, version, emitted_at, correlation, payload) values {rows} \
+             on conflict (id) do nothing"
+        )
+        .into()
+    })
+});
+
+/// Inserts the deliveries of each push that was planned from the catalogue as it is.
+pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Result<Vec<Pushed>, SqlxError> {
+    if pushes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let generation = generation(conn).await?;
+    let answers: Vec<_> = pushes
+        .iter()
+        .map(|push| if push.generation == generation { Pushed::Stored } else { Pushed::CatalogueMoved })
+        .collect();
+    let planned = pushes.iter().filter(|push| push.generation == generation);
+    insert(conn, planned.flat_map(|push| push.deliveries.iter())).await?;
+    Ok(answers)
+}
+
+pub(super) async fn generation(conn: &mut SqliteConnection) -> Result<u64, SqlxError> {
+    let generation: i64 = query_scalar("select catalogue from evented_schema").fetch_one(conn).await?;
+    Ok(generation.cast_unsigned())
+}
+
+pub(super) async fn insert(
+    conn: &mut SqliteConnection,
+    deliveries: impl Iterator<Item = &NewDelivery>,
+) -> Result<(), SqlxError> {
+    let now = time::unix_ms();
+    let deliveries: Vec<_> = deliveries.collect();
+    let mut rest = &deliveries[..];
+    for (rows, sql) in SHAPES.into_iter().zip(INSERTS.iter()) {
+        while let Some((chunk, after)) = rest.split_at_checked(rows) {
+            let mut insert = query(AssertSqlSafe(Arc::clone(sql)));
+            for delivery in chunk {
+                let (backoff_first, backoff_max) = backoff_columns(delivery.policy.backoff);
+                let correlation =
+                    (delivery.correlation != delivery.event_id).then(|| bytes(delivery.correlation.to_bytes()));
+                insert = insert
+                    .bind(&*delivery.handler)
+                    .bind(bytes(delivery.id.to_bytes()))
+                    .bind(bytes(delivery.event_id.to_bytes()))
+                    .bind(now + time::millis(delivery.delay))
+                    .bind(delivery.policy.attempts_max)
+                    .bind(backoff_first)
+                    .bind(backoff_max)
+                    .bind(time::millis(delivery.policy.timeout))
+                    .bind(delivery.version)
+                    .bind(delivery.emitted_unix_ms.unwrap_or(now))
+                    .bind(correlation)
+                    .bind(&*delivery.payload);
+            }
+            insert.execute(&mut *conn).await?;
+            rest = after;
+        }
+    }
+    Ok(())
+}
+
+/// A list as one value to bind, which `json_each` takes apart.
+pub(super) fn to_json(list: &impl serde::Serialize) -> Result<String, SqlxError> {
+    serde_json::to_string(list).map_err(|error| SqlxError::Encode(error.into()))
+}
+
+pub(super) fn bytes(id: [u8; 16]) -> Vec<u8> {
+    id.to_vec()
+}
+
+pub(super) fn backoff_columns(backoff: Backoff) -> (i64, Option<i64>) {
+    match backoff {
+        Backoff::Exponential { first, max } => (time::millis(first), Some(time::millis(max))),
+        Backoff::Fixed(delay) => (time::millis(delay), None),
+    }
+}
+
+/// What is due, and when the next will be. Reads only: a worker that finds nothing takes no lock.
+pub(super) struct Due {
+    pub rows: Vec<i64>,
+    pub next: Option<Duration>,
+}
+
+/// Finds due rows, evenly from the handlers of each queue.
+pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim) -> Result<Due, SqlxError> {
+    let now = time::unix_ms();
+    let mut rows = Vec::new();
+    let mut next: Option<i64> = None;
+    for queue in &claim.queues {
+        let names: Vec<_> = queue.handlers.iter().map(|(name, version)| (&**name, version)).collect();
+        let names = to_json(&names)?;
+        // For each handler one descent of the index: its next time, and the oldest due rows as a list.
+        let found: Vec<(Option<i64>, String)> = query_as(
+            "select
+                (select min(d.due_at) from evented_deliveries d where d.handler = n.num and d.due_at > ?2),
+                (select json_group_array(seq) from (
+                    select d.seq from evented_deliveries d
+                    where d.handler = n.num and d.due_at <= ?2 and d.version <= h.value ->> 1
+                    order by d.due_at limit ?3))
+             from json_each(?1) h join evented_handlers n on n.id = h.value ->> 0",
+        )
+        .bind(names)
+        .bind(now)
+        .bind(i64::try_from(queue.wanted).unwrap_or(i64::MAX))
+        .fetch_all(&mut *conn)
+        .await?;
+        next = next.into_iter().chain(found.iter().filter_map(|(next, _)| *next)).min();
+        let lists: Result<Vec<Vec<i64>>, _> = found.iter().map(|(_, list)| serde_json::from_str(list)).collect();
+        rows.extend(evenly(&lists.map_err(SqlxError::decode)?, queue.wanted));
+    }
+    Ok(Due { rows, next: next.map(|due_at| time::from_millis(due_at - now)) })
+}
+
+/// Takes one from each list in turn, so that a handler with a long backlog does not starve its neighbours.
+fn evenly(lists: &[Vec<i64>], wanted: usize) -> Vec<i64> {
+    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
+    let turns = (0..longest).flat_map(|turn| lists.iter().filter_map(move |list| list.get(turn).copied()));
+    turns.take(wanted).collect()
+}
+
+/// Leases the rows that are still due.
+pub(super) fn claim<'a>(
+    conn: &'a mut SqliteConnection,
+    (rows, lease): &'a (Vec<i64>, Duration),
+) -> Running<'a, Vec<Claimed>> {
+    Box::pin(async move {
+        let now = time::unix_ms();
+        let token = LeaseToken::mint();
+        let leased = query(
+            "update evented_deliveries set
+                lease = ?1,
+                due_at = ?2,
+                deaths = deaths + (lease is not null and alone),
+                alone = alone or lease is not null
+             where seq in (select value from json_each(?3)) and due_at <= ?4
+             returning seq, id, event_id, (select h.id from evented_handlers h where h.num = handler), correlation,
+                version, emitted_at, failed, alone, deaths, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms,
+                payload",
+        )
+        .bind(token.to_i64())
+        .bind(now + time::millis(*lease))
+        .bind(to_json(rows)?)
+        .bind(now)
+        .fetch_all(conn)
+        .await?;
+        let mut names = HashMap::new();
+        let mut claimed = leased.iter().map(|row| read(row, token, &mut names)).collect::<Result<Vec<_>, _>>()?;
+        // An update returns rows in any order; run them in the order in which they were due.
+        let order: HashMap<i64, usize> = rows.iter().enumerate().map(|(at, row)| (*row, at)).collect();
+        claimed.sort_by_key(|claimed| order.get(&claimed.lease.row).copied());
+        Ok(claimed)
+    })
+}
+
+fn read(row: &SqliteRow, token: LeaseToken, names: &mut HashMap<String, Arc<str>>) -> Result<Claimed, SqlxError> {
+    let event_id = event_id(row.try_get(2)?)?;
+    let name: &str = row.try_get(3)?;
+    let handler = match names.get(name) {
+        Some(handler) => Arc::clone(handler),
+        None => Arc::clone(names.entry(name.to_owned()).or_insert_with(|| name.into())),
+    };
+    let correlation: Option<&[u8]> = row.try_get(4)?;
+    Ok(Claimed {
+        lease: Lease { delivery: DeliveryId::from_bytes(id_bytes(row.try_get(1)?)?), row: row.try_get(0)?, token },
+        event_id,
+        handler,
+        correlation: correlation.map_or(Ok(event_id), self::event_id)?,
+        version: row.try_get(5)?,
+        emitted_unix_ms: row.try_get(6)?,
+        failed: row.try_get(7)?,
+        lost: row.try_get(8)?,
+        deaths: row.try_get(9)?,
+        policy: Policy {
+            attempts_max: row.try_get(10)?,
+            backoff: backoff(row.try_get(11)?, row.try_get(12)?),
+            timeout: time::from_millis(row.try_get(13)?),
+        },
+        payload: row.try_get(14)?,
+    })
+}
+
+pub(super) fn backoff(first_ms: i64, max_ms: Option<i64>) -> Backoff {
+    let first = time::from_millis(first_ms);
+    match max_ms {
+        Some(max_ms) => Backoff::Exponential { first, max: time::from_millis(max_ms) },
+        None => Backoff::Fixed(first),
+    }
+}
+
+pub(super) fn id_bytes(bytes: &[u8]) -> Result<[u8; 16], SqlxError> {
+    bytes.try_into().map_err(SqlxError::decode)
+}
+
+pub(super) fn event_id(bytes: &[u8]) -> Result<EventId, SqlxError> {
+    id_bytes(bytes).map(EventId::from_bytes)
+}
+
+/// `[[row, token], ..]`: the fence of many leases as one value.
+fn fence<'a>(leases: impl Iterator<Item = &'a Lease>) -> String {
+    let mut json = String::from("[");
+    for lease in leases {
+        let comma = if json.len() > 1 { "," } else { "" };
+        write!(json, "{comma}[{},{}]", lease.row, lease.token.to_i64()).expect("a string takes what is written to it");
+    }
+    json.push(']');
+    json
+}
+
+/// Renews what is still held; the answer has its rows.
+pub(super) async fn extend(
+    conn: &mut SqliteConnection,
+    leases: &[Lease],
+    lease: Duration,
+) -> Result<Vec<i64>, SqlxError> {
+    query_scalar(
+        "update evented_deliveries set due_at = ?2
+         where seq in (
+            select d.seq from json_each(?1) j
+            join evented_deliveries d on d.seq = j.value ->> 0 and d.lease = j.value ->> 1)
+         returning seq",
+    )
+    .bind(fence(leases.iter()))
+    .bind(time::unix_ms() + time::millis(lease))
+    .fetch_all(conn)
+    .await
+}
+
+/// Settles what is still held; the answer says which was.
+pub(super) fn settle<'a>(conn: &'a mut SqliteConnection, settlements: &'a Arc<[Settlement]>) -> Running<'a, Vec<bool>> {
+    Box::pin(async move {
+        let mut handlers = HashMap::new();
+        let completed = settlements.iter().filter(|settlement| matches!(settlement.outcome, Outcome::Completed));
+        let deleted: Vec<(i64, i64)> = query_as(
+            "delete from evented_deliveries
+             where seq in (
+                select d.seq from json_each(?1) j
+                join evented_deliveries d on d.seq = j.value ->> 0 and d.lease = j.value ->> 1)
+             returning seq, handler",
+        )
+        .bind(fence(completed.map(|settlement| &settlement.lease)))
+        .fetch_all(&mut *conn)
+        .await?;
+        handlers.extend(deleted.iter().copied());
+        let mut counts: HashMap<i64, [i64; 3]> = HashMap::new();
+        for (handler, done) in tally(deleted.iter().map(|(_, handler)| *handler)) {
+            counts.entry(handler).or_default()[0] += done;
+        }
+        for settlement in settlements.iter() {
+            let (settled, column) = match &settlement.outcome {
+                Outcome::Completed => continue,
+                Outcome::Retry { delay, error } => (retry(conn, settlement.lease, *delay, error).await?, Some(1)),
+                Outcome::Dead { failed, error } => (bury(conn, settlement.lease, *failed, error).await?, Some(2)),
+                Outcome::Released => (release(conn, settlement.lease).await?, None),
+            };
+            let Some(handler) = settled else { continue };
+            handlers.insert(settlement.lease.row, handler);
+            if let Some(column) = column {
+                counts.entry(handler).or_default()[column] += 1;
+            }
+        }
+        for (handler, [done, retried, dead]) in counts {
+            count(conn, handler, done, retried, dead).await?;
+        }
+        Ok(settlements.iter().map(|settlement| handlers.contains_key(&settlement.lease.row)).collect())
+    })
+}
+
+pub(super) async fn count(
+    conn: &mut SqliteConnection,
+    handler: i64,
+    done: i64,
+    retried: i64,
+    dead: i64,
+) -> Result<(), SqlxError> {
+    query("update evented_handlers set done = done + ?2, retried = retried + ?3, dead = dead + ?4 where num = ?1")
+        .bind(handler)
+        .bind(done)
+        .bind(retried)
+        .bind(dead)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn retry(
+    conn: &mut SqliteConnection,
+    lease: Lease,
+    delay: Duration,
+    error: &str,
+) -> Result<Option<i64>, SqlxError> {
+    query_scalar(
+        "update evented_deliveries set lease = null, alone = 0, failed = failed + 1, due_at = ?3, error = ?4
+         where seq = ?1 and lease = ?2 returning handler",
+    )
+    .bind(lease.row)
+    .bind(lease.token.to_i64())
+    .bind(time::unix_ms() + time::millis(delay))
+    .bind(error)
+    .fetch_optional(conn)
+    .await
+}
+
+/// Moves the delivery to the dead letters.
+async fn bury(conn: &mut SqliteConnection, lease: Lease, failed: u32, error: &str) -> Result<Option<i64>, SqlxError> {
+    query(
+        "insert into evented_dead_letters (id, event_id, handler, failed, deaths, attempts_max, backoff_first_ms,
+            backoff_max_ms, timeout_ms, version, emitted_at, died_at, correlation, error, payload)
+         select id, event_id, handler, ?5, deaths, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms,
+            version, emitted_at, ?3, correlation, ?4, payload
+         from evented_deliveries where seq = ?1 and lease = ?2",
+    )
+    .bind(lease.row)
+    .bind(lease.token.to_i64())
+    .bind(time::unix_ms())
+    .bind(error)
+    .bind(failed)
+    .execute(&mut *conn)
+    .await?;
+    remove(conn, lease).await
+}
+
+/// Deletes a delivery whose lease is held; the answer is its handler's number.
+pub(super) async fn remove(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64>, SqlxError> {
+    query_scalar("delete from evented_deliveries where seq = ?1 and lease = ?2 returning handler")
+        .bind(lease.row)
+        .bind(lease.token.to_i64())
+        .fetch_optional(conn)
+        .await
+}
+
+async fn release(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64>, SqlxError> {
+    query_scalar(
+        "update evented_deliveries set lease = null, due_at = ?3 where seq = ?1 and lease = ?2 returning handler",
+    )
+    .bind(lease.row)
+    .bind(lease.token.to_i64())
+    .bind(time::unix_ms())
+    .fetch_optional(conn)
+    .await
+}

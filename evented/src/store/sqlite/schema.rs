@@ -1,0 +1,135 @@
+//! The tables, and how an older release's tables become this one's.
+//!
+//! A migration expands; what it makes unneeded is dropped a release later. So a process of the release before goes on
+//! beside this one: it refuses only a schema whose `min_compatible` is newer than its own version.
+
+use sqlx::{Connection, SqliteConnection, query, query_as};
+
+use crate::error::{StoreError, Written};
+
+use super::writer::read_failed;
+
+/// The schema that this code writes.
+const VERSION: i64 = 1;
+/// The oldest code that may go on with it.
+const MIN_COMPATIBLE: i64 = 1;
+
+/// Each entry takes the schema from its index to the next version.
+const MIGRATIONS: [&[&str]; VERSION as usize] = [&[
+    // Handlers of every process, by a small number that keeps deliveries narrow.
+    "create table evented_handlers (
+        num              integer primary key,
+        id               text not null unique,
+        event            text not null,
+        route            text not null,
+        queue            text not null,
+        attempts_max     integer not null,
+        backoff_first_ms integer not null,
+        backoff_max_ms   integer,
+        timeout_ms       integer not null,
+        aliases          text not null,
+        event_aliases    text not null,
+        retired          integer not null default 0,
+        done             integer not null default 0,
+        retried          integer not null default 0,
+        dead             integer not null default 0
+    ) strict",
+    // `due_at` is when a delivery may be claimed: its time, its retry, or the end of its lease. So one index finds what
+    // is due, a lease that ends needs nobody to notice, and a claim is one update. `lease` is the fencing token while
+    // leased. `alone`: it outlived a lease and runs alone. `backoff_max_ms` is null for a fixed backoff, `correlation`
+    // where it is the event itself.
+    "create table evented_deliveries (
+        seq              integer primary key,
+        id               blob not null,
+        event_id         blob not null,
+        handler          integer not null,
+        due_at           integer not null,
+        lease            integer,
+        failed           integer not null default 0,
+        alone            integer not null default 0,
+        deaths           integer not null default 0,
+        attempts_max     integer not null,
+        backoff_first_ms integer not null,
+        backoff_max_ms   integer,
+        timeout_ms       integer not null,
+        version          integer not null,
+        emitted_at       integer not null,
+        correlation      blob,
+        error            text,
+        payload          blob not null
+    ) strict",
+    "create unique index evented_deliveries_id on evented_deliveries (id)",
+    "create index evented_deliveries_due on evented_deliveries (handler, due_at)",
+    "create table evented_dead_letters (
+        seq              integer primary key,
+        id               blob not null,
+        event_id         blob not null,
+        handler          integer not null,
+        failed           integer not null,
+        deaths           integer not null,
+        attempts_max     integer not null,
+        backoff_first_ms integer not null,
+        backoff_max_ms   integer,
+        timeout_ms       integer not null,
+        version          integer not null,
+        emitted_at       integer not null,
+        died_at          integer not null,
+        correlation      blob,
+        error            text not null,
+        payload          blob not null
+    ) strict",
+    // Emitted transactional events, until the relay turned them into deliveries.
+    "create table evented_outbox (
+        seq         integer primary key,
+        event_id    blob not null unique,
+        event       text not null,
+        due_at      integer not null,
+        lease       integer,
+        version     integer not null,
+        emitted_at  integer not null,
+        correlation blob,
+        payload     blob not null
+    ) strict",
+    "create index evented_outbox_due on evented_outbox (due_at)",
+]];
+
+/// Brings the tables to this release's version, or says why it cannot.
+pub(super) async fn migrate(conn: &mut SqliteConnection, name: &str) -> Result<(), StoreError> {
+    let failed = |error: sqlx::Error| read_failed("could not prepare evented's tables", &error).because(error);
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    query(
+        "create table if not exists evented_schema (
+            version integer not null, min_compatible integer not null, catalogue integer not null
+        ) strict",
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(failed)?;
+    let found: Option<(i64, i64)> = query_as("select version, min_compatible from evented_schema")
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed)?;
+    let (version, min_compatible) = found.unwrap_or_default();
+    if min_compatible > VERSION {
+        return Err(StoreError::lasting(
+            format!(
+                "evented's tables in {name} are of schema {version}, which needs code of schema {min_compatible} or \
+                 newer; this release writes schema {VERSION}: update evented in this process"
+            ),
+            Written::Nothing,
+        ));
+    }
+    if version < VERSION {
+        let done = usize::try_from(version).unwrap_or(0);
+        for sql in MIGRATIONS.into_iter().skip(done).flatten().copied() {
+            query(sql).execute(&mut *tx).await.map_err(failed)?;
+        }
+        let sql = if found.is_some() {
+            "update evented_schema set version = ?, min_compatible = ?"
+        } else {
+            "insert into evented_schema (version, min_compatible, catalogue) values (?, ?, 1)"
+        };
+        query(sql).bind(VERSION).bind(MIN_COMPATIBLE).execute(&mut *tx).await.map_err(failed)?;
+    }
+    tx.commit().await.map_err(failed)
+}

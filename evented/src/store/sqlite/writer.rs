@@ -1,0 +1,276 @@
+//! The one connection that writes: it commits together what arrives together.
+//!
+//! Callers send a write and wait for its answer. The writer takes all that is waiting, runs it in one
+//! `BEGIN IMMEDIATE .. COMMIT` and answers each. A single write is committed at once, never held back for company; while
+//! one commit is under way the next group gathers by itself. When a group fails, it is rolled back and each of its
+//! writes is tried by itself, so that one bad write fails alone.
+//!
+//! To other writers of the file we leave gaps: after about 10 ms of writing, the lock is left free for a moment.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use sqlx::{Connection, Error as SqlxError, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::{
+    error::{StoreError, Written},
+    store::{Pending, Push, Pushed},
+    time,
+};
+
+use super::queue;
+
+/// At most so many deliveries in one commit.
+const ROWS_MAX: usize = 1_000;
+/// At most so many writes in one commit.
+const WRITES_MAX: usize = 500;
+/// Writing for so long is followed by a gap.
+const WRITE_MAX: Duration = Duration::from_millis(10);
+/// The gap for other writers: SQLite's busy handler looks again each few milliseconds.
+const GAP: Duration = Duration::from_millis(1);
+
+pub(super) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, SqlxError>> + Send + 'a>>;
+
+/// A write: what it reads, and the statements that it runs inside the group's transaction. It may run twice.
+pub(super) type Run<I, O> = for<'a> fn(&'a mut SqliteConnection, &'a I) -> Running<'a, O>;
+
+pub(super) struct Writer(mpsc::UnboundedSender<Write>);
+
+enum Write {
+    Push(Push, oneshot::Sender<Result<Pushed, StoreError>>),
+    Other(Box<dyn Work>),
+}
+
+/// A write whose types are erased.
+trait Work: Send {
+    fn run<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> Running<'a, ()>;
+    fn answer(self: Box<Self>, end: Result<(), StoreError>);
+}
+
+struct Job<I, O> {
+    input: I,
+    run: Run<I, O>,
+    output: Option<O>,
+    reply: oneshot::Sender<Result<O, StoreError>>,
+}
+
+impl<I: Send + Sync, O: Send> Work for Job<I, O> {
+    fn run<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> Running<'a, ()> {
+        Box::pin(async move {
+            self.output = Some((self.run)(conn, &self.input).await?);
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, end: Result<(), StoreError>) {
+        let Self { output, reply, .. } = *self;
+        // Whoever asked may have gone away: the write stands all the same.
+        let _gone = reply.send(end.map(|()| output.expect("a committed write has run")));
+    }
+}
+
+impl Writer {
+    /// Starts the writer. `turn` is held while the write lock is: transactional handlers of this process take it too.
+    pub(super) fn start(link: Link, turn: Arc<Mutex<()>>, committed: impl Fn() + Send + Sync + 'static) -> Self {
+        let (sender, writes) = mpsc::unbounded_channel();
+        tokio::spawn(write_until_closed(link, turn, writes, committed));
+        Self(sender)
+    }
+
+    pub(super) fn push(&self, push: Push) -> Pending<'_, Pushed> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Write::Push(push, reply), answer)
+    }
+
+    pub(super) fn run<I, O>(&self, input: I, run: Run<I, O>) -> Pending<'_, O>
+    where
+        I: Send + Sync + 'static,
+        O: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.send(Write::Other(Box::new(Job { input, run, output: None, reply })), answer)
+    }
+
+    fn send<O: Send + 'static>(
+        &self,
+        write: Write,
+        answer: oneshot::Receiver<Result<O, StoreError>>,
+    ) -> Pending<'_, O> {
+        let sent = self.0.send(write).is_ok();
+        Box::pin(async move {
+            let stopped = |written| StoreError::lasting("the store was closed", written);
+            if !sent {
+                return Err(stopped(Written::Nothing));
+            }
+            answer.await.unwrap_or_else(|_| Err(stopped(Written::Unknown)))
+        })
+    }
+}
+
+/// A connection that is opened when it is needed, and again after it broke.
+pub(super) struct Link {
+    options: SqliteConnectOptions,
+    conn: Option<SqliteConnection>,
+}
+
+impl Link {
+    pub(super) fn new(options: SqliteConnectOptions) -> Self {
+        Self { options, conn: None }
+    }
+
+    pub(super) async fn get(&mut self) -> Result<&mut SqliteConnection, SqlxError> {
+        if self.conn.is_none() {
+            self.conn = Some(SqliteConnection::connect_with(&self.options).await?);
+        }
+        Ok(self.conn.as_mut().expect("it was just opened"))
+    }
+
+    /// Forgets the connection after `error`, unless the error says that the connection itself is well.
+    pub(super) fn mend(&mut self, error: &SqlxError) {
+        if !is_busy(error) {
+            self.conn = None;
+        }
+    }
+}
+
+async fn write_until_closed(
+    mut link: Link,
+    turn: Arc<Mutex<()>>,
+    mut writes: mpsc::UnboundedReceiver<Write>,
+    committed: impl Fn(),
+) {
+    let mut written_for = Duration::ZERO;
+    while let Some(first) = writes.recv().await {
+        let mut rows = first.rows();
+        let mut group = vec![first];
+        while rows < ROWS_MAX && group.len() < WRITES_MAX {
+            let Ok(write) = writes.try_recv() else { break };
+            rows += write.rows();
+            group.push(write);
+        }
+        {
+            let _turn = turn.lock().await;
+            let began = time::now();
+            commit(&mut link, group, &committed).await;
+            written_for += began.elapsed();
+        }
+        if writes.is_empty() {
+            written_for = Duration::ZERO;
+        } else if written_for >= WRITE_MAX {
+            time::sleep(GAP).await;
+            written_for = Duration::ZERO;
+        }
+    }
+}
+
+/// Commits a group, or what can be committed of it, and answers each write.
+async fn commit(link: &mut Link, mut group: Vec<Write>, committed: &impl Fn()) {
+    let (error, stage) = match try_commit(link, &mut group).await {
+        Ok(pushed) => {
+            committed();
+            let mut pushed = pushed.into_iter();
+            for write in group {
+                match write {
+                    Write::Push(_, reply) => {
+                        let _gone = reply.send(Ok(pushed.next().expect("each push has an answer")));
+                    }
+                    Write::Other(work) => work.answer(Ok(())),
+                }
+            }
+            return;
+        }
+        Err(failed) => failed,
+    };
+    if group.len() > 1 && matches!(stage, Stage::Statements) {
+        for write in group {
+            Box::pin(commit(link, vec![write], committed)).await;
+        }
+        return;
+    }
+    link.mend(&error);
+    for write in group {
+        let error = write_failed(&error, &stage);
+        match write {
+            Write::Push(_, reply) => {
+                let _gone = reply.send(Err(error));
+            }
+            Write::Other(work) => work.answer(Err(error)),
+        }
+    }
+}
+
+/// How far a group came before it failed.
+enum Stage {
+    Begin,
+    Statements,
+    Commit,
+}
+
+async fn try_commit(link: &mut Link, group: &mut [Write]) -> Result<Vec<Pushed>, (SqlxError, Stage)> {
+    let at = |stage| move |error| (error, stage);
+    let conn = link.get().await.map_err(at(Stage::Begin))?;
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(at(Stage::Begin))?;
+    let mut pushes = Vec::new();
+    for write in group {
+        match write {
+            Write::Push(push, _) => pushes.push(&*push),
+            Write::Other(work) => work.run(&mut tx).await.map_err(at(Stage::Statements))?,
+        }
+    }
+    let pushed = queue::push(&mut tx, &pushes).await.map_err(at(Stage::Statements))?;
+    tx.commit().await.map_err(at(Stage::Commit))?;
+    Ok(pushed)
+}
+
+impl Write {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Push(push, _) => push.deliveries.len(),
+            Self::Other(_) => 1,
+        }
+    }
+}
+
+/// SQLite's result codes, without their extension: <https://www.sqlite.org/rescode.html>.
+fn code(error: &SqlxError) -> Option<i32> {
+    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+const BUSY: i32 = 5;
+const READONLY: i32 = 8;
+const CORRUPT: i32 = 11;
+const CANTOPEN: i32 = 14;
+const NOTADB: i32 = 26;
+const ERROR: i32 = 1;
+
+/// Another writer held the lock for longer than the busy timeout.
+pub(super) fn is_busy(error: &SqlxError) -> bool {
+    code(error) == Some(BUSY)
+}
+
+/// The one place that decides whether an error of SQLite may pass.
+fn is_transient(error: &SqlxError) -> bool {
+    !matches!(code(error), Some(ERROR | READONLY | CORRUPT | CANTOPEN | NOTADB))
+}
+
+fn write_failed(error: &SqlxError, stage: &Stage) -> StoreError {
+    let written = match stage {
+        Stage::Commit if !is_busy(error) => Written::Unknown,
+        _ => Written::Nothing,
+    };
+    let text = if is_busy(error) {
+        "the database stayed locked by another write transaction; if it is your own, emit inside it with \
+         `emit_in(&mut tx, event)`, or after its commit"
+    } else {
+        "the database refused the write"
+    };
+    let new = if is_transient(error) { StoreError::transient } else { StoreError::lasting };
+    new(text, written).because(error.to_string())
+}
+
+/// A failure outside the writer's transaction: nothing was written.
+pub(super) fn read_failed(text: &str, error: &SqlxError) -> StoreError {
+    let new = if is_transient(error) { StoreError::transient } else { StoreError::lasting };
+    new(text, Written::Nothing)
+}

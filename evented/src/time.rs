@@ -1,0 +1,56 @@
+//! The room of clocks: nothing else in the crate reads a clock or sleeps.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(crate) use tokio::time::Instant;
+
+/// A point on the monotonic clock: for deadlines and for waiting, never stored.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A point on the host's wall clock, in milliseconds since 1970: for what is stored.
+pub(crate) fn unix_ms() -> i64 {
+    millis_since_1970(SystemTime::now())
+}
+
+/// Whole milliseconds since 1970, 0 for a time before it.
+pub(crate) fn millis_since_1970(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+/// The wall-clock time that `unix_ms` stands for.
+pub(crate) fn from_unix_ms(unix_ms: i64) -> SystemTime {
+    UNIX_EPOCH + from_millis(unix_ms)
+}
+
+/// How long from now until `time` on the wall clock; zero when it has passed.
+pub(crate) fn until(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+/// Whole milliseconds of a duration, as stores keep them.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The duration of stored milliseconds; a negative count is zero.
+pub(crate) fn from_millis(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+pub(crate) async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// `None` when `future` was not ready within `limit`; it is dropped then.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(limit, future).await.ok()
+}
+
+/// Sleeps the calling thread: for the lease keeper's own thread, never for a runtime's.
+pub(crate) fn tick_every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval_at(now() + period, period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}

@@ -1,0 +1,89 @@
+//! The look around: handlers that other processes added, and deliveries that nobody here can run.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use crate::{
+    error::in_one_line,
+    instance::Instance,
+    registry::names_of,
+    store::Catalogue,
+    time::{self, Instant},
+    worker::Shared,
+};
+
+/// How often a process looks for handlers that others have added.
+const CATALOGUE_LOOK: Duration = Duration::from_secs(1);
+/// How often what waits for nobody is said again.
+const UNKNOWN_LOOK: Duration = Duration::from_secs(60);
+
+/// Looks for handlers that other processes added, so that an event which nobody here needed stored gets stored for them.
+/// An event that is stored anyway does not wait for this: its push notices the change. Also says what waits for nobody.
+pub(crate) async fn watch_catalogue(shared: Shared) {
+    let instance = &shared.instance;
+    let mut stopping = shared.stopping.clone();
+    let mut marks = (0, 0);
+    let mut unknown = Unknown::default();
+    loop {
+        tokio::select! {
+            () = time::sleep(CATALOGUE_LOOK) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        let queue = match &instance.queue {
+            Some(queue) => queue.wait(marks.0, Duration::ZERO).await,
+            None => 0,
+        };
+        let outbox = match &instance.outbox {
+            Some(outbox) => outbox.wait(marks.1, Duration::ZERO).await,
+            None => 0,
+        };
+        if (queue, outbox) != marks {
+            marks = (queue, outbox);
+            if let Err(error) = instance.refresh().await {
+                tracing::debug!(error = %in_one_line(&error), "the catalogue could not be read; trying again");
+                marks = (0, 0);
+            }
+        }
+        if let Some(queue) = &instance.queue {
+            unknown.report(instance, &**queue).await;
+        }
+        if let Some(outbox) = &instance.outbox {
+            unknown.report(instance, &**outbox).await;
+        }
+    }
+}
+
+/// Deliveries whose handler this process does not have. They wait, at no cost of attempts; they are somebody else's, or
+/// a crate is not linked, or a handler was renamed without an alias.
+#[derive(Default)]
+struct Unknown {
+    /// When each store was last looked at, and what was found then.
+    looked: HashMap<String, (Instant, HashSet<String>)>,
+}
+
+impl Unknown {
+    /// Names handlers that were waited for at two looks in a row: at the first, another worker may be at it.
+    async fn report(&mut self, instance: &Instance, store: &dyn Catalogue) {
+        let looked = self.looked.get(store.name());
+        if looked.is_some_and(|(at, _)| at.elapsed() < UNKNOWN_LOOK) {
+            return;
+        }
+        let Ok(counts) = store.counts().await else { return };
+        let linked = names_of(instance.active_handlers());
+        let waiting: Vec<_> = counts
+            .into_iter()
+            .filter(|count| count.waiting > 0 && !linked.contains_key(count.handler.as_str()))
+            .collect();
+        for count in &waiting {
+            if looked.is_some_and(|(_, before)| before.contains(&count.handler)) {
+                tracing::warn!(handler = %count.handler, waiting = count.waiting, store = store.name(),
+                    "deliveries wait for a handler that this process does not have; if no other has it, link its crate, \
+                     give it back as an alias, or retire it");
+            }
+        }
+        let found = waiting.into_iter().map(|count| count.handler).collect();
+        self.looked.insert(store.name().to_owned(), (time::now(), found));
+    }
+}

@@ -1,0 +1,472 @@
+//! The worker: claims deliveries of one store, runs their handlers, settles what became of them.
+//!
+//! A delivery goes through these hands:
+//!
+//! 1. `claim_until_stopped` leases what is due, as far as its queue has room, and starts a task for each.
+//! 2. `run` runs the handler in that task, until it ends, its time is up, its lease is lost or the worker stops.
+//! 3. `settle_until_closed` collects what ended and settles it in batches: while one batch is being committed, the next
+//!    gathers. Room in the queue is given back only then: "in flight" is claimed and not yet settled.
+//!
+//! The lease keeper (lease.rs) renews from the claim to the settlement. A crash at any point leaves the lease to end,
+//! and the delivery to run again: nothing here holds what the store does not know.
+//!
+//! To add an outcome: `Outcome` in store.rs, `settle` of each store, `judge` here.
+
+use std::{any::Any, collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch};
+
+use crate::{
+    context::Context,
+    delivery::{Attempt, Delivery},
+    error::{BoxError, HandlerResult, Retry, StoreError, in_one_line, retry_of},
+    event::PAYLOAD_VERSION,
+    handler::StoredCall,
+    instance::{Instance, SCOPE, Scope, catch, panicked},
+    lease::Leases,
+    registry::{Linked, names_of, registry},
+    retry::Policy,
+    store::{Claim, ClaimQueue, Claimed, Lease, OutboxStore, Outcome, QueueStore, Settlement, TxCall, TxEnd},
+    time::{self, Instant},
+};
+
+/// How many deliveries of one queue are in flight in one process.
+const IN_FLIGHT: usize = 64;
+/// How many settlements go into one write.
+const SETTLE_MAX: usize = 500;
+/// How long a worker waits without looking, though nothing seems to have changed.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+/// The waits between two tries while a store cannot be reached.
+const TROUBLE_FIRST: Duration = Duration::from_millis(100);
+const TROUBLE_MAX: Duration = Duration::from_secs(5);
+/// A delivery whose worker died so often while it ran nothing else is a dead letter.
+const DEATHS_MAX: u32 = 3;
+
+/// What the workers of one process share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub instance: Arc<Instance>,
+    pub lease: Duration,
+    /// True: claim nothing more.
+    pub stopping: watch::Receiver<bool>,
+    /// True: grace is over; what still runs is dropped.
+    pub aborting: watch::Receiver<bool>,
+    /// Read-locked by each run, write-locked by one that must run alone in its process.
+    pub alone: Arc<RwLock<()>>,
+}
+
+/// The worker of one store.
+pub(crate) struct Worker {
+    shared: Shared,
+    store: Arc<dyn QueueStore>,
+    /// The same store, where transactional handlers can run in it.
+    outbox: Option<Arc<dyn OutboxStore>>,
+    queues: Vec<Queue>,
+    /// The handler behind each name under which a delivery may be stored, and its queue.
+    by_name: HashMap<Arc<str>, (usize, usize)>,
+    leases: Arc<Leases>,
+    /// Room was given back.
+    freed: Notify,
+}
+
+struct Queue {
+    handlers: Arc<[(Arc<str>, u32)]>,
+    room: Arc<Semaphore>,
+}
+
+/// A delivery that is over, with what it occupied.
+struct Ended {
+    settlement: Settlement,
+    handler: Arc<str>,
+    room: OwnedSemaphorePermit,
+}
+
+impl Worker {
+    /// `None` when the instance has no handler that this store can run.
+    pub(crate) fn new(
+        shared: Shared,
+        store: Arc<dyn QueueStore>,
+        outbox: Option<Arc<dyn OutboxStore>>,
+        leases: Arc<Leases>,
+    ) -> Option<Arc<Self>> {
+        let runnable = shared.instance.active_handlers().filter(|index| {
+            let handler = &registry().handlers[*index];
+            handler.stored.is_some() && (outbox.is_some() || !handler.takes_tx())
+        });
+        let mut queues: Vec<(&str, Vec<(Arc<str>, u32)>)> = Vec::new();
+        let mut by_name = HashMap::new();
+        for (name, handler) in names_of(runnable) {
+            let queue = registry().handlers[handler].stored.expect("filtered above").queue;
+            let at = queues.iter().position(|(name, _)| *name == queue).unwrap_or_else(|| {
+                queues.push((queue, Vec::new()));
+                queues.len() - 1
+            });
+            queues[at].1.push((Arc::clone(&name), PAYLOAD_VERSION));
+            by_name.insert(name, (handler, at));
+        }
+        let queue =
+            |(_, handlers): (_, Vec<_>)| Queue { handlers: handlers.into(), room: Arc::new(Semaphore::new(IN_FLIGHT)) };
+        let queues: Vec<_> = queues.into_iter().map(queue).collect();
+        (!queues.is_empty())
+            .then(|| Arc::new(Self { shared, store, outbox, queues, by_name, leases, freed: Notify::new() }))
+    }
+
+    /// Works until the instance stops and all that was claimed is settled.
+    pub(crate) async fn work(self: Arc<Self>) {
+        let (ended, endings) = mpsc::unbounded_channel();
+        let settler = tokio::spawn(Arc::clone(&self).settle_until_closed(endings));
+        self.claim_until_stopped(ended).await;
+        // The settler ends when the last running delivery has.
+        if let Err(error) = settler.await {
+            tracing::error!(%error, "the worker's settler ended early; its leases will end by themselves");
+        }
+    }
+
+    async fn claim_until_stopped(self: Arc<Self>, ended: mpsc::UnboundedSender<Ended>) {
+        let mut stopping = self.shared.stopping.clone();
+        let mut trouble = Trouble::default();
+        let mut mark = 0;
+        while !*stopping.borrow() {
+            // Listened for before the room is counted: room that comes free in between ends the wait.
+            let freed = self.freed.notified();
+            let queues: Vec<_> = self.queues.iter().filter_map(Queue::wanted).collect();
+            let wait = if queues.is_empty() {
+                None
+            } else {
+                let claim = Claim { queues, lease: self.shared.lease };
+                let until = time::now() + self.shared.lease;
+                match self.store.claim(claim).await {
+                    Ok(claims) => {
+                        trouble.over("claiming");
+                        let found = !claims.deliveries.is_empty();
+                        for claimed in claims.deliveries {
+                            self.start(claimed, until, &ended);
+                        }
+                        if found {
+                            continue;
+                        }
+                        Some(claims.next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX)))
+                    }
+                    Err(error) => {
+                        let wait = trouble.note("claiming", &error);
+                        tokio::select! {
+                            () = time::sleep(wait) => {}
+                            _ = stopping.wait_for(|stop| *stop) => {}
+                        }
+                        continue;
+                    }
+                }
+            };
+            match wait {
+                Some(most) => tokio::select! {
+                    now = self.store.wait(mark, most) => mark = now,
+                    () = freed => {}
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                },
+                None => tokio::select! {
+                    () = freed => {}
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                },
+            }
+        }
+    }
+
+    /// Starts a task for a claimed delivery. Room is there: no more was claimed than there was.
+    fn start(self: &Arc<Self>, claimed: Claimed, until: Instant, ended: &mpsc::UnboundedSender<Ended>) {
+        let (handler, queue) = self.by_name[&claimed.handler];
+        let room = Arc::clone(&self.queues[queue].room);
+        let room = room.try_acquire_owned().expect("no more was claimed than there was room for");
+        let lost = self.leases.hold(claimed.lease, until);
+        let worker = Arc::clone(self);
+        let ended = ended.clone();
+        tokio::spawn(async move {
+            let lease = claimed.lease;
+            let name = Arc::clone(&claimed.handler);
+            match worker.run(handler, claimed, lost).await {
+                Some(outcome) => {
+                    let settlement = Settlement { lease, outcome };
+                    // The settler outlives every task: it ends when the last sender is gone.
+                    let _gone = ended.send(Ended { settlement, handler: name, room });
+                }
+                None => {
+                    worker.leases.let_go(lease);
+                    drop(room);
+                    worker.freed.notify_waiters();
+                }
+            }
+        });
+    }
+
+    /// Runs one delivery; `None` when there is nothing to settle: its lease was lost, or it settled itself.
+    async fn run(&self, index: usize, claimed: Claimed, mut lost: watch::Receiver<bool>) -> Option<Outcome> {
+        let handler = &registry().handlers[index];
+        let stored = handler.stored.expect("a worker claims stored handlers only");
+        let policy = stored.policy;
+        if claimed.deaths >= DEATHS_MAX {
+            let error = format!("its worker died {DEATHS_MAX} times while it ran this delivery alone");
+            return Some(judge_dead(handler, &claimed, claimed.failed, error));
+        }
+        let event = match (stored.decode)(&claimed.payload) {
+            Ok(event) => event,
+            Err(error) => {
+                let error = format!("the payload could not be decoded: {}", in_one_line(&*error));
+                return Some(judge_dead(handler, &claimed, claimed.failed, error));
+            }
+        };
+        // A delivery that outlived a lease may be what killed its worker: it runs with nothing beside it.
+        let (_beside, _alone);
+        let mut aborting = self.shared.aborting.clone();
+        let gate = async {
+            if claimed.lost {
+                (None, Some(self.shared.alone.write().await))
+            } else {
+                (Some(self.shared.alone.read().await), None)
+            }
+        };
+        tokio::select! {
+            gate = gate => (_beside, _alone) = gate,
+            _ = lost.wait_for(|lost| *lost) => return note_lost(handler, &claimed),
+            _ = aborting.wait_for(|abort| *abort) => return Some(Outcome::Released),
+        }
+        let (delivery, cancel) = Delivery::start(Attempt {
+            id: claimed.lease.delivery,
+            event_id: claimed.event_id,
+            correlation: claimed.correlation,
+            attempt: claimed.failed + 1,
+            attempts_max: policy.attempts_max,
+            emitted_unix_ms: claimed.emitted_unix_ms,
+            timeout: policy.timeout,
+        });
+        let scope = Scope {
+            instance: Arc::clone(&self.shared.instance),
+            correlation: Some(claimed.correlation),
+            in_tx: handler.takes_tx(),
+        };
+        let interrupts = Interrupts { timeout: policy.timeout, lost, aborting };
+        let ended = match (stored.call, &self.outbox) {
+            (StoredCall::Async(call), Some(outbox)) if handler.takes_tx() => {
+                match run_in_tx(&**outbox, claimed.lease, call, event, delivery, scope, interrupts).await {
+                    Ok(TxEnd::Committed) => return None,
+                    Ok(TxEnd::Lost) => return note_lost(handler, &claimed),
+                    Ok(TxEnd::Failed(error)) => Err(error),
+                    Err(error) => {
+                        // Not the handler's fault, so no attempt is counted. If the commit went through after all, the
+                        // release comes late and changes nothing.
+                        tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
+                            error = %in_one_line(&error), "a handler's transaction could not be run; it will be again");
+                        time::sleep(TROUBLE_FIRST * 10).await;
+                        return Some(Outcome::Released);
+                    }
+                }
+            }
+            (StoredCall::Async(call), _) => {
+                let running = run_async(call, event, delivery, scope.instance.clone(), None);
+                SCOPE.scope(scope, interrupts.or(running)).await
+            }
+            (StoredCall::Blocking(call), _) => interrupts.or(run_blocking(call, event, delivery, scope)).await,
+        };
+        // Whatever still runs on the blocking pool can see that its time is over.
+        cancel.send_replace(true);
+        self.judge(handler, policy, &claimed, ended)
+    }
+
+    /// What an attempt's end means for its delivery.
+    fn judge(&self, handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
+        let Err(error) = ended else { return Some(Outcome::Completed) };
+        match error.downcast_ref::<Interrupt>() {
+            Some(Interrupt::Lost) => return note_lost(handler, claimed),
+            Some(Interrupt::Stopped) => return Some(Outcome::Released),
+            Some(Interrupt::TimedOut(_)) | None => {}
+        }
+        let failed = claimed.failed + 1;
+        let text = in_one_line(&*error);
+        let delay = match retry_of(&*error) {
+            Retry::Never => return Some(judge_dead(handler, claimed, failed, text)),
+            _ if failed >= policy.attempts_max => return Some(judge_dead(handler, claimed, failed, text)),
+            Retry::After(delay) => delay,
+            Retry::WithBackoff => policy.backoff.delay(failed),
+        };
+        tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery, attempt = failed,
+            attempts_max = policy.attempts_max, retry_in = ?delay, error = %text, "a delivery failed and will be tried again");
+        Some(Outcome::Retry { delay, error: text })
+    }
+
+    async fn settle_until_closed(self: Arc<Self>, mut endings: mpsc::UnboundedReceiver<Ended>) {
+        let mut batch = Vec::new();
+        while endings.recv_many(&mut batch, SETTLE_MAX).await > 0 {
+            let settlements: Arc<[_]> = batch.iter().map(|ended| ended.settlement.clone()).collect();
+            let held = self.settle(settlements).await;
+            for (index, ended) in batch.drain(..).enumerate() {
+                self.leases.let_go(ended.settlement.lease);
+                if held.as_ref().is_some_and(|held| !held[index]) {
+                    tracing::warn!(handler = %ended.handler, delivery = %ended.settlement.lease.delivery,
+                        "a delivery was settled after its lease was lost; the settlement changed nothing");
+                }
+                drop(ended.room);
+            }
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Settles, for as long as it takes: the leases are renewed meanwhile. `None` when a stopping worker gave up, and
+    /// leaves the leases to end.
+    async fn settle(&self, settlements: Arc<[Settlement]>) -> Option<Vec<bool>> {
+        let mut trouble = Trouble::default();
+        let mut aborting = self.shared.aborting.clone();
+        loop {
+            match self.store.settle(Arc::clone(&settlements)).await {
+                Ok(held) => {
+                    trouble.over("settling");
+                    return Some(held);
+                }
+                Err(error) => {
+                    let wait = trouble.note("settling", &error);
+                    if *aborting.borrow() {
+                        return None;
+                    }
+                    tokio::select! {
+                        () = time::sleep(wait) => {}
+                        _ = aborting.wait_for(|abort| *abort) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// This queue's part of a claim; `None` while it is full.
+    fn wanted(&self) -> Option<ClaimQueue> {
+        let wanted = self.room.available_permits();
+        (wanted > 0).then(|| ClaimQueue { handlers: Arc::clone(&self.handlers), wanted })
+    }
+}
+
+fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {
+    tracing::error!(handler = %handler.id, delivery = %claimed.lease.delivery, event_id = %claimed.event_id,
+        attempts = failed, %error, "a delivery goes to the dead letters");
+    Outcome::Dead { failed, error }
+}
+
+fn note_lost(handler: &Linked, claimed: &Claimed) -> Option<Outcome> {
+    tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
+        "the lease of a running delivery was lost; it runs again elsewhere, and no attempt is counted");
+    None
+}
+
+/// What ends an attempt from outside.
+struct Interrupts {
+    timeout: Duration,
+    lost: watch::Receiver<bool>,
+    aborting: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+enum Interrupt {
+    TimedOut(Duration),
+    Lost,
+    Stopped,
+}
+
+impl fmt::Display for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(timeout) => write!(f, "timed out after {timeout:?}"),
+            Self::Lost => f.write_str("its lease was lost"),
+            Self::Stopped => f.write_str("its worker was stopped"),
+        }
+    }
+}
+
+impl std::error::Error for Interrupt {}
+
+impl Interrupts {
+    /// The handler's end, or the interruption that came first; the handler's future is dropped then.
+    async fn or(mut self, running: impl Future<Output = HandlerResult>) -> HandlerResult {
+        tokio::select! {
+            biased;
+            ended = running => ended,
+            _ = self.lost.wait_for(|lost| *lost) => Err(Interrupt::Lost.into()),
+            () = time::sleep(self.timeout) => Err(Interrupt::TimedOut(self.timeout).into()),
+            _ = self.aborting.wait_for(|abort| *abort) => Err(Interrupt::Stopped.into()),
+        }
+    }
+}
+
+type AsyncCall = for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> crate::slot::Running<'a>;
+type BlockingCall = for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> HandlerResult;
+
+async fn run_async(
+    call: AsyncCall,
+    mut event: Box<dyn Any + Send>,
+    delivery: Delivery,
+    instance: Arc<Instance>,
+    tx: Option<&mut (dyn Any + Send)>,
+) -> HandlerResult {
+    let mut context = Context { states: &instance.states, delivery: Some(delivery), tx };
+    // The call itself takes the arguments and may panic as well, so it is made inside what catches.
+    catch(Box::pin(async { call(&mut *event, &mut context).await })).await
+}
+
+async fn run_in_tx(
+    outbox: &dyn OutboxStore,
+    lease: Lease,
+    call: AsyncCall,
+    event: Box<dyn Any + Send>,
+    delivery: Delivery,
+    scope: Scope,
+    interrupts: Interrupts,
+) -> Result<TxEnd, StoreError> {
+    let in_tx: TxCall<'_> = Box::new(move |tx| {
+        Box::pin(async move {
+            let running = run_async(call, event, delivery, Arc::clone(&scope.instance), Some(tx));
+            SCOPE.scope(scope, interrupts.or(running)).await
+        })
+    });
+    outbox.transact(&lease, in_tx).await
+}
+
+/// Runs a plain function on the blocking pool, where a free `emit` finds its instance too. When this future is dropped,
+/// the function goes on to its end and its result is discarded.
+async fn run_blocking(
+    call: BlockingCall,
+    mut event: Box<dyn Any + Send>,
+    delivery: Delivery,
+    scope: Scope,
+) -> HandlerResult {
+    let running = tokio::task::spawn_blocking(move || {
+        let instance = Arc::clone(&scope.instance);
+        SCOPE.sync_scope(scope, || {
+            let mut context = Context { states: &instance.states, delivery: Some(delivery), tx: None };
+            call(&mut *event, &mut context)
+        })
+    });
+    match running.await {
+        Ok(ended) => ended,
+        Err(error) => Err(error.try_into_panic().map_or_else(BoxError::from, |panic| panicked(&*panic))),
+    }
+}
+
+/// An episode in which a store cannot be reached: one line at its start, one at its end, and ever longer waits between.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    tries: u32,
+}
+
+impl Trouble {
+    pub(crate) fn note(&mut self, doing: &str, error: &StoreError) -> Duration {
+        if self.tries == 0 {
+            tracing::error!(error = %in_one_line(error), "{doing} failed; trying again until it works");
+        }
+        self.tries = self.tries.saturating_add(1);
+        let wait = TROUBLE_FIRST.saturating_mul(1_u32.checked_shl(self.tries - 1).unwrap_or(u32::MAX));
+        wait.min(TROUBLE_MAX)
+    }
+
+    pub(crate) fn over(&mut self, doing: &str) {
+        if self.tries > 0 {
+            tracing::info!(tries = self.tries, "{doing} works again");
+            self.tries = 0;
+        }
+    }
+}
