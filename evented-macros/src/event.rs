@@ -11,7 +11,7 @@ use crate::{
     args::Errors,
     check,
     options::{self, EventOptions},
-    parts::{attribute, guards, hidden, library, place},
+    parts::{allow_deprecated, attribute, guards, hidden, library, place},
 };
 
 /// A struct or an enum, as far as the macro looks at it.
@@ -101,7 +101,9 @@ fn implement(event: &Type, options: &EventOptions, errors: &mut Errors) -> Token
         },
     );
     members.set_span(name.span());
+    let allow = allow_deprecated(&event.attrs);
     quote_spanned! {span=>
+        #allow
         const _: () = {
             use #library as __evented;
             const __EVENTED_ENCODE: __evented::Option<__evented::Encode<#name>> = {

@@ -1,6 +1,6 @@
 //! The expansion of `#[handler]`: the function itself, one shim that calls it, and its registration.
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
     Attribute, FnArg, Generics, ReturnType, Signature, Type, Visibility,
@@ -11,7 +11,7 @@ use crate::{
     args::{Errors, Text},
     check,
     options::{self, HandlerOptions},
-    parts::{attribute, guards, hidden, library, place},
+    parts::{allow_deprecated, attribute, guards, hidden, library, on_type, place, start},
     route::{Backoff, Route, Stored},
 };
 
@@ -35,18 +35,17 @@ pub fn expand(args: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let mut registration = TokenStream::new();
     match syn::parse2::<Function>(item.clone()) {
-        Ok(Function { attrs, sig }) => {
-            let options = options::of_handler(args, attribute(item), &likely_event(&sig), &mut errors);
+        Ok(function) => {
+            let Function { attrs, sig } = &function;
+            let options = options::of_handler(args, attribute(item), &likely_event(sig), &mut errors);
             check::ids(&sig.ident, &options.common, &mut errors);
-            if let Some(second) = check::repeated("handler", &attrs) {
-                errors.at(
-                    second,
-                    "a function handles one event, on one route\n\n= help: write a second function for this `#[handler]`",
-                );
-            } else if check::handler(&sig, options.event.as_ref(), &mut errors)
+            if let Some(second) = check::repeated("handler", attrs) {
+                let help = "= help: write a second function for this `#[handler]`";
+                errors.at(second, format!("a function handles one event, on one route\n\n{help}"));
+            } else if check::handler(sig, options.event.as_ref(), &mut errors)
                 && let HandlerOptions { event: Some(event), route: Some(route), .. } = &options
             {
-                registration = register(&sig, event, route, &options);
+                registration = register(&function, event, route, &options);
             }
         }
         Err(_) => errors.on(attribute(item), "`#[handler]` marks a function"),
@@ -69,9 +68,10 @@ fn likely_event(sig: &Signature) -> String {
     }
 }
 
-/// The shim takes its arguments without waiting and hands the user's future on as it is: one `async` block less to compile
-/// for each handler, and an error about a future that is not `Send` names the user's function.
-fn register(sig: &Signature, event: &TokenStream, route: &Route, options: &HandlerOptions) -> TokenStream {
+/// The shim takes its arguments without waiting and hands the user's future on as it is: one `async` block less to
+/// compile for each handler, and an error about a future that is not `Send` names the user's function.
+fn register(function: &Function, event: &TokenStream, route: &Route, options: &HandlerOptions) -> TokenStream {
+    let Function { attrs, sig } = function;
     let name = &sig.ident;
     let span = hidden(name.span());
     let library = library(&options.common);
@@ -83,7 +83,7 @@ fn register(sig: &Signature, event: &TokenStream, route: &Route, options: &Handl
     let needs = argument_types(sig).skip(1).map(|ty| on_type(&ty, &handler_arg(sig, route), "needs"));
     let checks = checks(event, route);
     let id = options.common.id.as_ref().map_or_else(|| quote!(None), |Text { text, .. }| quote!(Some(#text)));
-    let function = check::item_name(name);
+    let function_name = check::item_name(name);
     let aliases = options.common.aliases.iter().map(|alias| &alias.text);
     let event_id = on_type(event, &quote!(Event), "ID");
     let call = call(event, route, sig.asyncness.is_some());
@@ -92,34 +92,36 @@ fn register(sig: &Signature, event: &TokenStream, route: &Route, options: &Handl
     let mut body = Group::new(
         Delimiter::Brace,
         quote_spanned! {span=>
-                __Registration = {
-                    use #library as __evented;
-                    type __EventedEvent = #event;
-                    #checks
-                    #shim
-                    fn __evented_needs(__evented_needs: &mut __evented::Needs) {
-                        #(#needs(__evented_needs);)*
-                    }
-                    __evented::inventory::submit! {
-                        __evented::HandlerDef {
-                            id: __evented::Option::#id,
-                            name: #function,
-                            aliases: &[#(#aliases),*],
-                            event: #event_id,
-                            event_type: __evented::TypeId::of::<__EventedEvent>,
-                            needs: __evented_needs,
-                            call: #call,
-                            place: #place,
-                        }
-                    }
-                    #guards
-                    0
+            __Registration = {
+                use #library as __evented;
+                type __EventedEvent = #event;
+                #checks
+                #shim
+                fn __evented_needs(__evented_needs: &mut __evented::Needs) {
+                    #(#needs(__evented_needs);)*
                 }
+                __evented::inventory::submit! {
+                    __evented::HandlerDef {
+                        id: __evented::Option::#id,
+                        name: #function_name,
+                        aliases: &[#(#aliases),*],
+                        event: #event_id,
+                        event_type: __evented::TypeId::of::<__EventedEvent>,
+                        needs: __evented_needs,
+                        call: #call,
+                        place: #place,
+                    }
+                }
+                #guards
+                0
+            }
         },
     );
     body.set_span(name.span());
     let holder = quote_spanned!(name.span()=> enum #holder #body);
+    let allow = allow_deprecated(attrs);
     quote_spanned! {span=>
+        #allow
         #[doc(hidden)]
         #[allow(non_camel_case_types)]
         #holder
@@ -225,8 +227,8 @@ fn handler_arg(sig: &Signature, route: &Route) -> TokenStream {
     quote!(HandlerArg<'_, #marker>)
 }
 
-/// What the route asks of the event. Each check hangs on the event's `Delivery`, so that a type which is no event has that
-/// one error.
+/// What the route asks of the event. Each check hangs on the event's `Delivery`, so that a type which is no event has
+/// that one error.
 fn checks(event: &TokenStream, route: &Route) -> TokenStream {
     let check = match route {
         Route::InProcess => quote!(HandledInProcess<__EventedEvent>),
@@ -282,19 +284,4 @@ fn policy(stored: &Stored) -> TokenStream {
     });
     let timeout = stored.timeout.iter().map(duration).map(|timeout| quote!(.timeout(#timeout)));
     quote!(__evented::Policy::DEFAULT #(#retries)* #(#backoff)* #(#timeout)*)
-}
-
-/// `<ty as of>::member`, where an error that rustc finds points at `ty`.
-fn on_type(ty: &TokenStream, of: &TokenStream, member: &str) -> TokenStream {
-    let start = start(ty);
-    let end = ty.clone().into_iter().last().map_or(start, |last| last.span());
-    let member = Ident::new(member, end);
-    let open = quote_spanned!(start=> <);
-    let as_trait = quote_spanned!(hidden(start)=> as __evented::#of);
-    let close = quote_spanned!(end=> >::);
-    quote!(#open #ty #as_trait #close #member)
-}
-
-fn start(tokens: &TokenStream) -> Span {
-    tokens.clone().into_iter().next().map_or_else(Span::call_site, |first| first.span())
 }

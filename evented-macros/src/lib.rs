@@ -1,8 +1,8 @@
 //! The attributes of `evented`, which re-exports them: `#[event]` and `#[handler]`.
 //!
-//! Both work in three steps: parse what is written (`args`), check it (`options`, `route`, `check`), expand (`event`, `handler`).
-//! A mistake has one message, on the user's token, and all mistakes of an item are reported in one run. What is marked
-//! stays in the output as it was written, also in error.
+//! Both work in three steps: parse what is written (`args`), check it (`options`, `route`, `check`), expand it
+//! (`event`, `handler`, of `parts`). A mistake has one message, on the user's token, and all mistakes of an item are
+//! reported in one run. What is marked stays in the output as it was written, also in error.
 
 mod args;
 mod check;
@@ -39,9 +39,9 @@ use proc_macro::TokenStream;
 /// | `aliases("old.name", ..)` | Earlier ids: what was stored under them is still delivered. |
 /// | `crate = path` | The path to `evented`, where it is not `::evented`. |
 ///
-/// An event is one type that owns its data: it has neither type parameters nor lifetimes, and is `Send + Sync`. It needs
-/// serde's `Serialize` and `DeserializeOwned` only to be stored, for a `background` or `outbox` handler. Two events of a
-/// crate with one id do not compile; `run()` refuses those of different crates.
+/// An event is one type that owns its data: it has neither type parameters nor lifetimes, and is `Send + Sync`. It
+/// needs serde's `Serialize` and `DeserializeOwned` only to be stored, for a `background` or `outbox` handler. Two
+/// events of a crate with one id do not compile; `run()` refuses those of different crates.
 ///
 /// A borrow may not outlive the call that emits it, so it is refused:
 ///
@@ -82,8 +82,8 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// The event comes first, as a type; then the route, with its options in a list; then the options of the handler itself.
-/// Values are literals. The function stays as it is written, and a unit test calls it like any other.
+/// The event comes first, as a type; then the route, with its options in a list; then the options of the handler
+/// itself. Values are literals. The function stays as it is written, and a unit test calls it like any other.
 ///
 /// # Routes
 ///
@@ -115,9 +115,9 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # The function
 ///
 /// It is `fn` or `async fn`; a plain `fn` on `background` or `outbox` runs on the blocking pool. Its first argument is
-/// the event, by reference or by value; by value, an in-process handler's event must be `Clone`. The others are taken by
-/// their types, in any order: `State<T>`, `Delivery`, `&mut Tx<Db>`, and types that implement `HandlerArg`. It returns
-/// `()`, or `Result<(), E>` for any error that a `Box<dyn Error + Send + Sync>` can hold.
+/// the event, by reference or by value; by value, an in-process handler's event must be `Clone`. The others are taken
+/// by their types, in any order: `State<T>`, `Delivery`, `&mut Tx<Db>`, and types that implement `HandlerArg`. It
+/// returns `()`, or `Result<(), E>` for any error that a `Box<dyn Error + Send + Sync>` can hold.
 ///
 /// An `outbox` handler of an event that is not transactional does not compile:
 ///

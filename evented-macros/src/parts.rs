@@ -2,6 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
+use syn::Attribute;
 
 use crate::{args::Text, check, options::Common};
 
@@ -27,6 +28,27 @@ pub fn place(item: &Ident) -> TokenStream {
     quote_spanned! {hidden(item.span())=>
         __evented::Place { file: __evented::file!(), line: #line, module: __evented::module_path!() }
     }
+}
+
+/// For what is marked `#[deprecated]`: that it is still registered is no use of it.
+pub fn allow_deprecated(attrs: &[Attribute]) -> Option<TokenStream> {
+    let deprecated = attrs.iter().any(|attr| attr.path().is_ident("deprecated"));
+    deprecated.then(|| quote!(#[allow(deprecated)]))
+}
+
+/// `<ty as of>::member`, where an error that rustc finds points at `ty`.
+pub fn on_type(ty: &TokenStream, of: &TokenStream, member: &str) -> TokenStream {
+    let start = start(ty);
+    let end = ty.clone().into_iter().last().map_or(start, |last| last.span());
+    let member = Ident::new(member, end);
+    let open = quote_spanned!(start=> <);
+    let as_trait = quote_spanned!(hidden(start)=> as __evented::#of);
+    let close = quote_spanned!(end=> >::);
+    quote!(#open #ty #as_trait #close #member)
+}
+
+pub fn start(tokens: &TokenStream) -> Span {
+    tokens.clone().into_iter().next().map_or_else(Span::call_site, |first| first.span())
 }
 
 /// One exported macro for each id that the attribute claims. Exported macros share one namespace in a crate, so rustc

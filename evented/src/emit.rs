@@ -72,7 +72,7 @@ const PLANS_MAX: usize = 10;
 /// nothing was stored and no handler ran. [`Unknown`](ErrorKind::Unknown): emit it again with the same
 /// [`id`](Emit::id). Dropping the future before it is done leaves the same doubt.
 pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(event: E) -> Emit<E> {
-    Emit { event, instance: None, id: None, delay: Duration::ZERO }
+    Emit { event, instance: None, id: None, delay: Duration::ZERO, start: start::<E> }
 }
 
 /// Says that each of `events` happened: their deliveries are stored in one write, all or nothing. At most 10,000.
@@ -80,7 +80,7 @@ pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(event: E) -> Emit<E> {
 /// # Errors
 /// As [`emit`].
 pub fn emit_all<E: Event<Delivery: EmittedDirectly<E>>>(events: impl IntoIterator<Item = E>) -> EmitAll<E> {
-    EmitAll { events: events.into_iter().collect(), instance: None }
+    EmitAll { events: events.into_iter().collect(), instance: None, emit: store_and_run_all::<E> }
 }
 
 /// Says that `event` happened, if and only if the transaction commits.
@@ -114,7 +114,7 @@ where
     T: InTx,
     E: Event<Delivery: EmittedInTransaction<E>>,
 {
-    EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO }
+    EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO, emit: write_row::<T, E> }
 }
 
 /// An emit that happens when it is awaited. Made by [`emit`].
@@ -124,16 +124,19 @@ pub struct Emit<E> {
     instance: Option<Arc<Instance>>,
     id: Option<EventId>,
     delay: Duration,
+    /// `start::<E>`. Kept here, so that what awaits needs no bound on `E`: a type that is no event is one error, not two.
+    start: fn(Self) -> Started,
 }
 
-impl<E: Event> Emit<E> {
+impl<E> Emit<E> {
     /// Uses this instance and not the one that a free emit would find.
     pub(crate) fn through(mut self, instance: &Arc<Instance>) -> Self {
         self.instance = Some(Arc::clone(instance));
         self
     }
 
-    /// Makes the emit idempotent: as long as a delivery of this id waits, emitting it again stores nothing.
+    /// Makes the emit idempotent: emitting the same id again stores nothing, for 7 days. In-process handlers run each
+    /// time.
     pub fn id(mut self, id: EventId) -> Self {
         self.id = Some(id);
         self
@@ -151,7 +154,7 @@ impl<E: Event> Emit<E> {
     }
 }
 
-impl<E: Event> IntoFuture for Emit<E> {
+impl<E> IntoFuture for Emit<E> {
     type Output = Result<(), Error>;
     type IntoFuture = Emitting<E>;
 
@@ -173,14 +176,14 @@ pub struct Emitting<E>(Stage<E>);
 
 enum Stage<E> {
     New(Emit<E>),
-    Slow(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>),
+    Slow(Boxed<'static>),
     Done,
 }
 
 // The event is moved out before it is used; nothing is pinned in place.
 impl<E> Unpin for Emitting<E> {}
 
-impl<E: Event> Future for Emitting<E> {
+impl<E> Future for Emitting<E> {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
@@ -190,7 +193,7 @@ impl<E: Event> Future for Emitting<E> {
         let Stage::New(emit) = std::mem::replace(&mut self.0, Stage::Done) else {
             panic!("an emit was polled after it was ready");
         };
-        match start(emit) {
+        match (emit.start)(emit) {
             Started::Done(done) => Poll::Ready(done),
             Started::Slow(slow) => {
                 self.0 = Stage::Slow(slow);
@@ -206,10 +209,14 @@ impl<E> fmt::Debug for Emitting<E> {
     }
 }
 
-enum Started {
+/// What an emit came to at its first poll.
+pub(crate) enum Started {
     Done(Result<(), Error>),
-    Slow(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>),
+    Slow(Boxed<'static>),
 }
+
+/// The future of an emit that waits.
+type Boxed<'t> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 't>>;
 
 /// Emits at once where that needs no waiting.
 fn start<E: Event>(emit: Emit<E>) -> Started {
@@ -240,7 +247,8 @@ fn start<E: Event>(emit: Emit<E>) -> Started {
     Started::Slow(Box::pin(async move {
         if instance.is_stored(filled.event) {
             let id = emit.id.unwrap_or_else(EventId::mint);
-            store(&instance, &[(id, &emit.event)], emit.delay, correlation).await?;
+            let once = emit.id.is_some();
+            store(&instance, &[(id, &emit.event)], emit.delay, correlation, once).await?;
         }
         dispatch::run_in_scope(filled, &emit.event, &instance).await;
         Ok(())
@@ -264,6 +272,7 @@ async fn store<E: Event>(
     events: &[(EventId, &E)],
     delay: Duration,
     correlation: Option<EventId>,
+    once: bool,
 ) -> Result<(), Error> {
     let Some(queue) = &instance.queue else { return Ok(()) };
     if stopped(instance) {
@@ -288,7 +297,7 @@ async fn store<E: Event>(
                 payload: Arc::clone(payload),
             })
         });
-        let push = Push { generation: plans.queue_generation, deliveries: deliveries.collect() };
+        let push = Push { generation: plans.queue_generation, once, deliveries: deliveries.collect() };
         match queue.push(push).await.map_err(Error::emitting)? {
             Pushed::Stored => return Ok(()),
             // A handler was added somewhere since this process looked: it gets this event too.
@@ -359,6 +368,8 @@ fn payload<E: Event>(event: &E) -> Result<Vec<u8>, Error> {
 pub struct EmitAll<E> {
     events: Vec<E>,
     instance: Option<Arc<Instance>>,
+    /// `store_and_run_all::<E>`, as in [`Emit`].
+    emit: fn(Self) -> Boxed<'static>,
 }
 
 impl<E> EmitAll<E> {
@@ -369,41 +380,46 @@ impl<E> EmitAll<E> {
     }
 }
 
-impl<E: Event> IntoFuture for EmitAll<E> {
+impl<E> IntoFuture for EmitAll<E> {
     type Output = Result<(), Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type IntoFuture = Boxed<'static>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let filled = E::slot().get_or_fill(fill::<E>);
-            let Some((instance, correlation)) = instance_for(self.instance.as_ref()) else {
-                if filled.needs_instance {
-                    return Err(Error::not_started());
-                }
-                for event in &self.events {
-                    dispatch::run(filled, event, None).await;
-                }
-                return Ok(());
-            };
-            if self.events.len() > EVENTS_MAX {
-                return Err(Error::new(
-                    ErrorKind::Unstorable,
-                    format!(
-                        "{} events in one `emit_all`, more than the {EVENTS_MAX} of one write; emit them in parts",
-                        self.events.len()
-                    ),
-                ));
-            }
-            if instance.is_stored(filled.event) {
-                let events: Vec<_> = self.events.iter().map(|event| (EventId::mint(), event)).collect();
-                store(&instance, &events, Duration::ZERO, correlation).await?;
-            }
-            for event in &self.events {
-                dispatch::run_in_scope(filled, event, &instance).await;
-            }
-            Ok(())
-        })
+        (self.emit)(self)
     }
+}
+
+fn store_and_run_all<E: Event>(emit: EmitAll<E>) -> Boxed<'static> {
+    let EmitAll { events, instance, .. } = emit;
+    Box::pin(async move {
+        let filled = E::slot().get_or_fill(fill::<E>);
+        let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
+            if filled.needs_instance {
+                return Err(Error::not_started());
+            }
+            for event in &events {
+                dispatch::run(filled, event, None).await;
+            }
+            return Ok(());
+        };
+        if events.len() > EVENTS_MAX {
+            return Err(Error::new(
+                ErrorKind::Unstorable,
+                format!(
+                    "{} events in one `emit_all`, more than the {EVENTS_MAX} of one write; emit them in parts",
+                    events.len()
+                ),
+            ));
+        }
+        if instance.is_stored(filled.event) {
+            let events: Vec<_> = events.iter().map(|event| (EventId::mint(), event)).collect();
+            store(&instance, &events, Duration::ZERO, correlation, false).await?;
+        }
+        for event in &events {
+            dispatch::run_in_scope(filled, event, &instance).await;
+        }
+        Ok(())
+    })
 }
 
 impl<E> fmt::Debug for EmitAll<E> {
@@ -420,6 +436,8 @@ pub struct EmitIn<'t, T, E> {
     instance: Option<Arc<Instance>>,
     id: Option<EventId>,
     delay: Duration,
+    /// `write_row::<T, E>`, as in [`Emit`].
+    emit: fn(Self) -> Boxed<'t>,
 }
 
 impl<T, E> EmitIn<'_, T, E> {
@@ -447,45 +465,48 @@ impl<T, E> EmitIn<'_, T, E> {
     }
 }
 
-impl<'t, T: InTx, E: Event> IntoFuture for EmitIn<'t, T, E> {
+impl<'t, T, E> IntoFuture for EmitIn<'t, T, E> {
     type Output = Result<(), Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 't>>;
+    type IntoFuture = Boxed<'t>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { tx, event, instance, id, delay } = self;
-        Box::pin(async move {
-            let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
-                return Err(Error::not_started());
-            };
-            if stopped(&instance) {
-                return Err(Error::not_started());
-            }
-            let outbox = instance.outbox.as_ref().filter(|outbox| outbox.database() == TypeId::of::<T::Db>());
-            let Some(outbox) = outbox.cloned() else {
-                return Err(Error::new(
-                    ErrorKind::NoOutbox,
-                    format!("`run()` was given no outbox for {}; give it the pool with `.outbox(pool)`", T::Db::KIND),
-                ));
-            };
-            let filled = E::slot().get_or_fill(fill::<E>);
-            check_databases::<T::Db, E>(filled, &instance)?;
-            let id = id.unwrap_or_else(EventId::mint);
-            let correlation = correlation.unwrap_or(id);
-            let payload = payload(&event)?;
-            let row = NewRow { event_id: id, event: E::ID, correlation, version: PAYLOAD_VERSION, delay, payload };
-            outbox.nudge();
-            let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
-            if handlers.count() == 0 {
-                insert_row(tx.tx(), &row).await?;
-            } else {
-                in_savepoint(tx.tx(), &row, move |tx| Box::pin(run_in_transaction(tx, filled, event, instance)))
-                    .await?;
-            }
-            // The commit may follow any moment.
-            outbox.nudge();
-            Ok(())
-        })
+        (self.emit)(self)
     }
+}
+
+fn write_row<'t, T: InTx, E: Event>(emit: EmitIn<'t, T, E>) -> Boxed<'t> {
+    let EmitIn { tx, event, instance, id, delay, .. } = emit;
+    Box::pin(async move {
+        let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
+            return Err(Error::not_started());
+        };
+        if stopped(&instance) {
+            return Err(Error::not_started());
+        }
+        let outbox = instance.outbox.as_ref().filter(|outbox| outbox.database() == TypeId::of::<T::Db>());
+        let Some(outbox) = outbox.cloned() else {
+            return Err(Error::new(
+                ErrorKind::NoOutbox,
+                format!("`run()` was given no outbox for {}; give it the pool with `.outbox(pool)`", T::Db::KIND),
+            ));
+        };
+        let filled = E::slot().get_or_fill(fill::<E>);
+        check_databases::<T::Db, E>(filled, &instance)?;
+        let id = id.unwrap_or_else(EventId::mint);
+        let correlation = correlation.unwrap_or(id);
+        let payload = payload(&event)?;
+        let row = NewRow { event_id: id, event: E::ID, correlation, version: PAYLOAD_VERSION, delay, payload };
+        outbox.nudge();
+        let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
+        if handlers.count() == 0 {
+            insert_row(tx.tx(), &row).await?;
+        } else {
+            in_savepoint(tx.tx(), &row, move |tx| Box::pin(run_in_transaction(tx, filled, event, instance))).await?;
+        }
+        // The commit may follow any moment.
+        outbox.nudge();
+        Ok(())
+    })
 }
 
 /// A handler for another database than the transaction's is refused before anything is written.

@@ -2,8 +2,8 @@
 //!
 //! A row goes one of two ways. When all its deliveries stay in the outbox's database, the store replaces the row by them
 //! in one commit. Otherwise the row is leased, its background deliveries are pushed to the queue store, and only then is
-//! the row replaced by what stays. A crash between the two leaves the row to be taken again; the ids of the deliveries
-//! make the second push harmless, as long as the first one's still wait.
+//! the row replaced by what stays. A crash between the two leaves the row to be taken again; the queue store remembers the
+//! events that it was pushed until the row is gone, so the second push stores nothing, whatever became of the first.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,7 +60,11 @@ async fn turn(shared: &Shared, outbox: &dyn OutboxStore) -> Result<Relayed, Stor
     }
     if !relayed.claimed.is_empty() {
         let rows = forward(shared, &relayed.claimed).await?;
+        let events = relayed.claimed.iter().map(|row| row.event_id).collect();
         outbox.finish(rows).await?;
+        if let Some(queue) = &instance.queue {
+            queue.forget(events).await?;
+        }
     }
     Ok(relayed)
 }
@@ -87,7 +91,7 @@ async fn forward(shared: &Shared, rows: &[OutboxRow]) -> Result<Vec<(OutboxRow, 
             elsewhere.extend(fan.elsewhere);
             kept.push((row.clone(), fan.here));
         }
-        let push = Push { generation: plans.queue_generation, deliveries: elsewhere.into() };
+        let push = Push { generation: plans.queue_generation, once: true, deliveries: elsewhere.into() };
         match queue.push(push).await {
             Ok(Pushed::Stored) => return Ok(kept),
             Ok(Pushed::CatalogueMoved) => instance.refresh().await?,

@@ -22,7 +22,9 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 
 /// Where deliveries wait, are leased and are settled.
 pub trait QueueStore: Send + Sync + 'static {
-    /// Stores all of the batch or nothing, in one commit. A delivery whose id is there already is left as it is.
+    /// Stores all of the batch or nothing, in one commit. A delivery whose id is there already is left as it is, and so
+    /// is, where the push says [`once`](Push::once), an event whose deliveries were stored before, even if all of them
+    /// are settled by now.
     ///
     /// At a crash before the answer: all or nothing is stored, and pushing again is safe.
     fn push(&self, push: Push) -> Pending<'_, Pushed>;
@@ -43,6 +45,10 @@ pub trait QueueStore: Send + Sync + 'static {
     /// A late settlement changes nothing. At a crash before the answer: all or nothing is settled, and what is not
     /// runs again when its lease ends.
     fn settle(&self, settlements: Arc<[Settlement]>) -> Pending<'_, Vec<bool>>;
+
+    /// Forgets that these events were pushed once: nobody will push them again. Without any, forgets those that were
+    /// pushed longer ago than [`ONCE_RETENTION`]. At a crash: they are remembered until then.
+    fn forget(&self, events: Vec<EventId>) -> Pending<'_, ()>;
 
     /// Waits until the store may have changed since the mark `seen`, at most for `most`, and answers the new mark.
     ///
@@ -110,9 +116,14 @@ pub trait OutboxStore: Store {
 pub struct Push {
     /// The generation of the catalogue from which the deliveries were planned.
     pub generation: u64,
+    /// The push may be repeated, by a relay or by a caller who chose the event's id: remember its events.
+    pub once: bool,
     /// What to store.
     pub deliveries: Arc<[NewDelivery]>,
 }
+
+/// How long a store remembers the events of a push that may be repeated.
+pub const ONCE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The answer to a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -411,8 +422,11 @@ pub enum TxEnd {
     Lost,
 }
 
-/// Opens the queue store of a URL.
-pub(crate) async fn open_queue(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+/// Opens the queue store of a URL, as [`run().queue(..)`](crate::Run::queue) does: for tests and tools.
+///
+/// # Errors
+/// When the URL is of no kind that this build keeps, or the store cannot be opened or migrated.
+pub async fn open_queue(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     match scheme(url) {
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await?),
@@ -420,8 +434,11 @@ pub(crate) async fn open_queue(url: &str) -> Result<Arc<dyn Store>, StoreError> 
     }
 }
 
-/// Opens the outbox of a URL, for a process that has no pool of its own to give.
-pub(crate) async fn open_outbox(url: &str) -> Result<Arc<dyn OutboxStore>, StoreError> {
+/// Opens the outbox of a URL, for a process that has no pool of its own to give. The database must exist.
+///
+/// # Errors
+/// When the URL is of no kind that this build keeps, or the outbox cannot be opened or migrated.
+pub async fn open_outbox(url: &str) -> Result<Arc<dyn OutboxStore>, StoreError> {
     match scheme(url) {
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(url).await?),

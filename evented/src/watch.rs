@@ -18,6 +18,8 @@ use crate::{
 const CATALOGUE_LOOK: Duration = Duration::from_secs(1);
 /// How often what waits for nobody is said again.
 const UNKNOWN_LOOK: Duration = Duration::from_secs(60);
+/// How often what was pushed once long ago is forgotten.
+const FORGET_LOOK: Duration = Duration::from_secs(3600);
 
 /// Looks for handlers that other processes added, so that an event which nobody here needed stored gets stored for them.
 /// An event that is stored anyway does not wait for this: its push notices the change. Also says what waits for nobody.
@@ -26,6 +28,7 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
     let mut stopping = shared.stopping.clone();
     let mut marks = (0, 0);
     let mut unknown = Unknown::default();
+    let mut forget_at = time::now() + FORGET_LOOK;
     loop {
         tokio::select! {
             () = time::sleep(CATALOGUE_LOOK) => {}
@@ -44,6 +47,14 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
             if let Err(error) = instance.refresh().await {
                 tracing::debug!(error = %in_one_line(&error), "the catalogue could not be read; trying again");
                 marks = (0, 0);
+            }
+        }
+        if let Some(queue) = &instance.queue
+            && time::now() >= forget_at
+        {
+            forget_at = time::now() + FORGET_LOOK;
+            if let Err(error) = queue.forget(Vec::new()).await {
+                tracing::debug!(error = %in_one_line(&error), "old events could not be forgotten; trying again in an hour");
             }
         }
         if let Some(queue) = &instance.queue {

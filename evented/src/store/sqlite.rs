@@ -29,6 +29,7 @@ use tokio::{
 
 use crate::{
     error::{Error, ErrorKind, StoreError, Written},
+    id::EventId,
     store::{
         Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Lease, NewDelivery, OutboxRow,
         OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Settlement, StoredCount, TxCall, TxEnd,
@@ -241,6 +242,10 @@ impl QueueStore for SqliteStore {
 
     fn settle(&self, settlements: Arc<[Settlement]>) -> Pending<'_, Vec<bool>> {
         self.writer.run(settlements, queue::settle)
+    }
+
+    fn forget(&self, events: Vec<EventId>) -> Pending<'_, ()> {
+        self.writer.run(events, queue::forget)
     }
 
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {

@@ -57,20 +57,28 @@ impl<Db: Database> fmt::Debug for Tx<Db> {
     }
 }
 
-macro_rules! tx_on {
-    ($($route:ident)*) => {$(
-        #[diagnostic::do_not_recommend]
-        impl<'a, Db: Outboxed> HandlerArg<'a, $route> for &'a mut Tx<Db> {
-            fn take(context: &mut Context<'a>) -> Result<Self, Error> {
-                context.take_tx()
-            }
-            fn needs(needs: &mut Needs) {
-                needs.database::<Db>();
-            }
-        }
-    )*};
+/// A route whose handlers run in a transaction. It is asked of the route: asked of `&mut Tx`, rustc would propose to borrow
+/// once more.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`&mut Tx` is not available in this handler (route: `{Self}`)",
+    label = "no transaction here",
+    note = "a handler has a transaction where it is an `async fn` on `outbox`, or on `in_process(in_transaction)`; both \
+            need an event that is `#[event(transactional)]`",
+    note = "elsewhere, take the pool as `State<..>` and begin one: `evented::begin(&pool).await?`"
+)]
+pub trait HasTx {}
+impl HasTx for Outbox {}
+impl HasTx for InTransaction {}
+
+impl<'a, R: HasTx, Db: Outboxed> HandlerArg<'a, R> for &'a mut Tx<Db> {
+    fn take(context: &mut Context<'a>) -> Result<Self, Error> {
+        context.take_tx()
+    }
+    fn needs(needs: &mut Needs) {
+        needs.database::<Db>();
+    }
 }
-tx_on!(Outbox InTransaction);
 
 /// A database that can hold the outbox: [`sqlx::Sqlite`]. Its transactions go to [`emit_in`](crate::emit_in()), its
 /// pools to [`run().outbox(..)`](crate::Run::outbox) and [`begin`].

@@ -1,7 +1,7 @@
 //! Deliveries: push, claim, extend, settle.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Write as _,
     sync::{Arc, LazyLock},
     time::Duration,
@@ -14,7 +14,7 @@ use sqlx::{
 use crate::{
     id::{DeliveryId, EventId, LeaseToken},
     retry::{Backoff, Policy},
-    store::{Claim, Claimed, Lease, NewDelivery, Outcome, Push, Pushed, Settlement, tally},
+    store::{Claim, Claimed, Lease, NewDelivery, ONCE_RETENTION, Outcome, Push, Pushed, Settlement, tally},
     time,
 };
 
@@ -46,9 +46,49 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
         .iter()
         .map(|push| if push.generation == generation { Pushed::Stored } else { Pushed::CatalogueMoved })
         .collect();
-    let planned = pushes.iter().filter(|push| push.generation == generation);
-    insert(conn, planned.flat_map(|push| push.deliveries.iter())).await?;
+    let planned: Vec<_> = pushes.iter().filter(|push| push.generation == generation).collect();
+    let once = planned.iter().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
+    let repeated = remember(conn, once.map(|delivery| delivery.event_id).collect()).await?;
+    let deliveries = planned.iter().flat_map(|push| push.deliveries.iter());
+    insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.event_id))).await?;
     Ok(answers)
+}
+
+/// Remembers events whose push may be repeated; answers those that were remembered before.
+async fn remember(conn: &mut SqliteConnection, mut events: HashSet<EventId>) -> Result<HashSet<EventId>, SqlxError> {
+    if events.is_empty() {
+        return Ok(events);
+    }
+    let new: Vec<Vec<u8>> = query_scalar(
+        "insert into evented_once (event_id, at) select unhex(value), ?2 from json_each(?1) where true
+         on conflict do nothing returning event_id",
+    )
+    .bind(hex_json(&events))
+    .bind(time::unix_ms())
+    .fetch_all(conn)
+    .await?;
+    for id in new {
+        events.remove(&event_id(&id)?);
+    }
+    Ok(events)
+}
+
+pub(super) fn forget<'a>(conn: &'a mut SqliteConnection, events: &'a Vec<EventId>) -> Running<'a, ()> {
+    Box::pin(async move {
+        let forgotten = if events.is_empty() {
+            query("delete from evented_once where at < ?").bind(time::unix_ms() - time::millis(ONCE_RETENTION))
+        } else {
+            query("delete from evented_once where event_id in (select unhex(value) from json_each(?))")
+                .bind(hex_json(events))
+        };
+        forgotten.execute(conn).await?;
+        Ok(())
+    })
+}
+
+fn hex_json<'a>(events: impl IntoIterator<Item = &'a EventId>) -> String {
+    let hex = |event: &EventId| format!("\"{:032x}\"", u128::from_be_bytes(event.to_bytes()));
+    format!("[{}]", events.into_iter().map(hex).collect::<Vec<_>>().join(","))
 }
 
 pub(super) async fn generation(conn: &mut SqliteConnection) -> Result<u64, SqlxError> {

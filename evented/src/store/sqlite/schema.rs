@@ -60,6 +60,11 @@ const MIGRATIONS: [&[&str]; VERSION as usize] = [&[
     ) strict",
     "create unique index evented_deliveries_id on evented_deliveries (id)",
     "create index evented_deliveries_due on evented_deliveries (handler, due_at)",
+    // Events whose push may be repeated, so that the repetition stores nothing even after the deliveries are settled.
+    "create table evented_once (
+        event_id blob not null primary key,
+        at       integer not null
+    ) strict, without rowid",
     "create table evented_dead_letters (
         seq              integer primary key,
         id               blob not null,

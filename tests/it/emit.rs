@@ -1,0 +1,183 @@
+//! `emit` on the background route: what is stored, for whom, and what it answers.
+
+use std::time::Duration;
+
+use evented::{EventId, prelude::*, sqlx::query_scalar};
+use evented_tests::{Place, Seen, eventually, open_pool};
+use serde::{Deserialize, Serialize};
+
+#[event(aliases("OldPing"))]
+#[derive(Serialize, Deserialize)]
+struct Ping {
+    number: u64,
+}
+
+#[handler(Ping, background)]
+async fn first(event: Ping, seen: State<Seen>, delivery: Delivery) {
+    assert_eq!(delivery.correlation(), delivery.event_id());
+    seen.note(format!("first {}", event.number));
+}
+
+#[handler(Ping, background(queue = "second"))]
+async fn second(event: &Ping, seen: State<Seen>) {
+    seen.note(format!("second {}", event.number));
+}
+
+#[handler(Ping)]
+fn at_once(event: &Ping, seen: State<Seen>) {
+    seen.note(format!("at once {}", event.number));
+}
+
+/// An instance with the handlers of this module.
+fn run(place: &Place, seen: &Seen) -> evented::Run {
+    evented::run().install(false).module(module_path!()).queue(place.queue()).state(seen.clone())
+}
+
+/// An instance that links no handler, like a web process beside a worker.
+fn run_without_handlers(place: &Place) -> evented::Run {
+    evented::run().install(false).module("no::such::module").queue(place.queue()).role(Role::Emit)
+}
+
+/// How many deliveries are stored.
+async fn stored(place: &Place) -> i64 {
+    let pool = open_pool(place.path("evented.db")).await;
+    query_scalar("select count(*) from evented_deliveries").fetch_one(&pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_handler_of_an_event_has_a_delivery_of_its_own() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).await.unwrap();
+    app.emit(Ping { number: 7 }).await.unwrap();
+    app.until_idle().await.unwrap();
+    let mut all = seen.all();
+    all.sort();
+    assert_eq!(all, ["at once 7", "first 7", "second 7"]);
+}
+
+#[tokio::test]
+async fn what_was_stored_survives_the_instance_that_stored_it() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).role(Role::Emit).await.unwrap();
+    app.emit(Ping { number: 1 }).await.unwrap();
+    app.stop().await;
+    assert_eq!(seen.all(), ["at once 1"], "a process that only emits runs no delivery");
+
+    run(&place, &seen).await.unwrap().until_idle().await.unwrap();
+    assert_eq!(seen.all().len(), 3);
+}
+
+#[tokio::test]
+async fn a_process_that_links_no_handler_stores_for_those_of_the_catalogue() {
+    let (place, seen) = (Place::new(), Seen::default());
+    run(&place, &seen).await.unwrap().stop().await;
+
+    run_without_handlers(&place).await.unwrap().emit(Ping { number: 2 }).await.unwrap();
+    assert_eq!(stored(&place).await, 2);
+
+    run(&place, &seen).await.unwrap().until_idle().await.unwrap();
+    assert_eq!((seen.count("first 2"), seen.count("second 2")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_process_that_runs_already_learns_of_handlers_that_another_adds() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let web = run_without_handlers(&place).await.unwrap();
+    web.emit(Ping { number: 3 }).await.unwrap();
+    assert_eq!(stored(&place).await, 0, "nobody has asked for it yet");
+
+    let worker = run(&place, &seen).await.unwrap();
+    eventually("the web process stores for the new handlers", async || {
+        web.emit(Ping { number: 4 }).await.unwrap();
+        worker.until_idle().await.unwrap();
+        seen.count("first 4") > 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_retired_handler_gets_nothing_more() {
+    let (place, seen) = (Place::new(), Seen::default());
+    run(&place, &seen).await.unwrap().stop().await;
+
+    let web = run_without_handlers(&place).await.unwrap();
+    assert!(web.retire("Ping/second").await.unwrap());
+    assert!(!web.retire("Ping/second").await.unwrap());
+    web.emit(Ping { number: 5 }).await.unwrap();
+    assert_eq!(stored(&place).await, 1);
+}
+
+#[tokio::test]
+async fn emitting_the_same_id_again_stores_nothing_even_after_the_first_is_done() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).await.unwrap();
+    for _ in 0..3 {
+        app.emit(Ping { number: 6 }).id(EventId::from_key("ping 6")).await.unwrap();
+        app.until_idle().await.unwrap();
+    }
+    assert_eq!((seen.count("first 6"), seen.count("second 6"), seen.count("at once 6")), (1, 1, 3));
+}
+
+#[tokio::test]
+async fn a_delayed_event_waits_while_the_in_process_handlers_run_at_once() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).await.unwrap();
+    app.emit(Ping { number: 8 }).after(Duration::from_secs(3600)).await.unwrap();
+    app.emit(Ping { number: 9 }).await.unwrap();
+    eventually("the event without a delay is done", async || seen.count("second 9") + seen.count("first 9") == 2).await;
+    assert_eq!((seen.count("at once 8"), seen.count("first 8")), (1, 0));
+    assert_eq!(stored(&place).await, 2);
+}
+
+#[tokio::test]
+async fn many_events_are_stored_in_one_write() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).await.unwrap();
+    app.emit_all((0..200).map(|number| Ping { number })).await.unwrap();
+    app.until_idle().await.unwrap();
+    assert_eq!(seen.all().len(), 600);
+    assert!((0..200).all(|number| seen.count(&format!("first {number}")) == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_emits_are_all_stored_and_run_once() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).await.unwrap();
+    let emits = (0..300).map(|number| tokio::spawn(app.emit(Ping { number }).into_future()));
+    for emit in emits.collect::<Vec<_>>() {
+        emit.await.unwrap().unwrap();
+    }
+    app.until_idle().await.unwrap();
+    assert!((0..300).all(|number| seen.count(&format!("first {number}")) == 1));
+}
+
+#[tokio::test]
+async fn a_payload_over_the_limit_is_refused_and_nothing_is_stored() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).role(Role::Emit).await.unwrap();
+    let error = app.emit(Big { text: "x".repeat(300_000) }).await.unwrap_err();
+    assert_eq!(error.kind(), evented::ErrorKind::Unstorable);
+    assert!(error.to_string().contains("262144"), "{error}");
+    assert_eq!(stored(&place).await, 0);
+}
+
+#[event]
+#[derive(Serialize, Deserialize)]
+struct Big {
+    text: String,
+}
+
+#[handler(Big, background)]
+async fn weigh(event: Big) {
+    drop(event.text);
+}
+
+#[tokio::test]
+async fn after_a_stop_an_emit_says_that_nothing_is_started() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).await.unwrap();
+    app.stop().await;
+    let error = app.emit(Ping { number: 1 }).await.unwrap_err();
+    assert_eq!(error.kind(), evented::ErrorKind::NotStarted);
+    assert!(seen.all().is_empty());
+}

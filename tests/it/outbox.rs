@@ -1,0 +1,337 @@
+//! The outbox: events that exist if, and only if, the transaction commits, and handlers that run in one.
+
+use std::time::Duration;
+
+use evented::{
+    ErrorKind,
+    prelude::*,
+    sqlx::{SqlitePool, query, query_scalar},
+};
+use evented_tests::{Place, Seen, eventually, open_pool};
+use serde::{Deserialize, Serialize};
+
+macro_rules! run {
+    ($place:expr, $pool:expr, $seen:expr) => {
+        evented::run()
+            .install(false)
+            .module(module_path!())
+            .queue($place.queue())
+            .outbox($pool.clone())
+            .state($seen.clone())
+    };
+}
+
+/// What stands in the ledger.
+async fn ledger(pool: &SqlitePool) -> Vec<i64> {
+    query_scalar("select entry from ledger order by entry").fetch_all(pool).await.unwrap()
+}
+
+async fn enter(tx: &mut Tx<Sqlite>, entry: i64) -> Result<(), evented::sqlx::Error> {
+    query("insert into ledger (entry) values (?)").bind(entry).execute(&mut **tx).await?;
+    Ok(())
+}
+
+mod delivered {
+    use super::*;
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Paid {
+        entry: i64,
+    }
+
+    #[handler(Paid, outbox(backoff(fixed = "1ms")))]
+    async fn book(event: Paid, tx: &mut Tx<Sqlite>, seen: State<Seen>, delivery: Delivery) -> anyhow::Result<()> {
+        enter(tx, event.entry).await?;
+        seen.note(format!("booking {}", event.entry));
+        if event.entry % 2 == 0 && delivery.attempt() < 3 {
+            anyhow::bail!("failed after its write");
+        }
+        Ok(())
+    }
+
+    #[handler(Paid, outbox)]
+    async fn without_a_transaction(event: Paid, seen: State<Seen>) {
+        seen.note(format!("outbox {}", event.entry));
+    }
+
+    #[handler(Paid, background)]
+    async fn in_background(event: Paid, seen: State<Seen>) {
+        seen.note(format!("background {}", event.entry));
+    }
+
+    #[tokio::test]
+    async fn an_event_exists_if_and_only_if_its_transaction_commits() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = run!(place, pool, seen).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Paid { entry: 1 }).await.unwrap();
+        tx.rollback().await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Paid { entry: 3 }).await.unwrap();
+        tx.commit().await.unwrap();
+        app.until_idle().await.unwrap();
+        let mut all = seen.all();
+        all.sort();
+        assert_eq!(all, ["background 3", "booking 3", "outbox 3"]);
+        assert_eq!(ledger(&pool).await, [3]);
+    }
+
+    #[tokio::test]
+    async fn a_transactional_handler_has_its_effects_exactly_once_however_often_it_fails() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = run!(place, pool, seen).await.unwrap();
+        for entry in 0..10 {
+            let mut tx = evented::begin(&pool).await.unwrap();
+            app.emit_in(&mut tx, Paid { entry }).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        app.until_idle().await.unwrap();
+        assert_eq!(ledger(&pool).await, (0..10).collect::<Vec<_>>());
+        assert_eq!(seen.count("booking 4"), 3);
+        let book = app.counts().await.unwrap().into_iter().find(|count| count.handler == "Paid/book").unwrap();
+        assert_eq!((book.done, book.retried, book.dead), (10, 10, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn two_processes_on_one_outbox_deliver_each_event_once() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let one = run!(place, pool, seen).await.unwrap();
+        let other = run!(place, place.pool().await, seen).await.unwrap();
+        for entry in 0..50 {
+            let mut tx = evented::begin(&pool).await.unwrap();
+            one.emit_in(&mut tx, Paid { entry: entry * 2 + 1 }).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        other.until_idle().await.unwrap();
+        for entry in 0..50 {
+            let entry = entry * 2 + 1;
+            assert_eq!(seen.count(&format!("background {entry}")), 1);
+            assert_eq!(seen.count(&format!("outbox {entry}")), 1);
+        }
+        assert_eq!(ledger(&pool).await.len(), 50);
+    }
+
+    #[tokio::test]
+    async fn the_queue_and_the_outbox_can_share_a_file() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let queue = format!("sqlite:{}", place.path("shop.db").display());
+        let app = run!(place, pool, seen).queue(queue).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Paid { entry: 5 }).await.unwrap();
+        tx.commit().await.unwrap();
+        app.until_idle().await.unwrap();
+        assert_eq!((ledger(&pool).await, seen.all().len()), (vec![5], 3));
+        assert!(!place.path("evented.db").exists());
+    }
+
+    #[tokio::test]
+    async fn a_delayed_event_waits_in_the_outbox() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = run!(place, pool, seen).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Paid { entry: 7 }).after(Duration::from_secs(3600)).await.unwrap();
+        app.emit_in(&mut tx, Paid { entry: 9 }).await.unwrap();
+        tx.commit().await.unwrap();
+        eventually("the event without a delay is delivered", async || seen.all().len() == 3).await;
+        let rows: i64 = query_scalar("select count(*) from evented_outbox").fetch_one(&pool).await.unwrap();
+        assert_eq!((rows, seen.count("background 7")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_transactional_handler_can_be_called_as_a_function() {
+        let place = Place::new();
+        let pool = place.pool().await;
+        let mut tx = evented::begin(&pool).await.unwrap();
+        book(Paid { entry: 11 }, Tx::of(&mut tx), State::new(Seen::default()), Delivery::test()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(ledger(&pool).await, [11]);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_of_another_database_file_is_refused_and_nothing_is_written() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, place.pool().await, seen).await.unwrap();
+        let other = open_pool(place.path("other.db")).await;
+        let mut tx = evented::begin(&other).await.unwrap();
+        let error = app.emit_in(&mut tx, Paid { entry: 1 }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoOutbox);
+        assert!(error.to_string().contains(".outbox(pool)"), "{error}");
+    }
+}
+
+mod chain {
+    use super::*;
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Began {
+        fails_first: bool,
+    }
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Went {
+        from: String,
+    }
+
+    #[handler(Began, outbox(backoff(fixed = "1ms")))]
+    async fn go_on(event: Began, tx: &mut Tx<Sqlite>, delivery: Delivery) -> anyhow::Result<()> {
+        emit_in(tx, Went { from: delivery.event_id().to_string() }).await?;
+        anyhow::ensure!(!event.fails_first || delivery.attempt() > 1, "the first attempt fails after its emit");
+        Ok(())
+    }
+
+    #[handler(Went, outbox)]
+    async fn arrive(event: Went, seen: State<Seen>, delivery: Delivery) {
+        assert_eq!(event.from, delivery.correlation().to_string());
+        seen.note("arrived");
+    }
+
+    #[tokio::test]
+    async fn an_event_emitted_in_a_handlers_transaction_commits_with_it_and_carries_the_correlation() {
+        for fails_first in [false, true] {
+            let (place, seen) = (Place::new(), Seen::default());
+            let pool = place.pool().await;
+            let app = run!(place, pool, seen).await.unwrap();
+            let mut tx = evented::begin(&pool).await.unwrap();
+            app.emit_in(&mut tx, Began { fails_first }).await.unwrap();
+            tx.commit().await.unwrap();
+            app.until_idle().await.unwrap();
+            assert_eq!(seen.all(), ["arrived"], "once, though the first attempt had emitted as well: {fails_first}");
+            assert!(app.dead_letters().await.unwrap().is_empty());
+        }
+    }
+}
+
+mod in_transaction {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Refused;
+
+    impl std::fmt::Display for Refused {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("refused")
+        }
+    }
+
+    impl std::error::Error for Refused {}
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Reserved {
+        entry: i64,
+    }
+
+    #[handler(Reserved, in_process(in_transaction))]
+    async fn reserve(event: &Reserved, tx: &mut Tx<Sqlite>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        enter(tx, event.entry).await?;
+        if event.entry < 0 { Err(Refused.into()) } else { Ok(()) }
+    }
+
+    #[handler(Reserved, outbox)]
+    async fn tell(event: Reserved, seen: State<Seen>) {
+        seen.note(format!("told {}", event.entry));
+    }
+
+    #[tokio::test]
+    async fn an_error_undoes_the_event_and_the_handlers_writes_and_the_transaction_goes_on() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = run!(place, pool, seen).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        query("insert into ledger (entry) values (100)").execute(&mut *tx).await.unwrap();
+        let error = app.emit_in(&mut tx, Reserved { entry: -1 }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Handler);
+        assert!(std::error::Error::source(&error).is_some_and(|error| error.downcast_ref::<Refused>().is_some()));
+        app.emit_in(&mut tx, Reserved { entry: 1 }).await.unwrap();
+        tx.commit().await.unwrap();
+        app.until_idle().await.unwrap();
+        assert_eq!(ledger(&pool).await, [1, 100]);
+        assert_eq!(seen.all(), ["told 1"]);
+    }
+}
+
+mod misuse {
+    use super::*;
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Misused {
+        how: String,
+    }
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Beside;
+
+    #[handler(Beside, background)]
+    async fn beside(_event: Beside) {}
+
+    #[handler(Misused, outbox(retries = 0))]
+    async fn misuse(event: Misused, tx: &mut Tx<Sqlite>) -> anyhow::Result<()> {
+        enter(tx, 1).await?;
+        match &*event.how {
+            "emits beside its transaction" => emit(Beside).await?,
+            "commits by itself" => {
+                query("commit").execute(&mut **tx).await?;
+            }
+            "rolls back by itself" => {
+                query("rollback").execute(&mut **tx).await?;
+            }
+            _ => {
+                query("update evented_deliveries set lease = 1").execute(&mut **tx).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The dead letter's error after a handler did `how`, and what is left in the ledger.
+    async fn after(how: &str) -> (String, Vec<i64>) {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let queue = format!("sqlite:{}", place.path("shop.db").display());
+        let app = run!(place, pool, seen).queue(queue).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Misused { how: how.to_owned() }).await.unwrap();
+        tx.commit().await.unwrap();
+        eventually("it is a dead letter", async || !app.dead_letters().await.unwrap().is_empty()).await;
+        (app.dead_letters().await.unwrap().remove(0).error, ledger(&pool).await)
+    }
+
+    #[tokio::test]
+    async fn an_emit_that_would_wait_for_the_handlers_own_transaction_fails_and_names_emit_in() {
+        let (error, ledger) = after("emits beside its transaction").await;
+        assert!(error.contains("emit_in(tx, ..)"), "{error}");
+        assert!(ledger.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_ends_its_transaction_itself_has_failed() {
+        let (error, ledger) = after("rolls back by itself").await;
+        assert!(error.contains("the handler ended its transaction itself"), "{error}");
+        assert!(ledger.is_empty());
+        // What it committed by itself is out of our hands; the delivery is not settled as done all the same.
+        let (error, _) = after("commits by itself").await;
+        assert!(error.contains("the handler ended its transaction itself"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_lost_its_lease_cannot_commit() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = run!(place, pool, seen).lease(Duration::from_secs(1)).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Misused { how: "loses its lease inside".to_owned() }).await.unwrap();
+        tx.commit().await.unwrap();
+        // Each run takes its own lease away before it ends, so none commits: it counts as a death at last.
+        eventually("it is a dead letter", async || !app.dead_letters().await.unwrap().is_empty()).await;
+        assert!(ledger(&pool).await.is_empty());
+    }
+}

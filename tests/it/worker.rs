@@ -1,0 +1,467 @@
+//! The worker: attempts, failures, timeouts, leases, shutdown.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use evented::{
+    Count,
+    prelude::*,
+    sqlx::{AssertSqlSafe, SqlitePool, query, query_as, query_scalar},
+};
+use evented_tests::{Place, Seen, eventually, open_pool};
+use serde::{Deserialize, Serialize};
+
+/// The queue's file, opened beside evented: to look into it, and to play another process.
+async fn file(place: &Place) -> SqlitePool {
+    open_pool(place.path("evented.db")).await
+}
+
+async fn tamper(place: &Place, sql: &str) {
+    query(AssertSqlSafe(sql)).execute(&file(place).await).await.unwrap();
+}
+
+async fn count_of(app: &evented::App, handler: &str) -> Count {
+    let counts = app.counts().await.unwrap();
+    counts.into_iter().find(|count| count.handler == handler).unwrap()
+}
+
+macro_rules! run {
+    ($place:expr, $seen:expr) => {
+        evented::run().install(false).module(module_path!()).queue($place.queue()).state($seen.clone())
+    };
+}
+
+mod failures {
+    use super::*;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Try {
+        how: String,
+    }
+
+    #[handler(Try, background(retries = 2, backoff(fixed = "1ms")))]
+    async fn fail(event: Try, seen: State<Seen>, delivery: Delivery) -> anyhow::Result<()> {
+        seen.note(format!("{} {} of {}", event.how, delivery.attempt(), delivery.attempt() + delivery.attempts_left()));
+        match &*event.how {
+            "once" if delivery.attempt() == 1 => anyhow::bail!("not yet"),
+            "once" => Ok(()),
+            "permanent" => Err(Permanent::new("no such mailbox").into()),
+            "permanent inside" => Err(anyhow::Error::new(Permanent::new("deep")).context("while sending")),
+            "later" => Err(RetryAfter::new(Duration::from_secs(3600), "come back").into()),
+            "panic" => panic!("this handler panics on purpose"),
+            _ => Err(anyhow::anyhow!("socket closed").context("the mail was not sent")),
+        }
+    }
+
+    /// The same through a boxed error, and with no failure of its own.
+    #[handler(Try, background(retries = 2, backoff(fixed = "1ms")))]
+    async fn neighbour(event: Try, seen: State<Seen>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        seen.note(format!("neighbour {}", event.how));
+        if event.how == "permanent" { Err(Permanent::new("boxed").into()) } else { Ok(()) }
+    }
+
+    async fn after(how: &str) -> (Vec<String>, Vec<(String, u32, String)>, Count) {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit(Try { how: how.to_owned() }).await.unwrap();
+        app.until_idle().await.unwrap();
+        let letters = app.dead_letters().await.unwrap().into_iter();
+        let letters = letters.map(|letter| (letter.handler, letter.attempts, letter.error)).collect();
+        (seen.all(), letters, count_of(&app, "Try/fail").await)
+    }
+
+    #[tokio::test]
+    async fn a_failed_delivery_is_tried_again_alone_until_it_works() {
+        let (seen, letters, count) = after("once").await;
+        assert_eq!(seen.iter().filter(|seen| *seen == "neighbour once").count(), 1);
+        assert!(seen.contains(&"once 1 of 3".to_owned()) && seen.contains(&"once 2 of 3".to_owned()), "{seen:?}");
+        assert!(letters.is_empty());
+        assert_eq!((count.done, count.retried, count.dead), (1, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn the_last_failed_attempt_goes_to_the_dead_letters_with_its_causes() {
+        let (seen, letters, count) = after("always").await;
+        assert_eq!(seen.iter().filter(|seen| seen.starts_with("always")).count(), 3);
+        let error = "the mail was not sent: socket closed".to_owned();
+        assert_eq!(letters, [("Try/fail".to_owned(), 3, error)]);
+        assert_eq!((count.done, count.retried, count.dead), (0, 2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_permanent_error_goes_to_the_dead_letters_at_once_through_anyhow_and_through_a_box() {
+        let (_, mut letters, count) = after("permanent").await;
+        letters.sort();
+        let letter = |handler: &str, error: &str| (format!("Try/{handler}"), 1, format!("not to be tried again: {error}"));
+        assert_eq!(letters, [letter("fail", "no such mailbox"), letter("neighbour", "boxed")]);
+        assert_eq!((count.retried, count.dead), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_permanent_error_is_found_below_a_context() {
+        let (_, letters, _) = after("permanent inside").await;
+        assert_eq!(letters, [("Try/fail".to_owned(), 1, "while sending: not to be tried again: deep".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_attempt_and_the_worker_goes_on() {
+        let (seen, letters, _) = after("panic").await;
+        assert_eq!(seen.iter().filter(|seen| seen.starts_with("panic")).count(), 3);
+        assert_eq!(letters, [("Try/fail".to_owned(), 3, "panicked: this handler panics on purpose".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn retry_after_sets_the_delay_instead_of_the_backoff() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit(Try { how: "later".to_owned() }).await.unwrap();
+        eventually("the attempt is settled", async || count_of(&app, "Try/fail").await.retried == 1).await;
+        let left: i64 = query_scalar("select due_at - cast(unixepoch('subsec') * 1000 as integer) from evented_deliveries")
+            .fetch_one(&file(&place).await)
+            .await
+            .unwrap();
+        assert!((3_500_000..=3_600_000).contains(&left), "{left}");
+    }
+
+    #[tokio::test]
+    async fn a_payload_that_cannot_be_decoded_goes_to_the_dead_letters_and_blocks_nobody() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).role(Role::Emit).await.unwrap();
+        for how in ["bad", "good"] {
+            app.emit(Try { how: how.to_owned() }).await.unwrap();
+        }
+        app.stop().await;
+        tamper(&place, "update evented_deliveries set payload = cast('{\"who\":1}' as blob) where payload like '%bad%'").await;
+
+        let app = run!(place, seen).await.unwrap();
+        app.until_idle().await.unwrap();
+        assert_eq!(seen.count("neighbour good"), 1);
+        assert_eq!(seen.count("neighbour bad"), 0);
+        let letters = app.dead_letters().await.unwrap();
+        let undecodable = letters.iter().filter(|letter| letter.error.contains("missing field `how`"));
+        assert_eq!(undecodable.count(), 2, "{letters:?}");
+        assert!(letters.iter().any(|letter| letter.payload == b"{\"who\":1}" && letter.attempts == 0));
+    }
+}
+
+mod time_is_up {
+    use super::*;
+
+    struct Dropped(State<Seen>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.note("dropped");
+        }
+    }
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Slow;
+
+    #[handler(Slow, background(retries = 0, timeout = "50ms"))]
+    async fn forever(_event: Slow, seen: State<Seen>) {
+        let _dropped = Dropped(seen);
+        std::future::pending::<()>().await;
+    }
+
+    #[handler(Slow, background(retries = 0, timeout = "50ms"))]
+    fn blocking(_event: Slow, seen: State<Seen>, delivery: Delivery) {
+        while !delivery.is_cancelled() {
+            std::thread::yield_now();
+        }
+        seen.note("saw that its time was over");
+    }
+
+    #[tokio::test]
+    async fn a_future_is_dropped_and_a_blocking_function_can_see_it() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit(Slow).await.unwrap();
+        app.until_idle().await.unwrap();
+        eventually("the blocking function returns", async || seen.all().len() == 2).await;
+        assert_eq!((seen.count("dropped"), seen.count("saw that its time was over")), (1, 1));
+        let letters = app.dead_letters().await.unwrap();
+        assert!(letters.len() == 2 && letters.iter().all(|letter| letter.error == "timed out after 50ms"), "{letters:?}");
+    }
+}
+
+mod blocking {
+    use super::*;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Compute;
+
+    #[event]
+    struct Computed;
+
+    #[handler(Compute, background)]
+    fn on_the_blocking_pool(_event: Compute, seen: State<Seen>) -> evented::Result {
+        seen.note("computed");
+        tokio::runtime::Handle::current().block_on(emit(Computed).into_future())
+    }
+
+    #[handler(Computed)]
+    fn arrives(_event: &Computed, seen: State<Seen>) {
+        seen.note("emitted");
+    }
+
+    #[tokio::test]
+    async fn a_plain_function_runs_on_the_blocking_pool_and_its_emits_find_the_instance() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit(Compute).await.unwrap();
+        app.until_idle().await.unwrap();
+        assert_eq!(seen.all(), ["computed", "emitted"]);
+    }
+}
+
+mod leases {
+    use super::*;
+
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+    struct Inside<'a>(&'a Seen);
+
+    impl<'a> Inside<'a> {
+        fn enter(seen: &'a Seen) -> Self {
+            let beside = RUNNING.fetch_add(1, Ordering::SeqCst);
+            seen.note(format!("beside {}", beside.min(1)));
+            Self(seen)
+        }
+    }
+
+    impl Drop for Inside<'_> {
+        fn drop(&mut self) {
+            RUNNING.fetch_sub(1, Ordering::SeqCst);
+            self.0.note("left");
+        }
+    }
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Job {
+        waits: bool,
+    }
+
+    #[handler(Job, background)]
+    async fn work(event: Job, seen: State<Seen>) {
+        let _inside = Inside::enter(&seen);
+        if event.waits {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    /// The tests of this module count what runs at once, so they take turns.
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+    #[tokio::test]
+    async fn a_handler_whose_lease_was_lost_is_dropped_and_settles_nothing() {
+        let _turn = TURN.lock().await;
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).lease(Duration::from_secs(1)).await.unwrap();
+        app.emit(Job { waits: true }).await.unwrap();
+        eventually("it runs", async || seen.count("beside 0") == 1).await;
+        // Another worker's claim.
+        tamper(&place, "update evented_deliveries set lease = 77, due_at = due_at + 3600000").await;
+        eventually("the future is dropped", async || seen.count("left") == 1).await;
+        let row: (i64, i64) =
+            query_as("select lease, failed from evented_deliveries").fetch_one(&file(&place).await).await.unwrap();
+        assert_eq!(row, (77, 0), "the other's lease stands, and no attempt was counted");
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_renewed_as_long_as_the_handler_runs() {
+        let _turn = TURN.lock().await;
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).lease(Duration::from_secs(1)).await.unwrap();
+        let beside = run!(place, seen).lease(Duration::from_secs(1)).await.unwrap();
+        app.emit(Job { waits: true }).await.unwrap();
+        eventually("it runs", async || seen.count("beside 0") == 1).await;
+        let due_at = async || -> i64 {
+            query_scalar("select due_at from evented_deliveries").fetch_one(&file(&place).await).await.unwrap()
+        };
+        let first = due_at().await;
+        eventually("the lease was renewed past two of its lengths", async || due_at().await > first + 2000).await;
+        assert_eq!(seen.all(), ["beside 0"], "no other worker took it");
+        drop((app, beside));
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_worker_held_runs_alone_in_its_process_and_costs_no_attempt() {
+        let _turn = TURN.lock().await;
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).role(Role::Emit).await.unwrap();
+        app.emit_all((0..20).map(|_| Job { waits: false })).await.unwrap();
+        app.stop().await;
+        // Five were held by a worker that is gone, and their leases have ended.
+        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1 where seq <= 5").await;
+
+        let app = run!(place, seen).await.unwrap();
+        app.until_idle().await.unwrap();
+        let count = count_of(&app, "Job/work").await;
+        assert_eq!((count.done, count.retried, count.dead), (20, 0, 0));
+        let seen = seen.all();
+        let alone = seen.windows(2).filter(|pair| pair == &["beside 0", "left"]).count();
+        assert!(alone >= 5, "five ran with nothing beside them: {seen:?}");
+    }
+
+    #[tokio::test]
+    async fn what_killed_its_worker_three_times_while_alone_is_a_dead_letter() {
+        let _turn = TURN.lock().await;
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).role(Role::Emit).await.unwrap();
+        app.emit(Job { waits: false }).await.unwrap();
+        app.stop().await;
+        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1, alone = 1, deaths = 2").await;
+
+        let app = run!(place, seen).await.unwrap();
+        app.until_idle().await.unwrap();
+        let letters = app.dead_letters().await.unwrap();
+        assert_eq!(letters[0].error, "its worker died 3 times while it ran this delivery alone");
+        assert!(seen.all().is_empty());
+    }
+}
+
+mod limits {
+    use super::*;
+
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Many;
+
+    #[handler(Many, background)]
+    async fn count(_event: Many) {
+        MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    #[tokio::test]
+    async fn no_more_of_a_queue_is_in_flight_than_its_limit() {
+        let place = Place::new();
+        let app = run!(place, Seen::default()).await.unwrap();
+        app.emit_all((0..500).map(|_| Many)).await.unwrap();
+        app.until_idle().await.unwrap();
+        let most = MOST.load(Ordering::SeqCst);
+        assert!((2..=64).contains(&most), "{most} ran at once");
+    }
+}
+
+mod shutdown {
+    use super::*;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Work {
+        millis: u64,
+    }
+
+    #[handler(Work, background)]
+    async fn work(event: Work, seen: State<Seen>, delivery: Delivery) {
+        seen.note(format!("began attempt {}", delivery.attempt()));
+        tokio::time::sleep(Duration::from_millis(event.millis)).await;
+        seen.note("ended");
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_what_runs() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit(Work { millis: 200 }).await.unwrap();
+        eventually("it began", async || !seen.all().is_empty()).await;
+        app.stop().await;
+        assert_eq!(seen.all(), ["began attempt 1", "ended"]);
+        assert_eq!(count_of(&app, "Work/work").await.done, 1);
+    }
+
+    #[tokio::test]
+    async fn what_outlasts_the_grace_is_given_back_at_once_and_costs_no_attempt() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).grace(Duration::from_millis(20)).await.unwrap();
+        app.emit(Work { millis: 3_600_000 }).await.unwrap();
+        eventually("it began", async || !seen.all().is_empty()).await;
+        app.stop().await;
+        tamper(&place, "update evented_deliveries set payload = cast('{\"millis\":0}' as blob)").await;
+
+        let app = run!(place, seen).await.unwrap();
+        app.until_idle().await.unwrap();
+        assert_eq!(seen.all(), ["began attempt 1", "began attempt 1", "ended"]);
+    }
+}
+
+mod unknown {
+    use super::*;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Known;
+
+    mod here {
+        use super::*;
+
+        #[handler(Known, background)]
+        async fn near(_event: Known, seen: State<Seen>) {
+            seen.note("near");
+        }
+
+        pub async fn start(place: &Place, seen: &Seen) -> evented::App {
+            run!(place, seen).await.unwrap()
+        }
+    }
+
+    mod there {
+        use super::*;
+
+        #[handler(Known, background, aliases("Known/formerly_far"))]
+        async fn far(_event: Known, seen: State<Seen>) {
+            seen.note("far");
+        }
+
+        pub async fn start(place: &Place, seen: &Seen) -> evented::App {
+            run!(place, seen).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_leaves_the_deliveries_of_handlers_that_it_does_not_have() {
+        let (place, seen) = (Place::new(), Seen::default());
+        there::start(&place, &seen).await.stop().await;
+
+        let near = here::start(&place, &seen).await;
+        near.emit(Known).await.unwrap();
+        near.until_idle().await.unwrap();
+        assert_eq!(seen.all(), ["near"]);
+        let far = count_of(&near, "Known/far").await;
+        assert_eq!((far.linked, far.waiting, far.dead), (false, 1, 0));
+
+        there::start(&place, &seen).await.until_idle().await.unwrap();
+        assert_eq!(seen.all(), ["near", "far"]);
+    }
+
+    #[tokio::test]
+    async fn a_renamed_handler_runs_what_was_stored_under_its_earlier_name_and_gets_new_events_once() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = there::start(&place, &seen).await;
+        app.stop().await;
+        // What a release before the rename left: the handler under its earlier name, and a delivery for it.
+        tamper(&place, "update evented_handlers set id = 'Known/formerly_far', aliases = '[]' where id = 'Known/far'").await;
+        let web = evented::run().install(false).module("no::such::module").role(Role::Emit).queue(place.queue()).await;
+        web.unwrap().emit(Known).await.unwrap();
+
+        let app = there::start(&place, &seen).await;
+        app.until_idle().await.unwrap();
+        assert_eq!(seen.all(), ["far"]);
+        app.emit(Known).await.unwrap();
+        app.until_idle().await.unwrap();
+        assert_eq!(seen.all(), ["far", "far"]);
+    }
+}

@@ -1,0 +1,13 @@
+use evented::{event, handler};
+
+#[event]
+struct OrderPlaced;
+
+struct Mailer;
+
+impl Mailer {
+    #[handler(OrderPlaced, id = "mail.confirm")]
+    async fn confirm(_: &OrderPlaced) {}
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+#![deny(unused_must_use)]
+use evented::prelude::*;
+
+#[event]
+struct OrderPlaced;
+
+fn main() {
+    emit(OrderPlaced);
+}
