@@ -1,2 +1,109 @@
-//! Soon.
-fn main() {}
+//! Killed at every point, nothing committed is lost: a process is killed with SIGKILL again and again while it places
+//! orders and works them off, and in the end every committed order has had its effects.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use evented::sqlx::{AssertSqlSafe, SqlitePool, query_scalar};
+use evented_tests::{Place, open_pool};
+
+/// How often the process is killed.
+const KILLS: u64 = 6;
+/// How long the last process may take to work off what is left.
+const FINISH: Duration = Duration::from_secs(120);
+
+fn victim(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_victim"));
+    command.arg(folder);
+    command
+}
+
+/// Starts a victim, reads `lines` lines of what it says, waits a moment more and kills it. Answers all that it said.
+fn run_and_kill(folder: &Path, lines: usize, moment: Duration) -> Vec<String> {
+    let mut child = victim(folder).stdout(Stdio::piped()).spawn().expect("the victim starts");
+    let mut said = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+    let mut all: Vec<String> = said.by_ref().take(lines).map(|line| line.expect("it prints text")).collect();
+    assert_eq!(all.len(), lines, "the victim ended by itself");
+    // Not to hope by: the moment only varies where the kill lands.
+    std::thread::sleep(moment);
+    child.kill().expect("a process can be killed");
+    child.wait().expect("a killed process ends");
+    all.extend(said.map_while(Result::ok));
+    all
+}
+
+fn finish(folder: &Path) {
+    let mut child = victim(folder).arg("finish").spawn().expect("the victim starts");
+    let until = std::time::Instant::now() + FINISH;
+    while std::time::Instant::now() < until {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            assert!(status.success(), "the last process failed: {status}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().expect("a process can be killed");
+    panic!("what was left was not worked off within {FINISH:?}");
+}
+
+/// The numbers that were said behind `what`.
+fn numbers(said: &[String], what: &str) -> BTreeSet<i64> {
+    // The last line of a killed process may be cut short, so a number must have its line to itself.
+    let number = |line: &String| line.strip_prefix(what)?.strip_prefix(' ')?.parse().ok();
+    said.iter().filter_map(number).collect()
+}
+
+async fn column(pool: &SqlitePool, sql: &str) -> Vec<i64> {
+    query_scalar(AssertSqlSafe(sql)).fetch_all(pool).await.expect("the tables are there")
+}
+
+/// A small generator, so that a failed run can be repeated: `EVENTED_SEED=.. cargo test`.
+struct Chance(u64);
+
+impl Chance {
+    fn up_to(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+#[tokio::test]
+async fn nothing_committed_is_lost_when_the_process_is_killed_again_and_again() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    let seed = std::env::var("EVENTED_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now.subsec_nanos().into());
+    println!("EVENTED_SEED={seed}");
+    let mut chance = Chance(seed);
+    let place = Place::new();
+    let folder = place.path("");
+    let mut said = Vec::new();
+    for _ in 0..KILLS {
+        let lines = usize::try_from(1 + chance.up_to(80)).expect("it is small");
+        said.extend(run_and_kill(&folder, lines, Duration::from_millis(chance.up_to(30))));
+    }
+    finish(&folder);
+
+    let pool = open_pool(place.path("shop.db")).await;
+    let orders: BTreeSet<i64> = column(&pool, "select number from orders").await.into_iter().collect();
+    let acknowledged = numbers(&said, "order");
+    assert!(acknowledged.len() > usize::try_from(KILLS).expect("it is small"), "orders were placed: {}", acknowledged.len());
+    assert!(acknowledged.is_subset(&orders), "a committed order is gone");
+
+    let ledger = column(&pool, "select entry from ledger order by entry").await;
+    assert_eq!(ledger, orders.iter().copied().collect::<Vec<_>>(), "each committed order is booked exactly once, no other is");
+    let mails: BTreeSet<i64> = column(&pool, "select number from mails").await.into_iter().collect();
+    assert_eq!(mails, orders, "each committed order has its mail, no other has");
+    let notes: BTreeSet<i64> = column(&pool, "select number from notes").await.into_iter().collect();
+    let noted = numbers(&said, "note");
+    assert!(noted.is_subset(&notes), "lost notes: {:?}", noted.difference(&notes).collect::<Vec<_>>());
+
+    let left = column(&pool, "select count(*) from evented_outbox union all select count(*) from evented_deliveries").await;
+    assert_eq!(left, [0, 0], "nothing is left in the outbox");
+    let queue = open_pool(place.path("evented.db")).await;
+    let dead = column(&queue, "select count(*) from evented_deliveries union all select count(*) from evented_dead_letters").await;
+    assert_eq!(dead, [0, 0], "nothing is left in the queue, nothing died");
+}

@@ -1,2 +1,86 @@
-//! Soon.
-fn main() {}
+//! The process that the crash tests kill: it places orders without end and works off their deliveries, or, with `finish`,
+//! works off what is left and ends.
+//!
+//! It prints `order N` once the transaction of order N has committed, and `note N` once `emit` has returned for it. What
+//! was printed must survive.
+
+use std::{env, io::Write, path::PathBuf, time::Duration};
+
+use evented::{
+    prelude::*,
+    sqlx::{SqlitePool, query},
+};
+use evented_tests::open_pool;
+use serde::{Deserialize, Serialize};
+
+#[event(transactional)]
+#[derive(Serialize, Deserialize)]
+struct Ordered {
+    number: i64,
+}
+
+#[event]
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    number: i64,
+}
+
+#[handler(Ordered, outbox)]
+async fn book(event: Ordered, tx: &mut Tx<Sqlite>) -> anyhow::Result<()> {
+    query("insert into ledger (entry) values (?)").bind(event.number).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Its effect is outside the delivery's commit, so a crash may repeat it.
+#[handler(Ordered, background)]
+async fn mail(event: Ordered, pool: State<SqlitePool>) -> anyhow::Result<()> {
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    query("insert into mails (number) values (?)").bind(event.number).execute(&*pool).await?;
+    Ok(())
+}
+
+#[handler(Noted, background(queue = "notes"))]
+async fn note(event: Noted, pool: State<SqlitePool>) -> anyhow::Result<()> {
+    query("insert into notes (number) values (?)").bind(event.number).execute(&*pool).await?;
+    Ok(())
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let mut args = env::args().skip(1);
+    let folder = PathBuf::from(args.next().expect("the first argument is the folder"));
+    let finish = args.next().as_deref() == Some("finish");
+    let pool = open_pool(folder.join("shop.db")).await;
+    for table in ["orders", "mails", "notes"] {
+        let sql = format!("create table if not exists {table} (number integer not null)");
+        query(evented::sqlx::AssertSqlSafe(sql)).execute(&pool).await?;
+    }
+    let app = evented::run()
+        .queue(format!("sqlite:{}", folder.join("evented.db").display()))
+        .outbox(pool.clone())
+        .state(pool.clone())
+        .lease(Duration::from_secs(1))
+        .await?;
+    if finish {
+        app.until_idle().await?;
+        app.stop().await;
+        return Ok(());
+    }
+    let last: Option<i64> = evented::sqlx::query_scalar("select max(number) from orders").fetch_one(&pool).await?;
+    for number in last.unwrap_or(0) + 1.. {
+        let mut tx = evented::begin(&pool).await?;
+        query("insert into orders (number) values (?)").bind(number).execute(&mut *tx).await?;
+        emit_in(&mut tx, Ordered { number }).await?;
+        tx.commit().await?;
+        say("order", number)?;
+        emit(Noted { number }).await?;
+        say("note", number)?;
+    }
+    Ok(())
+}
+
+fn say(what: &str, number: i64) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{what} {number}")?;
+    out.flush()
+}

@@ -1,1 +1,211 @@
-//! Soon.
+//! `run()`: what it checks, what it refuses, and that it says all of it at once.
+
+use std::time::Duration;
+
+use evented::{ErrorKind, Route, prelude::*, sqlx::query};
+use evented_tests::{Place, Seen, open_pool};
+use serde::{Deserialize, Serialize};
+
+mod incomplete {
+    use super::*;
+
+    struct Mailer;
+    struct Metrics;
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Checked;
+
+    #[handler(Checked, background)]
+    async fn mail(_event: Checked, _mailer: State<Mailer>, _metrics: State<Metrics>) {}
+
+    #[handler(Checked, outbox)]
+    async fn book(_event: Checked, _tx: &mut Tx<Sqlite>) {}
+
+    #[handler(Checked, outbox)]
+    async fn tell(_event: Checked) {}
+
+    #[handler(Checked, in_process(in_transaction))]
+    fn note(_event: &Checked) {}
+
+    /// The problems of a start with what is given, a line each.
+    async fn problems(run: evented::Run) -> Vec<String> {
+        let error = run.install(false).module(module_path!()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Boot);
+        error.to_string().lines().skip(1).map(|line| line.trim_start_matches("  - ").to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn all_problems_are_reported_at_once_each_with_its_place() {
+        let place = Place::new();
+        let problems = problems(evented::run().queue(place.queue()).lease(Duration::from_millis(10))).await;
+        let expected = [
+            ("`.lease(10ms)`", "a second or more"),
+            ("handler `Checked/book` (tests/it/boot.rs:", "takes `&mut Tx<sqlx_sqlite::database::Sqlite>`"),
+            ("handler `Checked/mail` (tests/it/boot.rs:", "`State<it::boot::incomplete::Mailer>`"),
+            ("handler `Checked/mail` (tests/it/boot.rs:", "`State<it::boot::incomplete::Metrics>`"),
+            ("handler `Checked/note` (tests/it/boot.rs:", "runs inside `emit_in`"),
+            ("handler `Checked/tell` (tests/it/boot.rs:", "is on the `outbox` route"),
+        ];
+        for (who, what) in expected {
+            assert!(problems.iter().any(|line| line.contains(who) && line.contains(what)), "{who} {what}: {problems:#?}");
+        }
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_missing_is_no_problem_once_it_is_given() {
+        let place = Place::new();
+        let run = evented::run().install(false).module(module_path!()).queue(place.queue());
+        run.outbox(place.pool().await).state(Mailer).state(Metrics).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn two_values_of_one_type_and_two_outboxes_are_refused() {
+        let place = Place::new();
+        let run = evented::run().queue(place.queue()).state(Mailer).state(Metrics).state(Mailer);
+        let problems = problems(run.outbox(place.pool().await).outbox(place.pool().await)).await;
+        assert_eq!(problems.len(), 2, "{problems:#?}");
+        assert!(problems[0].contains("two values of type `it::boot::incomplete::Mailer`"), "{}", problems[0]);
+        assert!(problems[1].contains("two pools"), "{}", problems[1]);
+    }
+
+    #[tokio::test]
+    async fn an_outbox_that_is_not_in_wal_mode_is_refused_and_left_as_it_is() {
+        let place = Place::new();
+        let pool = place.pool().await;
+        query("pragma journal_mode = delete").execute(&pool).await.unwrap();
+        let run = evented::run().queue(place.queue()).state(Mailer).state(Metrics).outbox(pool.clone());
+        let error = run.install(false).module(module_path!()).await.unwrap_err().to_string();
+        assert!(error.contains("shop.db is in journal mode `delete`"), "{error}");
+        assert!(error.contains("pragma journal_mode = wal"), "{error}");
+    }
+}
+
+mod queue {
+    use super::*;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Queued;
+
+    #[handler(Queued, background(queue = "mail"))]
+    async fn work(_event: Queued) {}
+
+    #[handler(Queued, id = "queued.again", background)]
+    fn again(_event: Queued) {}
+
+    #[handler(Queued)]
+    fn beside(_event: &Queued) {}
+
+    async fn refused(run: evented::Run) -> String {
+        run.install(false).module(module_path!()).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_queue_of_another_kind_in_memory_or_with_an_unknown_setting_is_refused() {
+        let unknown = refused(evented::run().queue("carrier-pigeon://loft")).await;
+        assert!(unknown.contains("`carrier-pigeon://loft`") && unknown.contains("sqlite:evented.db"), "{unknown}");
+        let memory = refused(evented::run().queue("sqlite::memory:")).await;
+        assert!(memory.contains("in memory") && memory.contains("name a file"), "{memory}");
+        let off = refused(evented::run().queue("sqlite:evented.db?synchronous=off")).await;
+        assert!(off.contains("`synchronous=off`") && off.contains("`full`, `extra` or `normal`"), "{off}");
+        let nowhere = refused(evented::run().queue("sqlite:/no/such/folder/evented.db")).await;
+        assert!(nowhere.contains("/no/such/folder/evented.db"), "{nowhere}");
+    }
+
+    #[tokio::test]
+    async fn the_url_of_a_queue_may_say_how_durable_a_commit_is() {
+        let place = Place::new();
+        for synchronous in ["full", "extra", "normal"] {
+            let url = format!("{}?synchronous={synchronous}", place.queue());
+            evented::run().install(false).module(module_path!()).queue(url).await.unwrap().stop().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn tables_of_a_newer_release_are_refused_only_if_they_say_so() {
+        let place = Place::new();
+        let start = async || evented::run().install(false).module(module_path!()).queue(place.queue()).await;
+        start().await.unwrap().stop().await;
+        let file = open_pool(place.path("evented.db")).await;
+        query("update evented_schema set version = 9").execute(&file).await.unwrap();
+        start().await.unwrap().stop().await;
+        query("update evented_schema set min_compatible = 8").execute(&file).await.unwrap();
+        let error = start().await.unwrap_err().to_string();
+        assert!(error.contains("schema 9, which needs code of schema 8 or newer"), "{error}");
+    }
+
+    #[test]
+    fn the_catalog_lists_exactly_what_is_linked() {
+        let here = |registered: &evented::Registered| registered.place.module == module_path!();
+        let found: Vec<_> = evented::catalog().into_iter().filter(here).collect();
+        let found: Vec<_> = found.iter().map(|found| (&*found.handler, found.event, found.route)).collect();
+        let expected = [
+            ("Queued/beside", "Queued", Route::InProcess),
+            ("Queued/work", "Queued", Route::Background),
+            ("queued.again", "Queued", Route::Background),
+        ];
+        assert_eq!(found, expected);
+    }
+}
+
+mod roles {
+    use super::*;
+
+    #[event]
+    struct Local;
+
+    #[handler(Local)]
+    fn here(_event: &Local) {}
+
+    #[tokio::test]
+    async fn no_handler_at_all_is_refused_with_the_likely_reason() {
+        let error = evented::run().install(false).module("no::such::module").await.unwrap_err().to_string();
+        assert!(error.contains("no handler is registered") && error.contains("use the_crate as _;"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_only_emits_needs_no_handler() {
+        let place = Place::new();
+        let run = evented::run().install(false).module("no::such::module").role(Role::Emit);
+        run.queue(place.queue()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_worker_without_a_stored_handler_is_refused() {
+        let run = evented::run().install(false).module(module_path!()).role(Role::Work);
+        let error = run.await.unwrap_err().to_string();
+        assert!(error.contains("a worker needs a handler on `background` or `outbox`"), "{error}");
+    }
+}
+
+mod installed {
+    use super::*;
+
+    #[event]
+    struct Bell;
+
+    #[handler(Bell)]
+    fn ring(_event: &Bell, seen: State<Seen>) {
+        seen.note("rang");
+    }
+
+    /// The one test that starts the process's own instance.
+    #[tokio::test]
+    async fn a_process_has_one_instance_of_its_own_until_it_has_stopped() {
+        let start = async |seen: &Seen| evented::run().module(module_path!()).state(seen.clone()).await;
+        let seen = Seen::default();
+        let app = start(&seen).await.unwrap();
+        emit(Bell).await.unwrap();
+        let error = start(&seen).await.unwrap_err().to_string();
+        assert!(error.contains("started already") && error.contains(".install(false)"), "{error}");
+        app.stop().await;
+        assert_eq!(emit(Bell).await.unwrap_err().kind(), ErrorKind::NotStarted);
+
+        let app = start(&seen).await.unwrap();
+        emit(Bell).await.unwrap();
+        assert_eq!(seen.all(), ["rang", "rang"]);
+        app.stop().await;
+    }
+}

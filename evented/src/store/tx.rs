@@ -68,7 +68,9 @@ impl<Db: Database> fmt::Debug for Tx<Db> {
     note = "elsewhere, take the pool as `State<..>` and begin one: `evented::begin(&pool).await?`"
 )]
 pub trait HasTx {}
+#[diagnostic::do_not_recommend]
 impl HasTx for Outbox {}
+#[diagnostic::do_not_recommend]
 impl HasTx for InTransaction {}
 
 impl<'a, R: HasTx, Db: Outboxed> HandlerArg<'a, R> for &'a mut Tx<Db> {

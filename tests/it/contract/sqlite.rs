@@ -1,0 +1,104 @@
+//! The sites of SQLite: a queue's own file, and an application's file with an outbox.
+
+use std::sync::Arc;
+
+use evented::{
+    App, EventId, Role, Tx,
+    sqlx::{Sqlite, SqlitePool, query, query_scalar},
+    store::{OutboxStore, Store, TxCall, open_outbox, open_queue},
+};
+use evented_tests::{Place, open_pool};
+use serde::{Deserialize, Serialize};
+
+use super::kit::{End, Opens, OpensOutbox};
+
+pub struct Queue(Place);
+
+impl Opens for Queue {
+    async fn new() -> Self {
+        Self(Place::new())
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        open_queue(&self.0.queue()).await.unwrap()
+    }
+}
+
+pub struct Outbox {
+    pool: SqlitePool,
+    place: Place,
+}
+
+#[evented::event(transactional)]
+#[derive(Serialize, Deserialize)]
+struct PaymentCaptured {
+    order_id: u64,
+}
+
+impl Outbox {
+    /// An instance that only emits: nobody here relays or works behind a test's back.
+    async fn app(&self) -> App {
+        evented::run()
+            .module("no_module_of_this_name")
+            .role(Role::Emit)
+            .install(false)
+            .queue(self.place.queue())
+            .outbox(self.pool.clone())
+            .await
+            .unwrap()
+    }
+}
+
+impl Opens for Outbox {
+    async fn new() -> Self {
+        let place = Place::new();
+        Self { pool: open_pool(place.path("shop.db")).await, place }
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        self.open_outbox().await
+    }
+}
+
+impl OpensOutbox for Outbox {
+    async fn open_outbox(&self) -> Arc<dyn OutboxStore> {
+        open_outbox(&format!("sqlite:{}", self.place.path("shop.db").display())).await.unwrap()
+    }
+
+    async fn emit_in(&self, before_its_end: impl AsyncFnOnce() -> bool) -> EventId {
+        let app = self.app().await;
+        let event_id = EventId::from_bytes(*evented_id());
+        let mut tx = evented::begin(&self.pool).await.unwrap();
+        app.emit_in(&mut tx, PaymentCaptured { order_id: 17 }).id(event_id).await.unwrap();
+        if before_its_end().await {
+            tx.commit().await.unwrap();
+        } else {
+            tx.rollback().await.unwrap();
+        }
+        app.stop().await;
+        event_id
+    }
+
+    fn write(&self, entry: i64, end: End) -> TxCall<'static> {
+        Box::new(move |tx| {
+            Box::pin(async move {
+                let tx: &mut Tx<Sqlite> = tx.downcast_mut().expect("the store hands out its own transaction");
+                query("insert into ledger values (?)").bind(entry).execute(&mut **tx).await?;
+                match end {
+                    End::Well => Ok(()),
+                    End::Failing => Err("the ledger is closed".into()),
+                    End::RollingBack => Ok(query("rollback").execute(&mut **tx).await.map(drop)?),
+                    End::Committing => Ok(query("commit").execute(&mut **tx).await.map(drop)?),
+                    End::Hanging(written) => {
+                        written.notify_one();
+                        std::future::pending().await
+                    }
+                }
+            })
+        })
+    }
+
+    async fn ledger(&self) -> Vec<i64> {
+        query_scalar("select entry from ledger order by entry").fetch_all(&self.pool).await.unwrap()
+    }
+}
