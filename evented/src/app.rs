@@ -9,7 +9,8 @@ use std::{
 use tokio::{sync::Mutex, task::JoinHandle};
 
 use crate::{
-    emit::{Emit, EmitAll, EmitIn, emit, emit_all, emit_in},
+    emit::{Emit, EmitAll, emit, emit_all},
+    emit_in::{EmitIn, emit_in},
     error::Error,
     event::{EmittedDirectly, EmittedInTransaction, Event},
     instance::{self, Instance},

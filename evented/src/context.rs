@@ -82,7 +82,7 @@ impl<'a> Context<'a> {
     /// The value of type `T` given to `run().state(..)`.
     ///
     /// # Errors
-    /// When there is none. `run()` refuses to start in that case if the argument's [`needs`](HandlerArg::needs) say so.
+    /// When there is none. `run()` refuses to start in that case if the argument's [`needs`](crate::HandlerArg::needs) say so.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<State<T>, Error> {
         self.states.get().ok_or_else(|| {
             let name = type_name::<T>();

@@ -31,7 +31,7 @@ struct Inner {
 }
 
 /// What a delivery is made of; the worker's side of [`Delivery`].
-pub(crate) struct Attempt {
+pub(crate) struct Starting {
     pub id: DeliveryId,
     pub event_id: EventId,
     pub correlation: EventId,
@@ -44,16 +44,16 @@ pub(crate) struct Attempt {
 
 impl Delivery {
     /// The delivery of an attempt that starts now, and the switch that cancels it.
-    pub(crate) fn start(attempt: Attempt) -> (Self, watch::Sender<bool>) {
+    pub(crate) fn start(starting: Starting) -> (Self, watch::Sender<bool>) {
         let (cancel, cancelled) = watch::channel(false);
         let delivery = Self(Arc::new(Inner {
-            id: attempt.id,
-            event_id: attempt.event_id,
-            correlation: attempt.correlation,
-            attempt: attempt.attempt,
-            attempts_max: attempt.attempts_max,
-            emitted_unix_ms: attempt.emitted_unix_ms,
-            deadline: time::now() + attempt.timeout,
+            id: starting.id,
+            event_id: starting.event_id,
+            correlation: starting.correlation,
+            attempt: starting.attempt,
+            attempts_max: starting.attempts_max,
+            emitted_unix_ms: starting.emitted_unix_ms,
+            deadline: time::now() + starting.timeout,
             cancelled,
         }));
         (delivery, cancel)
@@ -63,14 +63,14 @@ impl Delivery {
     #[must_use]
     pub fn test() -> Self {
         let event_id = EventId::mint();
-        let (delivery, _) = Self::start(Attempt {
+        let (delivery, _) = Self::start(Starting {
             id: DeliveryId::derive(event_id, "test"),
             event_id,
             correlation: event_id,
             attempt: 1,
             attempts_max: 21,
             emitted_unix_ms: time::unix_ms(),
-            timeout: Duration::from_secs(300),
+            timeout: Duration::from_mins(5),
         });
         delivery
     }

@@ -1,7 +1,6 @@
-//! `emit`, `emit_all` and `emit_in`: say that something happened.
+//! `emit` and `emit_all`: say that something happened.
 
 use std::{
-    any::{Any, TypeId},
     fmt,
     pin::Pin,
     sync::Arc,
@@ -10,19 +9,14 @@ use std::{
 };
 
 use crate::{
-    context::Context,
     dispatch,
-    error::{BoxError, Error, ErrorKind, in_one_line},
-    event::{EmittedDirectly, EmittedInTransaction, Event, PAYLOAD_VERSION},
+    error::{Error, ErrorKind},
+    event::{EmittedDirectly, Event, PAYLOAD_VERSION},
     id::{DeliveryId, EventId},
-    instance::{Instance, SCOPE, catch, catch_sync, installed, scope},
-    plan::Plans,
-    registry::{fill, registry},
-    slot::{Filled, InProcessCall},
-    store::{
-        NewDelivery, Push, Pushed,
-        tx::{InTx, NewRow, Outboxed, in_savepoint, insert_row},
-    },
+    instance::{Instance, SCOPE, installed, scope},
+    plan::{Planned, Plans},
+    registry::fill,
+    store::{NewDelivery, Push, Pushed},
     time,
 };
 
@@ -55,7 +49,7 @@ const PLANS_MAX: usize = 10;
 /// # Ok(()) }
 /// ```
 ///
-/// An event that is declared transactional is emitted with [`emit_in`]:
+/// An event that is declared transactional is emitted with [`emit_in`](crate::emit_in()):
 ///
 /// ```compile_fail,E0277
 /// # use evented::prelude::*;
@@ -81,40 +75,6 @@ pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(event: E) -> Emit<E> {
 /// As [`emit`].
 pub fn emit_all<E: Event<Delivery: EmittedDirectly<E>>>(events: impl IntoIterator<Item = E>) -> EmitAll<E> {
     EmitAll { events: events.into_iter().collect(), instance: None, emit: store_and_run_all::<E> }
-}
-
-/// Says that `event` happened, if and only if the transaction commits.
-///
-/// Writes one row in the caller's transaction, whatever the number of handlers; after the commit a relay delivers it.
-/// Handlers on `in_process(in_transaction)` run here, inside the transaction: an error of one undoes the row and their
-/// writes, and is returned; the transaction itself goes on.
-///
-/// ```no_run
-/// # use evented::prelude::*;
-/// # use serde::{Serialize, Deserialize};
-/// #[event(transactional)]
-/// #[derive(Serialize, Deserialize)]
-/// struct PaymentCaptured { order_id: i64 }
-///
-/// async fn capture(pool: &evented::sqlx::SqlitePool, order_id: i64) -> evented::Result<()> {
-///     let mut tx = evented::begin(pool).await?;
-///     evented::sqlx::query("update orders set paid = 1 where id = ?").bind(order_id).execute(&mut *tx).await?;
-///     evented::emit_in(&mut tx, PaymentCaptured { order_id }).await?;
-///     tx.commit().await?;
-///     Ok(())
-/// }
-/// ```
-///
-/// # Errors
-/// [`NoOutbox`](ErrorKind::NoOutbox) when the transaction is of a database that `run()` was not given,
-/// [`Handler`](ErrorKind::Handler) with the handler's error as its source, [`NotStarted`](ErrorKind::NotStarted),
-/// [`Unstorable`](ErrorKind::Unstorable), [`Database`](ErrorKind::Database). Nothing is written in any of these cases.
-pub fn emit_in<T, E>(tx: &mut T, event: E) -> EmitIn<'_, T, E>
-where
-    T: InTx,
-    E: Event<Delivery: EmittedInTransaction<E>>,
-{
-    EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO, emit: write_row::<T, E> }
 }
 
 /// An emit that happens when it is awaited. Made by [`emit`].
@@ -216,7 +176,7 @@ pub(crate) enum Started {
 }
 
 /// The future of an emit that waits.
-type Boxed<'t> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 't>>;
+pub(crate) type Boxed<'t> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 't>>;
 
 /// Emits at once where that needs no waiting.
 fn start<E: Event>(emit: Emit<E>) -> Started {
@@ -256,7 +216,7 @@ fn start<E: Event>(emit: Emit<E>) -> Started {
 }
 
 /// The instance that an emit uses, with the correlation that its events carry on.
-fn instance_for(explicit: Option<&Arc<Instance>>) -> Option<(Arc<Instance>, Option<EventId>)> {
+pub(crate) fn instance_for(explicit: Option<&Arc<Instance>>) -> Option<(Arc<Instance>, Option<EventId>)> {
     let scope = scope();
     let correlation = scope.as_ref().and_then(|scope| scope.correlation);
     let instance = explicit
@@ -275,7 +235,7 @@ async fn store<E: Event>(
     once: bool,
 ) -> Result<(), Error> {
     let Some(queue) = &instance.queue else { return Ok(()) };
-    if stopped(instance) {
+    if is_stopped(instance) {
         return Err(Error::not_started());
     }
     refuse_inside_tx::<E>(instance)?;
@@ -310,11 +270,11 @@ async fn store<E: Event>(
     ))
 }
 
-fn planned_background<E: Event>(plans: &Plans) -> &[crate::plan::Planned] {
+fn planned_background<E: Event>(plans: &Plans) -> &[Planned] {
     plans.of(E::ID).map_or(&[], |plan| &plan.background)
 }
 
-fn stopped(instance: &Instance) -> bool {
+pub(crate) fn is_stopped(instance: &Instance) -> bool {
     instance.stopped.load(std::sync::atomic::Ordering::Relaxed)
 }
 
@@ -341,7 +301,7 @@ fn refuse_inside_tx<E: Event>(instance: &Instance) -> Result<(), Error> {
 }
 
 /// Encodes an event, within the limit.
-fn payload<E: Event>(event: &E) -> Result<Vec<u8>, Error> {
+pub(crate) fn payload<E: Event>(event: &E) -> Result<Vec<u8>, Error> {
     let unstorable = |why: String| Error::new(ErrorKind::Unstorable, why);
     let encode = E::ENCODE.ok_or_else(|| {
         unstorable(format!(
@@ -425,137 +385,5 @@ fn store_and_run_all<E: Event>(emit: EmitAll<E>) -> Boxed<'static> {
 impl<E> fmt::Debug for EmitAll<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmitAll").field("events", &self.events.len()).finish_non_exhaustive()
-    }
-}
-
-/// An emit inside a transaction that happens when it is awaited. Made by [`emit_in`].
-#[must_use = "the event is not emitted until this is awaited: add `.await`"]
-pub struct EmitIn<'t, T, E> {
-    tx: &'t mut T,
-    event: E,
-    instance: Option<Arc<Instance>>,
-    id: Option<EventId>,
-    delay: Duration,
-    /// `write_row::<T, E>`, as in [`Emit`].
-    emit: fn(Self) -> Boxed<'t>,
-}
-
-impl<T, E> EmitIn<'_, T, E> {
-    /// Uses this instance and not the one that a free emit would find.
-    pub(crate) fn through(mut self, instance: &Arc<Instance>) -> Self {
-        self.instance = Some(Arc::clone(instance));
-        self
-    }
-
-    /// Makes the emit idempotent: as long as the event of this id waits in the outbox, emitting it again writes nothing.
-    pub fn id(mut self, id: EventId) -> Self {
-        self.id = Some(id);
-        self
-    }
-
-    /// The event is relayed `delay` from now, at the earliest after the commit.
-    pub fn after(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// The event is relayed at `time`, at the earliest after the commit.
-    pub fn at(self, time: SystemTime) -> Self {
-        self.after(time::until(time))
-    }
-}
-
-impl<'t, T, E> IntoFuture for EmitIn<'t, T, E> {
-    type Output = Result<(), Error>;
-    type IntoFuture = Boxed<'t>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        (self.emit)(self)
-    }
-}
-
-fn write_row<'t, T: InTx, E: Event>(emit: EmitIn<'t, T, E>) -> Boxed<'t> {
-    let EmitIn { tx, event, instance, id, delay, .. } = emit;
-    Box::pin(async move {
-        let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
-            return Err(Error::not_started());
-        };
-        if stopped(&instance) {
-            return Err(Error::not_started());
-        }
-        let outbox = instance.outbox.as_ref().filter(|outbox| outbox.database() == TypeId::of::<T::Db>());
-        let Some(outbox) = outbox.cloned() else {
-            return Err(Error::new(
-                ErrorKind::NoOutbox,
-                format!("`run()` was given no outbox for {}; give it the pool with `.outbox(pool)`", T::Db::KIND),
-            ));
-        };
-        let filled = E::slot().get_or_fill(fill::<E>);
-        check_databases::<T::Db, E>(filled, &instance)?;
-        let id = id.unwrap_or_else(EventId::mint);
-        let correlation = correlation.unwrap_or(id);
-        let payload = payload(&event)?;
-        let row = NewRow { event_id: id, event: E::ID, correlation, version: PAYLOAD_VERSION, delay, payload };
-        outbox.nudge();
-        let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
-        if handlers.count() == 0 {
-            insert_row(tx.tx(), &row).await?;
-        } else {
-            in_savepoint(tx.tx(), &row, move |tx| Box::pin(run_in_transaction(tx, filled, event, instance))).await?;
-        }
-        // The commit may follow any moment.
-        outbox.nudge();
-        Ok(())
-    })
-}
-
-/// A handler for another database than the transaction's is refused before anything is written.
-fn check_databases<Db: Outboxed, E>(filled: &Filled<E>, instance: &Instance) -> Result<(), Error> {
-    for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {
-        let handler = &registry().handlers[entry.handler];
-        let other = handler.needs.databases.iter().find(|(database, _)| *database != TypeId::of::<Db>());
-        if let Some((_, name)) = other {
-            return Err(Error::new(
-                ErrorKind::NoOutbox,
-                format!(
-                    "handler `{}` ({}) takes a `Tx<{name}>`, but the event was emitted in a transaction of {}",
-                    handler.id,
-                    handler.place,
-                    Db::KIND
-                ),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Runs the `in_transaction` handlers until one fails.
-async fn run_in_transaction<E: Event>(
-    tx: &mut (dyn Any + Send),
-    filled: &'static Filled<E>,
-    event: E,
-    instance: Arc<Instance>,
-) -> Result<(), Error> {
-    for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {
-        let mut context = Context { states: &instance.states, delivery: None, tx: Some(&mut *tx) };
-        instance.calls[entry.handler].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let ended: Result<(), BoxError> = match entry.call {
-            InProcessCall::Sync(call) => catch_sync(|| call(&event, &mut context)),
-            InProcessCall::Async(call) => catch(call(&event, &mut context)).await,
-        };
-        if let Err(error) = ended {
-            let handler = &registry().handlers[entry.handler];
-            instance.failures[entry.handler].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            tracing::debug!(handler = %handler.id, error = %in_one_line(&*error), "an `in_transaction` handler undid its emit");
-            return Err(Error::new(ErrorKind::Handler, format!("handler `{}` failed, the emit is undone", handler.id))
-                .because(error));
-        }
-    }
-    Ok(())
-}
-
-impl<T, E> fmt::Debug for EmitIn<'_, T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmitIn").field("id", &self.id).field("delay", &self.delay).finish_non_exhaustive()
     }
 }

@@ -187,6 +187,10 @@ pub(crate) fn is_installed() -> bool {
 }
 
 /// The process-wide instance, without a lock or an atomic increment while it stays the same.
+#[expect(
+    clippy::redundant_allocation,
+    reason = "an `Rc` is cloned without an atomic, and the `Arc` is what others hold"
+)]
 pub(crate) fn installed() -> Option<Rc<Arc<Instance>>> {
     let generation = GENERATION.load(Ordering::Acquire);
     CACHED

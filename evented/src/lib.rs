@@ -1,40 +1,115 @@
-//! skeleton
+//! Events for ordinary applications: say that something happened, and let handlers do the rest, each by the route that its
+//! importance asks for.
+//!
+//! ```no_run
+//! use evented::prelude::*;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[event]                                          // a fact that happened
+//! #[derive(Serialize, Deserialize)]
+//! struct OrderPlaced { order_id: i64, email: String }
+//!
+//! #[handler(OrderPlaced)]                           // runs inside `emit`, before it returns
+//! fn count_order(_event: &OrderPlaced) { /* .. */ }
+//!
+//! #[handler(OrderPlaced, background(queue = "mail", retries = 8))]   // stored by `emit`, run by a worker, retried
+//! async fn send_confirmation(event: OrderPlaced, mailer: State<Mailer>) -> Result<(), MailError> {
+//!     mailer.send(&event.email).await
+//! }
+//!
+//! #[event(transactional)]                           // emitted inside a database transaction only
+//! #[derive(Serialize, Deserialize)]
+//! struct PaymentCaptured { order_id: i64 }
+//!
+//! #[handler(PaymentCaptured, outbox)]               // exists if, and only if, the transaction commits; booked exactly once
+//! async fn book_payment(event: PaymentCaptured, tx: &mut Tx<Sqlite>) -> Result<(), evented::sqlx::Error> {
+//!     let booking = evented::sqlx::query("insert into ledger (order_id) values (?)").bind(event.order_id);
+//!     booking.execute(&mut **tx).await.map(drop)
+//! }
+//!
+//! # struct Mailer;
+//! # impl Mailer { async fn send(&self, _: &str) -> Result<(), MailError> { Ok(()) } }
+//! # type MailError = std::io::Error;
+//! #[tokio::main]
+//! async fn main() -> evented::Result<()> {
+//!     let pool = evented::sqlx::SqlitePool::connect("sqlite:shop.db").await?;
+//!     let app = evented::run().state(Mailer).outbox(pool.clone()).await?;
+//!
+//!     emit(OrderPlaced { order_id: 1, email: "ada@example.org".into() }).await?;
+//!
+//!     let mut tx = evented::begin(&pool).await?;
+//!     // .. business data, written in the same transaction ..
+//!     emit_in(&mut tx, PaymentCaptured { order_id: 1 }).await?;
+//!     tx.commit().await?;
+//!
+//!     app.until_stopped().await
+//! }
+//! ```
+//!
+//! # What happens at a crash
+//!
+//! | route | runs | survives a crash of the process | delivery |
+//! |---|---|---|---|
+//! | `in_process` (default) | inside `emit` | no | once, at most |
+//! | `background` | in a worker, after `emit` stored it | yes, once `emit` returned | at least once |
+//! | `outbox` | in a worker, after the emitter's commit | yes, if and only if the transaction committed | at least once; exactly-once effects with `&mut Tx<Db>` |
+//!
+//! A failed attempt is tried again with exponential backoff, then kept as a dead letter. A worker that dies is noticed by
+//! the end of its leases, and its deliveries run again, at no cost of attempts.
+//!
+//! # Linking
+//!
+//! Handlers are collected at link time. A crate that stands in `Cargo.toml` but is never named in code is not linked, and
+//! its handlers vanish without a word: write `use the_crate as _;` in the binary. [`run()`] logs what is there, and
+//! [`catalog()`] lets a test assert it.
+//!
+//! # Features
+//!
+//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file.
+
+// What the attributes write names `::evented`, also in this crate's own examples and tests.
 extern crate self as evented;
 
-mod app;
-mod context;
-mod delivery;
-mod dispatch;
-mod emit;
+mod time;
+mod id;
 mod error;
+mod retry;
+mod delivery;
+mod context;
+mod slot;
 mod event;
 mod handler;
-mod id;
-mod instance;
-mod lease;
-mod plan;
-mod registry;
-mod relay;
-mod retry;
-mod run;
-mod slot;
 pub mod store;
-mod time;
-mod watch;
+mod registry;
+mod plan;
+mod instance;
+mod dispatch;
+mod emit;
+mod emit_in;
+mod trouble;
+mod lease;
+mod attempt;
 mod worker;
+mod relay;
+mod watch;
+mod app;
+mod start;
+mod run;
 
 pub use crate::{
     app::{App, Count},
     context::{Context, Needs, State},
     delivery::Delivery,
-    emit::{Emit, EmitAll, EmitIn, Emitting, emit, emit_all, emit_in},
+    emit::{Emit, EmitAll, Emitting, emit, emit_all},
+    emit_in::{EmitIn, emit_in},
     error::{BoxError, Error, ErrorKind, HandlerResult, Permanent, Result, RetryAfter, StoreError, Written},
     event::{Event, Immediate, Place, Transactional},
     handler::{Background, Blocking, HandlerArg, InProcess, InTransaction, Outbox},
     id::{DeliveryId, EventId, IdError, LeaseToken},
     registry::{Registered, catalog},
     retry::{Backoff, Policy},
-    run::{Role, Run, run},
+    run::{Run, run},
+    start::Role,
     store::{
         DeadLetter, Route, sqlx,
         tx::{InTx, Outboxed, Tx, begin},
@@ -46,9 +121,10 @@ pub use evented_macros::{event, handler};
 pub mod prelude {
     #[cfg(feature = "sqlite")]
     pub use crate::sqlx::Sqlite;
-    pub use crate::{Delivery, Event, Permanent, RetryAfter, Role, Route, State, Tx, emit, emit_in, event, handler};
+    pub use crate::{Delivery, Event, Permanent, RetryAfter, Role, State, Tx, emit, emit_in, event, handler};
 }
 
+/// What the attributes write names these. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{context::*, error::HandlerResult, event::*, handler::*, retry::Policy, slot::*};

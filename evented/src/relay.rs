@@ -13,7 +13,8 @@ use crate::{
     plan::{Planned, Plans},
     store::{Fan, NewDelivery, OutboxRow, OutboxStore, Push, Pushed, Relay, Relayed},
     time,
-    worker::{Shared, Trouble},
+    trouble::Trouble,
+    worker::Shared,
 };
 
 /// At most so many rows in one turn.

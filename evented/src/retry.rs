@@ -59,8 +59,8 @@ impl Policy {
     /// 20 retries that wait from 1 second up to 1 hour, about 5 hours in all, and 5 minutes for one attempt.
     pub const DEFAULT: Self = Self {
         attempts_max: 21,
-        backoff: Backoff::Exponential { first: Duration::from_secs(1), max: Duration::from_secs(3600) },
-        timeout: Duration::from_secs(300),
+        backoff: Backoff::Exponential { first: Duration::from_secs(1), max: Duration::from_hours(1) },
+        timeout: Duration::from_mins(5),
     };
 
     /// `retries = ..` in the attribute.

@@ -3,7 +3,7 @@
 //! A store's clock is its own. Stores take durations and answer with times of their clock; a worker's idea of now is
 //! never written. Each promise below has a test of that name.
 
-use std::{any::TypeId, collections::HashMap, fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{any::TypeId, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     error::{HandlerResult, StoreError},
@@ -123,7 +123,7 @@ pub struct Push {
 }
 
 /// How long a store remembers the events of a push that may be repeated.
-pub const ONCE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const ONCE_RETENTION: Duration = Duration::from_hours(7 * 24);
 
 /// The answer to a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -426,24 +426,30 @@ pub enum TxEnd {
 ///
 /// # Errors
 /// When the URL is of no kind that this build keeps, or the store cannot be opened or migrated.
-pub async fn open_queue(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    match scheme(url) {
-        #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await?),
-        scheme => Err(no_store(url, scheme, "queue")),
-    }
+#[must_use]
+pub fn open_queue(url: &str) -> Pending<'_, Arc<dyn Store>> {
+    Box::pin(async move {
+        match scheme(url) {
+            #[cfg(feature = "sqlite")]
+            "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await? as Arc<dyn Store>),
+            scheme => Err(no_store(url, scheme, "queue")),
+        }
+    })
 }
 
 /// Opens the outbox of a URL, for a process that has no pool of its own to give. The database must exist.
 ///
 /// # Errors
 /// When the URL is of no kind that this build keeps, or the outbox cannot be opened or migrated.
-pub async fn open_outbox(url: &str) -> Result<Arc<dyn OutboxStore>, StoreError> {
-    match scheme(url) {
-        #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(url).await?),
-        scheme => Err(no_store(url, scheme, "outbox")),
-    }
+#[must_use]
+pub fn open_outbox(url: &str) -> Pending<'_, Arc<dyn OutboxStore>> {
+    Box::pin(async move {
+        match scheme(url) {
+            #[cfg(feature = "sqlite")]
+            "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
+            scheme => Err(no_store(url, scheme, "outbox")),
+        }
+    })
 }
 
 /// Whether a queue of this URL was opened before: nothing is created by asking.
@@ -464,13 +470,4 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
         _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:evented.db`"),
     };
     StoreError::lasting(text, crate::error::Written::Nothing)
-}
-
-/// Groups a batch by a key; what the stores share.
-pub(crate) fn tally<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> HashMap<K, i64> {
-    let mut counts = HashMap::new();
-    for key in keys {
-        *counts.entry(key).or_default() += 1;
-    }
-    counts
 }

@@ -17,9 +17,9 @@ use crate::{
 /// How often a process looks for handlers that others have added.
 const CATALOGUE_LOOK: Duration = Duration::from_secs(1);
 /// How often what waits for nobody is said again.
-const UNKNOWN_LOOK: Duration = Duration::from_secs(60);
+const UNKNOWN_LOOK: Duration = Duration::from_mins(1);
 /// How often what was pushed once long ago is forgotten.
-const FORGET_LOOK: Duration = Duration::from_secs(3600);
+const FORGET_LOOK: Duration = Duration::from_hours(1);
 
 /// Looks for handlers that other processes added, so that an event which nobody here needed stored gets stored for them.
 /// An event that is stored anyway does not wait for this: its push notices the change. Also says what waits for nobody.

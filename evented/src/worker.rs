@@ -12,22 +12,27 @@
 //!
 //! To add an outcome: `Outcome` in store.rs, `settle` of each store, `judge` here.
 
-use std::{any::Any, collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch};
 
 use crate::{
-    context::Context,
-    delivery::{Attempt, Delivery},
-    error::{BoxError, HandlerResult, Retry, StoreError, in_one_line, retry_of},
+    attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    delivery::{Delivery, Starting},
+    error::{HandlerResult, Retry, in_one_line, retry_of},
     event::PAYLOAD_VERSION,
     handler::StoredCall,
-    instance::{Instance, SCOPE, Scope, catch, panicked},
+    instance::{Instance, SCOPE, Scope},
     lease::Leases,
     registry::{Linked, names_of, registry},
     retry::Policy,
-    store::{Claim, ClaimQueue, Claimed, Lease, OutboxStore, Outcome, QueueStore, Settlement, TxCall, TxEnd},
+    store::{Claim, ClaimQueue, Claimed, OutboxStore, Outcome, QueueStore, Settlement, TxEnd},
     time::{self, Instant},
+    trouble::Trouble,
 };
 
 /// How many deliveries of one queue are in flight in one process.
@@ -36,9 +41,8 @@ const IN_FLIGHT: usize = 64;
 const SETTLE_MAX: usize = 500;
 /// How long a worker waits without looking, though nothing seems to have changed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
-/// The waits between two tries while a store cannot be reached.
-const TROUBLE_FIRST: Duration = Duration::from_millis(100);
-const TROUBLE_MAX: Duration = Duration::from_secs(5);
+/// How long a delivery waits whose transaction could not be begun or committed.
+const TX_TROUBLE: Duration = Duration::from_secs(1);
 /// A delivery whose worker died so often while it ran nothing else is a dead letter.
 const DEATHS_MAX: u32 = 3;
 
@@ -74,6 +78,18 @@ struct Queue {
     room: Arc<Semaphore>,
 }
 
+/// What a claim is followed by.
+enum Next {
+    /// Another claim: there may be more.
+    Now,
+    /// A change in the store, or the time when something is due.
+    Change(Duration),
+    /// Room in a queue.
+    Room,
+    /// The store could not be reached.
+    Retry(Duration),
+}
+
 /// A delivery that is over, with what it occupied.
 struct Ended {
     settlement: Settlement,
@@ -93,20 +109,18 @@ impl Worker {
             let handler = &registry().handlers[*index];
             handler.stored.is_some() && (outbox.is_some() || !handler.takes_tx())
         });
-        let mut queues: Vec<(&str, Vec<(Arc<str>, u32)>)> = Vec::new();
-        let mut by_name = HashMap::new();
-        for (name, handler) in names_of(runnable) {
-            let queue = registry().handlers[handler].stored.expect("filtered above").queue;
-            let at = queues.iter().position(|(name, _)| *name == queue).unwrap_or_else(|| {
-                queues.push((queue, Vec::new()));
-                queues.len() - 1
-            });
-            queues[at].1.push((Arc::clone(&name), PAYLOAD_VERSION));
-            by_name.insert(name, (handler, at));
-        }
-        let queue =
-            |(_, handlers): (_, Vec<_>)| Queue { handlers: handlers.into(), room: Arc::new(Semaphore::new(IN_FLIGHT)) };
-        let queues: Vec<_> = queues.into_iter().map(queue).collect();
+        let named: Vec<_> =
+            names_of(runnable).into_iter().map(|(name, handler)| (name, handler, queue_of(handler))).collect();
+        let queue_names: Vec<&str> =
+            named.iter().map(|(.., queue)| *queue).collect::<BTreeSet<_>>().into_iter().collect();
+        let queue = |wanted: &&str| {
+            let handlers = named.iter().filter(|(.., queue)| queue == wanted);
+            let handlers = handlers.map(|(name, ..)| (Arc::clone(name), PAYLOAD_VERSION)).collect();
+            Queue { handlers, room: Arc::new(Semaphore::new(IN_FLIGHT)) }
+        };
+        let queues: Vec<_> = queue_names.iter().map(queue).collect();
+        let at = |queue| queue_names.binary_search(&queue).expect("every handler's queue is among them");
+        let by_name = named.iter().map(|(name, handler, queue)| (Arc::clone(name), (*handler, at(*queue)))).collect();
         (!queues.is_empty())
             .then(|| Arc::new(Self { shared, store, outbox, queues, by_name, leases, freed: Notify::new() }))
     }
@@ -129,45 +143,44 @@ impl Worker {
         while !*stopping.borrow() {
             // Listened for before the room is counted: room that comes free in between ends the wait.
             let freed = self.freed.notified();
-            let queues: Vec<_> = self.queues.iter().filter_map(Queue::wanted).collect();
-            let wait = if queues.is_empty() {
-                None
-            } else {
-                let claim = Claim { queues, lease: self.shared.lease };
-                let until = time::now() + self.shared.lease;
-                match self.store.claim(claim).await {
-                    Ok(claims) => {
-                        trouble.over("claiming");
-                        let found = !claims.deliveries.is_empty();
-                        for claimed in claims.deliveries {
-                            self.start(claimed, until, &ended);
-                        }
-                        if found {
-                            continue;
-                        }
-                        Some(claims.next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX)))
-                    }
-                    Err(error) => {
-                        let wait = trouble.note("claiming", &error);
-                        tokio::select! {
-                            () = time::sleep(wait) => {}
-                            _ = stopping.wait_for(|stop| *stop) => {}
-                        }
-                        continue;
-                    }
+            let next = self.claim(&ended, &mut trouble).await;
+            let in_trouble = matches!(next, Next::Retry(_));
+            let waited = async {
+                match next {
+                    Next::Now => {}
+                    Next::Change(most) => mark = self.store.wait(mark, most).await,
+                    Next::Room => std::future::pending().await,
+                    Next::Retry(wait) => time::sleep(wait).await,
                 }
             };
-            match wait {
-                Some(most) => tokio::select! {
-                    now = self.store.wait(mark, most) => mark = now,
-                    () = freed => {}
-                    _ = stopping.wait_for(|stop| *stop) => {}
-                },
-                None => tokio::select! {
-                    () = freed => {}
-                    _ = stopping.wait_for(|stop| *stop) => {}
-                },
+            tokio::select! {
+                () = waited => {}
+                () = freed, if !in_trouble => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
             }
+        }
+    }
+
+    /// Claims what there is room for and starts it; answers what to wait for then.
+    async fn claim(self: &Arc<Self>, ended: &mpsc::UnboundedSender<Ended>, trouble: &mut Trouble) -> Next {
+        let queues: Vec<_> = self.queues.iter().filter_map(Queue::wanted).collect();
+        if queues.is_empty() {
+            return Next::Room;
+        }
+        // Counted from before the store is asked, so that our end of the lease comes before the store's.
+        let until = time::now() + self.shared.lease;
+        match self.store.claim(Claim { queues, lease: self.shared.lease }).await {
+            Ok(claims) => {
+                trouble.over("claiming");
+                if claims.deliveries.is_empty() {
+                    return Next::Change(claims.next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX)));
+                }
+                for claimed in claims.deliveries {
+                    self.start(claimed, until, ended);
+                }
+                Next::Now
+            }
+            Err(error) => Next::Retry(trouble.note("claiming", &error)),
         }
     }
 
@@ -182,17 +195,14 @@ impl Worker {
         tokio::spawn(async move {
             let lease = claimed.lease;
             let name = Arc::clone(&claimed.handler);
-            match worker.run(handler, claimed, lost).await {
-                Some(outcome) => {
-                    let settlement = Settlement { lease, outcome };
-                    // The settler outlives every task: it ends when the last sender is gone.
-                    let _gone = ended.send(Ended { settlement, handler: name, room });
-                }
-                None => {
-                    worker.leases.let_go(lease);
-                    drop(room);
-                    worker.freed.notify_waiters();
-                }
+            if let Some(outcome) = worker.run(handler, claimed, lost).await {
+                let settlement = Settlement { lease, outcome };
+                // The settler outlives every task: it ends when the last sender is gone.
+                let _gone = ended.send(Ended { settlement, handler: name, room });
+            } else {
+                worker.leases.let_go(lease);
+                drop(room);
+                worker.freed.notify_waiters();
             }
         });
     }
@@ -228,7 +238,7 @@ impl Worker {
             _ = lost.wait_for(|lost| *lost) => return note_lost(handler, &claimed),
             _ = aborting.wait_for(|abort| *abort) => return Some(Outcome::Released),
         }
-        let (delivery, cancel) = Delivery::start(Attempt {
+        let (delivery, cancel) = Delivery::start(Starting {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
             correlation: claimed.correlation,
@@ -254,7 +264,7 @@ impl Worker {
                         // release comes late and changes nothing.
                         tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
                             error = %in_one_line(&error), "a handler's transaction could not be run; it will be again");
-                        time::sleep(TROUBLE_FIRST * 10).await;
+                        time::sleep(TX_TROUBLE).await;
                         return Some(Outcome::Released);
                     }
                 }
@@ -267,11 +277,11 @@ impl Worker {
         };
         // Whatever still runs on the blocking pool can see that its time is over.
         cancel.send_replace(true);
-        self.judge(handler, policy, &claimed, ended)
+        Self::judge(handler, policy, &claimed, ended)
     }
 
     /// What an attempt's end means for its delivery.
-    fn judge(&self, handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
+    fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
         let Err(error) = ended else { return Some(Outcome::Completed) };
         match error.downcast_ref::<Interrupt>() {
             Some(Interrupt::Lost) => return note_lost(handler, claimed),
@@ -342,6 +352,11 @@ impl Queue {
     }
 }
 
+/// The queue of a handler on a stored route.
+fn queue_of(handler: usize) -> &'static str {
+    registry().handlers[handler].stored.expect("a worker has stored handlers only").queue
+}
+
 fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {
     tracing::error!(handler = %handler.id, delivery = %claimed.lease.delivery, event_id = %claimed.event_id,
         attempts = failed, %error, "a delivery goes to the dead letters");
@@ -352,121 +367,4 @@ fn note_lost(handler: &Linked, claimed: &Claimed) -> Option<Outcome> {
     tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
         "the lease of a running delivery was lost; it runs again elsewhere, and no attempt is counted");
     None
-}
-
-/// What ends an attempt from outside.
-struct Interrupts {
-    timeout: Duration,
-    lost: watch::Receiver<bool>,
-    aborting: watch::Receiver<bool>,
-}
-
-#[derive(Debug)]
-enum Interrupt {
-    TimedOut(Duration),
-    Lost,
-    Stopped,
-}
-
-impl fmt::Display for Interrupt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TimedOut(timeout) => write!(f, "timed out after {timeout:?}"),
-            Self::Lost => f.write_str("its lease was lost"),
-            Self::Stopped => f.write_str("its worker was stopped"),
-        }
-    }
-}
-
-impl std::error::Error for Interrupt {}
-
-impl Interrupts {
-    /// The handler's end, or the interruption that came first; the handler's future is dropped then.
-    async fn or(mut self, running: impl Future<Output = HandlerResult>) -> HandlerResult {
-        tokio::select! {
-            biased;
-            ended = running => ended,
-            _ = self.lost.wait_for(|lost| *lost) => Err(Interrupt::Lost.into()),
-            () = time::sleep(self.timeout) => Err(Interrupt::TimedOut(self.timeout).into()),
-            _ = self.aborting.wait_for(|abort| *abort) => Err(Interrupt::Stopped.into()),
-        }
-    }
-}
-
-type AsyncCall = for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> crate::slot::Running<'a>;
-type BlockingCall = for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> HandlerResult;
-
-async fn run_async(
-    call: AsyncCall,
-    mut event: Box<dyn Any + Send>,
-    delivery: Delivery,
-    instance: Arc<Instance>,
-    tx: Option<&mut (dyn Any + Send)>,
-) -> HandlerResult {
-    let mut context = Context { states: &instance.states, delivery: Some(delivery), tx };
-    // The call itself takes the arguments and may panic as well, so it is made inside what catches.
-    catch(Box::pin(async { call(&mut *event, &mut context).await })).await
-}
-
-async fn run_in_tx(
-    outbox: &dyn OutboxStore,
-    lease: Lease,
-    call: AsyncCall,
-    event: Box<dyn Any + Send>,
-    delivery: Delivery,
-    scope: Scope,
-    interrupts: Interrupts,
-) -> Result<TxEnd, StoreError> {
-    let in_tx: TxCall<'_> = Box::new(move |tx| {
-        Box::pin(async move {
-            let running = run_async(call, event, delivery, Arc::clone(&scope.instance), Some(tx));
-            SCOPE.scope(scope, interrupts.or(running)).await
-        })
-    });
-    outbox.transact(&lease, in_tx).await
-}
-
-/// Runs a plain function on the blocking pool, where a free `emit` finds its instance too. When this future is dropped,
-/// the function goes on to its end and its result is discarded.
-async fn run_blocking(
-    call: BlockingCall,
-    mut event: Box<dyn Any + Send>,
-    delivery: Delivery,
-    scope: Scope,
-) -> HandlerResult {
-    let running = tokio::task::spawn_blocking(move || {
-        let instance = Arc::clone(&scope.instance);
-        SCOPE.sync_scope(scope, || {
-            let mut context = Context { states: &instance.states, delivery: Some(delivery), tx: None };
-            call(&mut *event, &mut context)
-        })
-    });
-    match running.await {
-        Ok(ended) => ended,
-        Err(error) => Err(error.try_into_panic().map_or_else(BoxError::from, |panic| panicked(&*panic))),
-    }
-}
-
-/// An episode in which a store cannot be reached: one line at its start, one at its end, and ever longer waits between.
-#[derive(Default)]
-pub(crate) struct Trouble {
-    tries: u32,
-}
-
-impl Trouble {
-    pub(crate) fn note(&mut self, doing: &str, error: &StoreError) -> Duration {
-        if self.tries == 0 {
-            tracing::error!(error = %in_one_line(error), "{doing} failed; trying again until it works");
-        }
-        self.tries = self.tries.saturating_add(1);
-        let wait = TROUBLE_FIRST.saturating_mul(1_u32.checked_shl(self.tries - 1).unwrap_or(u32::MAX));
-        wait.min(TROUBLE_MAX)
-    }
-
-    pub(crate) fn over(&mut self, doing: &str) {
-        if self.tries > 0 {
-            tracing::info!(tries = self.tries, "{doing} works again");
-            self.tries = 0;
-        }
-    }
 }

@@ -1,8 +1,9 @@
-//! The process that the crash tests kill: it places orders without end and works off their deliveries, or, with `finish`,
-//! works off what is left and ends.
+//! The process that the crash tests kill. What it does is its second argument:
 //!
-//! It prints `order N` once the transaction of order N has committed, and `note N` once `emit` has returned for it. What
-//! was printed must survive.
+//! - `place`: places orders without end and works off their deliveries. Prints `order N` once the transaction of order N
+//!   has committed, and `note N` once `emit` has returned for it. What was printed must survive.
+//! - `work`: works only, and prints `began N` in the middle of each slow handler.
+//! - `finish`: works off what is left and ends.
 
 use std::{env, io::Write, path::PathBuf, time::Duration};
 
@@ -45,11 +46,26 @@ async fn note(event: Noted, pool: State<SqlitePool>) -> anyhow::Result<()> {
     Ok(())
 }
 
+#[event(id = "slow")]
+#[derive(Serialize, Deserialize)]
+struct Slow {
+    number: i64,
+}
+
+/// Long enough to be killed inside.
+#[handler(Slow, background(queue = "slow"))]
+async fn drag(event: Slow, pool: State<SqlitePool>) -> anyhow::Result<()> {
+    say("began", event.number)?;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    query("insert into mails (number) values (?)").bind(event.number).execute(&*pool).await?;
+    Ok(())
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let mut args = env::args().skip(1);
     let folder = PathBuf::from(args.next().expect("the first argument is the folder"));
-    let finish = args.next().as_deref() == Some("finish");
+    let mode = args.next().expect("the second argument says what to do");
     let pool = open_pool(folder.join("shop.db")).await;
     for table in ["orders", "mails", "notes"] {
         let sql = format!("create table if not exists {table} (number integer not null)");
@@ -61,10 +77,14 @@ async fn main() -> anyhow::Result<()> {
         .state(pool.clone())
         .lease(Duration::from_secs(1))
         .await?;
-    if finish {
-        app.until_idle().await?;
-        app.stop().await;
-        return Ok(());
+    match &*mode {
+        "finish" => {
+            app.until_idle().await?;
+            app.stop().await;
+            return Ok(());
+        }
+        "work" => return Ok(app.until_stopped().await?),
+        _ => {}
     }
     let last: Option<i64> = evented::sqlx::query_scalar("select max(number) from orders").fetch_one(&pool).await?;
     for number in last.unwrap_or(0) + 1.. {

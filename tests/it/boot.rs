@@ -48,7 +48,10 @@ mod incomplete {
             ("handler `Checked/tell` (tests/it/boot.rs:", "is on the `outbox` route"),
         ];
         for (who, what) in expected {
-            assert!(problems.iter().any(|line| line.contains(who) && line.contains(what)), "{who} {what}: {problems:#?}");
+            assert!(
+                problems.iter().any(|line| line.contains(who) && line.contains(what)),
+                "{who} {what}: {problems:#?}"
+            );
         }
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
     }

@@ -118,7 +118,9 @@ macro_rules! outbox_promises {
                 a_lost_lease_commits_nothing
                 a_settled_delivery_commits_nothing
                 a_handler_that_rolls_back_by_itself_settles_nothing
+                a_handler_that_rolls_back_by_itself_and_fails_has_failed
                 a_handler_that_commits_by_itself_settles_nothing
+                a_handler_that_ends_its_transaction_itself_spoils_no_connection
                 a_handler_that_is_dropped_leaves_nothing
                 concurrent_transactions_are_all_committed
             }

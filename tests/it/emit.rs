@@ -122,7 +122,7 @@ async fn emitting_the_same_id_again_stores_nothing_even_after_the_first_is_done(
 async fn a_delayed_event_waits_while_the_in_process_handlers_run_at_once() {
     let (place, seen) = (Place::new(), Seen::default());
     let app = run(&place, &seen).await.unwrap();
-    app.emit(Ping { number: 8 }).after(Duration::from_secs(3600)).await.unwrap();
+    app.emit(Ping { number: 8 }).after(Duration::from_hours(1)).await.unwrap();
     app.emit(Ping { number: 9 }).await.unwrap();
     eventually("the event without a delay is done", async || seen.count("second 9") + seen.count("first 9") == 2).await;
     assert_eq!((seen.count("at once 8"), seen.count("first 8")), (1, 0));

@@ -135,7 +135,7 @@ mod delivered {
         let pool = place.pool().await;
         let app = run!(place, pool, seen).await.unwrap();
         let mut tx = evented::begin(&pool).await.unwrap();
-        app.emit_in(&mut tx, Paid { entry: 7 }).after(Duration::from_secs(3600)).await.unwrap();
+        app.emit_in(&mut tx, Paid { entry: 7 }).after(Duration::from_hours(1)).await.unwrap();
         app.emit_in(&mut tx, Paid { entry: 9 }).await.unwrap();
         tx.commit().await.unwrap();
         eventually("the event without a delay is delivered", async || seen.all().len() == 3).await;

@@ -50,7 +50,7 @@ mod failures {
             "once" => Ok(()),
             "permanent" => Err(Permanent::new("no such mailbox").into()),
             "permanent inside" => Err(anyhow::Error::new(Permanent::new("deep")).context("while sending")),
-            "later" => Err(RetryAfter::new(Duration::from_secs(3600), "come back").into()),
+            "later" => Err(RetryAfter::new(Duration::from_hours(1), "come back").into()),
             "panic" => panic!("this handler panics on purpose"),
             _ => Err(anyhow::anyhow!("socket closed").context("the mail was not sent")),
         }
@@ -95,7 +95,8 @@ mod failures {
     async fn a_permanent_error_goes_to_the_dead_letters_at_once_through_anyhow_and_through_a_box() {
         let (_, mut letters, count) = after("permanent").await;
         letters.sort();
-        let letter = |handler: &str, error: &str| (format!("Try/{handler}"), 1, format!("not to be tried again: {error}"));
+        let letter =
+            |handler: &str, error: &str| (format!("Try/{handler}"), 1, format!("not to be tried again: {error}"));
         assert_eq!(letters, [letter("fail", "no such mailbox"), letter("neighbour", "boxed")]);
         assert_eq!((count.retried, count.dead), (0, 1));
     }
@@ -119,10 +120,11 @@ mod failures {
         let app = run!(place, seen).await.unwrap();
         app.emit(Try { how: "later".to_owned() }).await.unwrap();
         eventually("the attempt is settled", async || count_of(&app, "Try/fail").await.retried == 1).await;
-        let left: i64 = query_scalar("select due_at - cast(unixepoch('subsec') * 1000 as integer) from evented_deliveries")
-            .fetch_one(&file(&place).await)
-            .await
-            .unwrap();
+        let left: i64 =
+            query_scalar("select due_at - cast(unixepoch('subsec') * 1000 as integer) from evented_deliveries")
+                .fetch_one(&file(&place).await)
+                .await
+                .unwrap();
         assert!((3_500_000..=3_600_000).contains(&left), "{left}");
     }
 
@@ -134,7 +136,11 @@ mod failures {
             app.emit(Try { how: how.to_owned() }).await.unwrap();
         }
         app.stop().await;
-        tamper(&place, "update evented_deliveries set payload = cast('{\"who\":1}' as blob) where payload like '%bad%'").await;
+        tamper(
+            &place,
+            "update evented_deliveries set payload = cast('{\"who\":1}' as blob) where payload like '%bad%'",
+        )
+        .await;
 
         let app = run!(place, seen).await.unwrap();
         app.until_idle().await.unwrap();
@@ -185,7 +191,10 @@ mod time_is_up {
         eventually("the blocking function returns", async || seen.all().len() == 2).await;
         assert_eq!((seen.count("dropped"), seen.count("saw that its time was over")), (1, 1));
         let letters = app.dead_letters().await.unwrap();
-        assert!(letters.len() == 2 && letters.iter().all(|letter| letter.error == "timed out after 50ms"), "{letters:?}");
+        assert!(
+            letters.len() == 2 && letters.iter().all(|letter| letter.error == "timed out after 50ms"),
+            "{letters:?}"
+        );
     }
 }
 
@@ -453,7 +462,8 @@ mod unknown {
         let app = there::start(&place, &seen).await;
         app.stop().await;
         // What a release before the rename left: the handler under its earlier name, and a delivery for it.
-        tamper(&place, "update evented_handlers set id = 'Known/formerly_far', aliases = '[]' where id = 'Known/far'").await;
+        tamper(&place, "update evented_handlers set id = 'Known/formerly_far', aliases = '[]' where id = 'Known/far'")
+            .await;
         let web = evented::run().install(false).module("no::such::module").role(Role::Emit).queue(place.queue()).await;
         web.unwrap().emit(Known).await.unwrap();
 

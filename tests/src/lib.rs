@@ -1,5 +1,7 @@
 //! What the tests share: a folder with a queue and an outbox, and waiting for a condition with a deadline.
 
+#![expect(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "a test's helper panics to fail the test")]
+
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},

@@ -110,12 +110,12 @@ pub type Beginning<'a, Db> = Pin<Box<dyn Future<Output = Result<Transaction<'sta
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct NewRow {
-    pub(crate) event_id: EventId,
-    pub(crate) event: &'static str,
-    pub(crate) correlation: EventId,
-    pub(crate) version: u32,
-    pub(crate) delay: Duration,
-    pub(crate) payload: Vec<u8>,
+    pub event_id: EventId,
+    pub event: &'static str,
+    pub correlation: EventId,
+    pub version: u32,
+    pub delay: Duration,
+    pub payload: Vec<u8>,
 }
 
 /// Begins a transaction that will write: on SQLite `BEGIN IMMEDIATE`, so that it waits for other writers at its start

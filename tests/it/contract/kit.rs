@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use evented::{
     EventId, Policy, Route,
     store::{
-        CatalogueEntry, Claim, ClaimQueue, Claimed, Claims, Lease, NewDelivery, Outcome, OutboxStore, Push, Pushed,
+        CatalogueEntry, Claim, ClaimQueue, Claimed, Claims, Lease, NewDelivery, OutboxStore, Outcome, Push, Pushed,
         Settlement, Store, StoredCount, TxCall,
     },
 };
@@ -13,7 +13,7 @@ use evented_tests::eventually;
 use tokio::{sync::Notify, time::Instant};
 
 /// A lease that outlives each test.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_mins(1);
 /// A lease that ends within a test: nothing relies on that it is still held.
 pub const SHORT: Duration = Duration::from_millis(50);
 /// By how much a store's clock of whole milliseconds and ours may differ over a test.
@@ -35,7 +35,8 @@ pub trait OpensOutbox: Opens {
     async fn open_outbox(&self) -> Arc<dyn OutboxStore>;
 
     /// Emits a transactional event in a transaction of the application, which commits if `before_its_end` says so.
-    async fn emit_in(&self, before_its_end: impl AsyncFnOnce() -> bool) -> EventId;
+    /// The event's id is that of `key`.
+    async fn emit_in(&self, key: &str, before_its_end: impl AsyncFnOnce() -> bool) -> EventId;
 
     /// A handler's part of [`OutboxStore::transact`]: writes `entry` into the ledger and ends in this way.
     fn write(&self, entry: i64, end: End) -> TxCall<'static>;
@@ -44,8 +45,8 @@ pub trait OpensOutbox: Opens {
     async fn ledger(&self) -> Vec<i64>;
 
     /// Emits an event and commits.
-    async fn emit(&self) -> EventId {
-        self.emit_in(async || true).await
+    async fn emit(&self, key: &str) -> EventId {
+        self.emit_in(key, async || true).await
     }
 }
 
@@ -55,6 +56,8 @@ pub enum End {
     Failing,
     /// Ends the transaction itself, then returns well.
     RollingBack,
+    /// Ends the transaction itself, as a constraint with `on conflict rollback` does, then fails.
+    RollingBackAndFailing,
     /// Ends the transaction itself, then returns well.
     Committing,
     /// Says so when it has written, then waits for ever.
@@ -192,9 +195,9 @@ pub fn dead(failed: u32) -> Outcome {
 }
 
 /// Makes a lease that another claim has replaced, of the one delivery that is due for the handler.
-pub async fn lose(store: &dyn Store, taker: &dyn Store, handler: &str) -> (Lease, Claimed) {
+pub async fn lose(store: &dyn Store, other: &dyn Store, handler: &str) -> (Lease, Claimed) {
     let lost = claim_one(store, handler, SHORT).await;
-    let taken = claim_one_when_due(taker, handler, LONG).await;
+    let taken = claim_one_when_due(other, handler, LONG).await;
     assert_eq!(taken.lease.delivery, lost.lease.delivery);
     assert_ne!(taken.lease.token, lost.lease.token);
     (lost.lease, taken)

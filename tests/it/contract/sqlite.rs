@@ -25,34 +25,31 @@ impl Opens for Queue {
 }
 
 pub struct Outbox {
+    /// An instance that only emits: nobody relays or works behind a test's back.
+    app: App,
     pool: SqlitePool,
     place: Place,
 }
 
 #[evented::event(transactional)]
 #[derive(Serialize, Deserialize)]
-struct PaymentCaptured {
-    order_id: u64,
-}
-
-impl Outbox {
-    /// An instance that only emits: nobody here relays or works behind a test's back.
-    async fn app(&self) -> App {
-        evented::run()
-            .module("no_module_of_this_name")
-            .role(Role::Emit)
-            .install(false)
-            .queue(self.place.queue())
-            .outbox(self.pool.clone())
-            .await
-            .unwrap()
-    }
+struct ContractSigned {
+    key: String,
 }
 
 impl Opens for Outbox {
     async fn new() -> Self {
         let place = Place::new();
-        Self { pool: open_pool(place.path("shop.db")).await, place }
+        let pool = open_pool(place.path("shop.db")).await;
+        let app = evented::run()
+            .module("no_module_of_this_name")
+            .role(Role::Emit)
+            .install(false)
+            .queue(place.queue())
+            .outbox(pool.clone())
+            .await
+            .unwrap();
+        Self { app, pool, place }
     }
 
     async fn open(&self) -> Arc<dyn Store> {
@@ -65,18 +62,16 @@ impl OpensOutbox for Outbox {
         open_outbox(&format!("sqlite:{}", self.place.path("shop.db").display())).await.unwrap()
     }
 
-    async fn emit_in(&self, before_its_end: impl AsyncFnOnce() -> bool) -> EventId {
-        let app = self.app().await;
-        let event_id = EventId::from_bytes(*evented_id());
+    async fn emit_in(&self, key: &str, before_its_end: impl AsyncFnOnce() -> bool) -> EventId {
+        let id = EventId::from_key(key);
         let mut tx = evented::begin(&self.pool).await.unwrap();
-        app.emit_in(&mut tx, PaymentCaptured { order_id: 17 }).id(event_id).await.unwrap();
+        self.app.emit_in(&mut tx, ContractSigned { key: key.to_owned() }).id(id).await.unwrap();
         if before_its_end().await {
             tx.commit().await.unwrap();
         } else {
             tx.rollback().await.unwrap();
         }
-        app.stop().await;
-        event_id
+        id
     }
 
     fn write(&self, entry: i64, end: End) -> TxCall<'static> {
@@ -88,6 +83,10 @@ impl OpensOutbox for Outbox {
                     End::Well => Ok(()),
                     End::Failing => Err("the ledger is closed".into()),
                     End::RollingBack => Ok(query("rollback").execute(&mut **tx).await.map(drop)?),
+                    End::RollingBackAndFailing => {
+                        query("rollback").execute(&mut **tx).await?;
+                        Err("the ledger is closed".into())
+                    }
                     End::Committing => Ok(query("commit").execute(&mut **tx).await.map(drop)?),
                     End::Hanging(written) => {
                         written.notify_one();

@@ -120,14 +120,15 @@ fn route(name: &str) -> Route {
 }
 
 pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Vec<StoredCount>, SqlxError> {
-    let rows: Vec<(String, String, String, i64, i64, i64, i64, i64)> = query_as(
+    type Row = (String, String, String, i64, i64, i64, i64, i64);
+    let rows: Vec<Row> = query_as(
         "select n.id, n.event, n.route, count(d.seq) - count(d.lease), count(d.lease), n.done, n.retried, n.dead
          from evented_handlers n left join evented_deliveries d on d.handler = n.num
          group by n.num order by n.id",
     )
     .fetch_all(conn)
     .await?;
-    let count = |(handler, event, route_name, waiting, running, done, retried, dead): (_, _, String, _, _, _, _, _)| {
+    let count = |(handler, event, route_name, waiting, running, done, retried, dead): Row| {
         let [waiting, running, done, retried, dead] = [waiting, running, done, retried, dead].map(i64::cast_unsigned);
         StoredCount { handler, event, route: route(&route_name), waiting, running, done, retried, dead }
     };

@@ -14,7 +14,7 @@ use sqlx::{
 use crate::{
     id::{DeliveryId, EventId, LeaseToken},
     retry::{Backoff, Policy},
-    store::{Claim, Claimed, Lease, NewDelivery, ONCE_RETENTION, Outcome, Push, Pushed, Settlement, tally},
+    store::{Claim, Claimed, Lease, NewDelivery, ONCE_RETENTION, Outcome, Push, Pushed, Settlement},
     time,
 };
 
@@ -409,4 +409,13 @@ async fn release(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64
     .bind(time::unix_ms())
     .fetch_optional(conn)
     .await
+}
+
+/// How often each key comes.
+fn tally(keys: impl Iterator<Item = i64>) -> HashMap<i64, i64> {
+    let mut counts = HashMap::new();
+    for key in keys {
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
 }

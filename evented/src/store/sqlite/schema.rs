@@ -15,7 +15,7 @@ const VERSION: i64 = 1;
 const MIN_COMPATIBLE: i64 = 1;
 
 /// Each entry takes the schema from its index to the next version.
-const MIGRATIONS: [&[&str]; VERSION as usize] = [&[
+const MIGRATIONS: &[&[&str]] = &[&[
     // Handlers of every process, by a small number that keeps deliveries narrow.
     "create table evented_handlers (
         num              integer primary key,
@@ -126,8 +126,10 @@ pub(super) async fn migrate(conn: &mut SqliteConnection, name: &str) -> Result<(
     }
     if version < VERSION {
         let done = usize::try_from(version).unwrap_or(0);
-        for sql in MIGRATIONS.into_iter().skip(done).flatten().copied() {
-            query(sql).execute(&mut *tx).await.map_err(failed)?;
+        for migration in &MIGRATIONS[done..] {
+            for sql in *migration {
+                query(*sql).execute(&mut *tx).await.map_err(failed)?;
+            }
         }
         let sql = if found.is_some() {
             "update evented_schema set version = ?, min_compatible = ?"

@@ -217,9 +217,9 @@ async fn try_commit(link: &mut Link, group: &mut [Write]) -> Result<Vec<Pushed>,
             Write::Other(work) => work.run(&mut tx).await.map_err(at(Stage::Statements))?,
         }
     }
-    let pushed = queue::push(&mut tx, &pushes).await.map_err(at(Stage::Statements))?;
+    let answers = queue::push(&mut tx, &pushes).await.map_err(at(Stage::Statements))?;
     tx.commit().await.map_err(at(Stage::Commit))?;
-    Ok(pushed)
+    Ok(answers)
 }
 
 impl Write {

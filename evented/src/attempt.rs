@@ -1,0 +1,108 @@
+//! One attempt: a handler runs until it ends, or until its time is up, its lease is lost or its worker stops.
+
+use std::{any::Any, fmt, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::{
+    context::Context,
+    delivery::Delivery,
+    error::{BoxError, HandlerResult, StoreError},
+    instance::{Instance, SCOPE, Scope, catch, panicked},
+    slot::Running,
+    store::{Lease, OutboxStore, TxCall, TxEnd},
+    time,
+};
+
+/// What ends an attempt from outside.
+pub(crate) struct Interrupts {
+    pub timeout: Duration,
+    pub lost: watch::Receiver<bool>,
+    pub aborting: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Interrupt {
+    TimedOut(Duration),
+    Lost,
+    Stopped,
+}
+
+impl fmt::Display for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(timeout) => write!(f, "timed out after {timeout:?}"),
+            Self::Lost => f.write_str("its lease was lost"),
+            Self::Stopped => f.write_str("its worker was stopped"),
+        }
+    }
+}
+
+impl std::error::Error for Interrupt {}
+
+impl Interrupts {
+    /// The handler's end, or the interruption that came first; the handler's future is dropped then.
+    pub(crate) async fn or(mut self, running: impl Future<Output = HandlerResult>) -> HandlerResult {
+        tokio::select! {
+            biased;
+            ended = running => ended,
+            _ = self.lost.wait_for(|lost| *lost) => Err(Interrupt::Lost.into()),
+            () = time::sleep(self.timeout) => Err(Interrupt::TimedOut(self.timeout).into()),
+            _ = self.aborting.wait_for(|abort| *abort) => Err(Interrupt::Stopped.into()),
+        }
+    }
+}
+
+pub(crate) type AsyncCall = for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> Running<'a>;
+pub(crate) type BlockingCall = for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> HandlerResult;
+
+pub(crate) async fn run_async(
+    call: AsyncCall,
+    mut event: Box<dyn Any + Send>,
+    delivery: Delivery,
+    instance: Arc<Instance>,
+    tx: Option<&mut (dyn Any + Send)>,
+) -> HandlerResult {
+    let mut context = Context { states: &instance.states, delivery: Some(delivery), tx };
+    // The call itself takes the arguments and may panic as well, so it is made inside what catches.
+    catch(Box::pin(async { call(&mut *event, &mut context).await })).await
+}
+
+pub(crate) async fn run_in_tx(
+    outbox: &dyn OutboxStore,
+    lease: Lease,
+    call: AsyncCall,
+    event: Box<dyn Any + Send>,
+    delivery: Delivery,
+    scope: Scope,
+    interrupts: Interrupts,
+) -> Result<TxEnd, StoreError> {
+    let in_tx: TxCall<'_> = Box::new(move |tx| {
+        Box::pin(async move {
+            let running = run_async(call, event, delivery, Arc::clone(&scope.instance), Some(tx));
+            SCOPE.scope(scope, interrupts.or(running)).await
+        })
+    });
+    outbox.transact(&lease, in_tx).await
+}
+
+/// Runs a plain function on the blocking pool, where a free `emit` finds its instance too. When this future is dropped,
+/// the function goes on to its end and its result is discarded.
+pub(crate) async fn run_blocking(
+    call: BlockingCall,
+    mut event: Box<dyn Any + Send>,
+    delivery: Delivery,
+    scope: Scope,
+) -> HandlerResult {
+    let running = tokio::task::spawn_blocking(move || {
+        let instance = Arc::clone(&scope.instance);
+        SCOPE.sync_scope(scope, || {
+            let mut context = Context { states: &instance.states, delivery: Some(delivery), tx: None };
+            call(&mut *event, &mut context)
+        })
+    });
+    match running.await {
+        Ok(ended) => ended,
+        Err(error) => Err(error.try_into_panic().map_or_else(BoxError::from, |panic| panicked(&*panic))),
+    }
+}

@@ -1,0 +1,187 @@
+//! `emit_in`: say that something happened if, and only if, the transaction commits.
+
+use std::{
+    any::{Any, TypeId},
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    context::Context,
+    emit::{Boxed, instance_for, is_stopped, payload},
+    error::{BoxError, Error, ErrorKind, in_one_line},
+    event::{EmittedInTransaction, Event, PAYLOAD_VERSION},
+    id::EventId,
+    instance::{Instance, catch, catch_sync},
+    registry::{fill, registry},
+    slot::{Filled, InProcessCall},
+    store::tx::{InTx, NewRow, Outboxed, in_savepoint, insert_row},
+    time,
+};
+
+/// Says that `event` happened, if and only if the transaction commits.
+///
+/// Writes one row in the caller's transaction, whatever the number of handlers; after the commit a relay delivers it.
+/// Handlers on `in_process(in_transaction)` run here, inside the transaction: an error of one undoes the row and their
+/// writes, and is returned; the transaction itself goes on.
+///
+/// ```no_run
+/// # use evented::prelude::*;
+/// # use serde::{Serialize, Deserialize};
+/// #[event(transactional)]
+/// #[derive(Serialize, Deserialize)]
+/// struct PaymentCaptured { order_id: i64 }
+///
+/// async fn capture(pool: &evented::sqlx::SqlitePool, order_id: i64) -> evented::Result<()> {
+///     let mut tx = evented::begin(pool).await?;
+///     evented::sqlx::query("update orders set paid = 1 where id = ?").bind(order_id).execute(&mut *tx).await?;
+///     evented::emit_in(&mut tx, PaymentCaptured { order_id }).await?;
+///     tx.commit().await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// # Errors
+/// [`NoOutbox`](ErrorKind::NoOutbox) when the transaction is of a database that `run()` was not given,
+/// [`Handler`](ErrorKind::Handler) with the handler's error as its source, [`NotStarted`](ErrorKind::NotStarted),
+/// [`Unstorable`](ErrorKind::Unstorable), [`Database`](ErrorKind::Database). Nothing is written in any of these cases.
+pub fn emit_in<T, E>(tx: &mut T, event: E) -> EmitIn<'_, T, E>
+where
+    T: InTx,
+    E: Event<Delivery: EmittedInTransaction<E>>,
+{
+    EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO, emit: write_row::<T, E> }
+}
+
+/// An emit inside a transaction that happens when it is awaited. Made by [`emit_in`].
+#[must_use = "the event is not emitted until this is awaited: add `.await`"]
+pub struct EmitIn<'t, T, E> {
+    tx: &'t mut T,
+    event: E,
+    instance: Option<Arc<Instance>>,
+    id: Option<EventId>,
+    delay: Duration,
+    /// `write_row::<T, E>`, as in [`Emit`].
+    emit: fn(Self) -> Boxed<'t>,
+}
+
+impl<T, E> EmitIn<'_, T, E> {
+    /// Uses this instance and not the one that a free emit would find.
+    pub(crate) fn through(mut self, instance: &Arc<Instance>) -> Self {
+        self.instance = Some(Arc::clone(instance));
+        self
+    }
+
+    /// Makes the emit idempotent: as long as the event of this id waits in the outbox, emitting it again writes nothing.
+    pub fn id(mut self, id: EventId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// The event is relayed `delay` from now, at the earliest after the commit.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// The event is relayed at `time`, at the earliest after the commit.
+    pub fn at(self, time: SystemTime) -> Self {
+        self.after(time::until(time))
+    }
+}
+
+impl<'t, T, E> IntoFuture for EmitIn<'t, T, E> {
+    type Output = Result<(), Error>;
+    type IntoFuture = Boxed<'t>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        (self.emit)(self)
+    }
+}
+
+fn write_row<T: InTx, E: Event>(emit: EmitIn<'_, T, E>) -> Boxed<'_> {
+    let EmitIn { tx, event, instance, id, delay, .. } = emit;
+    Box::pin(async move {
+        let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
+            return Err(Error::not_started());
+        };
+        if is_stopped(&instance) {
+            return Err(Error::not_started());
+        }
+        let outbox = instance.outbox.as_ref().filter(|outbox| outbox.database() == TypeId::of::<T::Db>());
+        let Some(outbox) = outbox.cloned() else {
+            return Err(Error::new(
+                ErrorKind::NoOutbox,
+                format!("`run()` was given no outbox for {}; give it the pool with `.outbox(pool)`", T::Db::KIND),
+            ));
+        };
+        let filled = E::slot().get_or_fill(fill::<E>);
+        check_databases::<T::Db, E>(filled, &instance)?;
+        let id = id.unwrap_or_else(EventId::mint);
+        let correlation = correlation.unwrap_or(id);
+        let payload = payload(&event)?;
+        let row = NewRow { event_id: id, event: E::ID, correlation, version: PAYLOAD_VERSION, delay, payload };
+        outbox.nudge();
+        let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
+        if handlers.count() == 0 {
+            insert_row(tx.tx(), &row).await?;
+        } else {
+            in_savepoint(tx.tx(), &row, move |tx| Box::pin(run_in_transaction(tx, filled, event, instance))).await?;
+        }
+        // The commit may follow any moment.
+        outbox.nudge();
+        Ok(())
+    })
+}
+
+/// A handler for another database than the transaction's is refused before anything is written.
+fn check_databases<Db: Outboxed, E>(filled: &Filled<E>, instance: &Instance) -> Result<(), Error> {
+    for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {
+        let handler = &registry().handlers[entry.handler];
+        let other = handler.needs.databases.iter().find(|(database, _)| *database != TypeId::of::<Db>());
+        if let Some((_, name)) = other {
+            return Err(Error::new(
+                ErrorKind::NoOutbox,
+                format!(
+                    "handler `{}` ({}) takes a `Tx<{name}>`, but the event was emitted in a transaction of {}",
+                    handler.id,
+                    handler.place,
+                    Db::KIND
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Runs the `in_transaction` handlers until one fails.
+async fn run_in_transaction<E: Event>(
+    tx: &mut (dyn Any + Send),
+    filled: &'static Filled<E>,
+    event: E,
+    instance: Arc<Instance>,
+) -> Result<(), Error> {
+    for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {
+        let mut context = Context { states: &instance.states, delivery: None, tx: Some(&mut *tx) };
+        instance.calls[entry.handler].fetch_add(1, Ordering::Relaxed);
+        let ended: Result<(), BoxError> = match entry.call {
+            InProcessCall::Sync(call) => catch_sync(|| call(&event, &mut context)),
+            InProcessCall::Async(call) => catch(call(&event, &mut context)).await,
+        };
+        if let Err(error) = ended {
+            let handler = &registry().handlers[entry.handler];
+            instance.failures[entry.handler].fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(handler = %handler.id, error = %in_one_line(&*error), "an `in_transaction` handler undid its emit");
+            return Err(Error::new(ErrorKind::Handler, format!("handler `{}` failed, the emit is undone", handler.id))
+                .because(error));
+        }
+    }
+    Ok(())
+}
+
+impl<T, E> fmt::Debug for EmitIn<'_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmitIn").field("id", &self.id).field("delay", &self.delay).finish_non_exhaustive()
+    }
+}

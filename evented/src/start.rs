@@ -1,0 +1,267 @@
+//! The start: checks everything, opens the stores, spawns the loops that the role asks for.
+
+use std::{any::TypeId, env, str::FromStr, sync::Arc, time::Duration};
+
+use tokio::sync::RwLock;
+
+use crate::{
+    app::App,
+    context::States,
+    error::{Error, ErrorKind, StoreError, in_one_line},
+    instance::{self, Instance},
+    lease::{Keeper, Leases},
+    registry::{Linked, registry},
+    relay::relay_until_stopped,
+    store::{self, OutboxStore, Pending, QueueStore, Route, Store},
+    watch::watch_catalogue,
+    worker::{Shared, Worker},
+};
+
+/// The queue that is used when nothing says otherwise.
+const QUEUE: &str = "sqlite:evented.db";
+
+/// What `run()` was told.
+pub(crate) struct Settings {
+    pub states: States,
+    /// What was wrong with the calls themselves.
+    pub problems: Vec<String>,
+    pub queue: Option<String>,
+    pub outbox: Option<Pending<'static, Arc<dyn OutboxStore>>>,
+    pub role: Option<Role>,
+    pub grace: Duration,
+    pub lease: Duration,
+    pub install: bool,
+    pub module: Option<String>,
+}
+
+/// What a process does with stored deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Emits, and works off what is stored. The default.
+    All,
+    /// Emits only: a web process whose deliveries others run.
+    Emit,
+    /// A worker: another entry point of the same code. Refused when it links no handler on a stored route.
+    Work,
+}
+
+impl FromStr for Role {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            "emit" => Ok(Self::Emit),
+            "work" => Ok(Self::Work),
+            other => Err(format!("`EVENTED_ROLE={other}` is no role; write `all`, `emit` or `work`")),
+        }
+    }
+}
+
+/// Starts what the settings say, or says all that is wrong with them.
+pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
+    let mut problems = std::mem::take(&mut run.problems);
+    let role = run.role.map_or_else(|| from_env("EVENTED_ROLE", &mut problems), Some).unwrap_or(Role::All);
+    if run.install && instance::is_installed() {
+        problems.push(
+            "evented is started already in this process; stop the first, or start the second with `.install(false)`"
+                .to_owned(),
+        );
+    }
+    if run.lease < Duration::from_secs(1) {
+        problems
+            .push(format!("`.lease({:?})` is too short to be renewed in time; give it a second or more", run.lease));
+    }
+    let active: Box<[bool]> = registry().handlers.iter().map(|handler| run.takes(handler)).collect();
+    let handlers: Vec<_> =
+        registry().handlers.iter().zip(&active).filter(|(_, active)| **active).map(|(handler, _)| handler).collect();
+    problems.extend(registry().duplicates());
+
+    let outbox = match run.outbox.take() {
+        Some(opening) => open(opening.await, &mut problems),
+        None => match env_text("EVENTED_OUTBOX") {
+            Some(url) => open(store::open_outbox(&url).await, &mut problems),
+            None => None,
+        },
+    };
+    problems.extend(check(&handlers, role, &run.states, outbox.as_deref()));
+    let queue = open_queue(run.queue.take(), &handlers, outbox.as_ref(), &mut problems).await;
+    if !problems.is_empty() {
+        return Err(refuse(&problems));
+    }
+
+    let instance = Arc::new(Instance::new(run.states, queue, outbox, active));
+    if let Err(error) = record(&instance).await {
+        return Err(Error::new(
+            ErrorKind::Boot,
+            "evented could not start: the handlers could not be recorded in the catalogue",
+        )
+        .because(error));
+    }
+    if run.install {
+        instance::install(&instance)?;
+    }
+    log(&instance, &handlers, role);
+    let work = spawn_work(&instance, role, run.lease).inspect_err(|_| instance::uninstall(&instance))?;
+    Ok(App::new(instance, run.grace, run.install, work))
+}
+
+impl Settings {
+    fn takes(&self, handler: &Linked) -> bool {
+        let Some(module) = &self.module else { return true };
+        let rest = handler.place.module.strip_prefix(module.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    }
+}
+
+/// All problems in one text, each on a line of its own.
+fn refuse(problems: &[String]) -> Error {
+    let count = if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
+    Error::new(ErrorKind::Boot, format!("evented could not start: {count}\n  - {}", problems.join("\n  - ")))
+}
+
+fn env_text(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|text| !text.is_empty())
+}
+
+fn from_env<T: FromStr<Err = String>>(name: &str, problems: &mut Vec<String>) -> Option<T> {
+    env_text(name)?.parse().map_err(|problem| problems.push(problem)).ok()
+}
+
+fn open<T>(opened: Result<T, StoreError>, problems: &mut Vec<String>) -> Option<T> {
+    opened.map_err(|error| problems.push(in_one_line(&error))).ok()
+}
+
+/// What the handlers need and do not find.
+fn check(handlers: &[&Linked], role: Role, states: &States, outbox: Option<&dyn OutboxStore>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let database = outbox.map(OutboxStore::database);
+    if handlers.is_empty() && role != Role::Emit {
+        problems.push(
+            "no handler is registered; a crate that is in Cargo.toml but never named in code is not linked: write \
+             `use the_crate as _;` for each crate with handlers, or start with `.role(Role::Emit)`"
+                .to_owned(),
+        );
+    } else if role == Role::Work && handlers.iter().all(|handler| handler.stored.is_none()) {
+        problems.push("a worker needs a handler on `background` or `outbox`, and none is registered".to_owned());
+    }
+    for handler in handlers {
+        let who = format!("handler `{}` ({})", handler.id, handler.place);
+        let missing = |(id, _): &&(TypeId, &str)| !states.has(*id);
+        for (_, state) in handler.needs.states.iter().filter(missing) {
+            problems.push(format!("{who} takes `State<{state}>`; give `run()` one with `.state(..)`"));
+        }
+        let other = handler.needs.databases.iter().find(|(id, _)| Some(*id) != database);
+        if let Some((_, name)) = other {
+            problems.push(format!(
+                "{who} takes `&mut Tx<{name}>`; give `run()` a pool of that database with `.outbox(pool)`"
+            ));
+        } else if outbox.is_none() && handler.route == Route::Outbox {
+            problems.push(format!(
+                "{who} is on the `outbox` route; give `run()` the application's pool with `.outbox(pool)`"
+            ));
+        } else if outbox.is_none() && handler.is_in_transaction() {
+            problems
+                .push(format!("{who} runs inside `emit_in`; give `run()` the application's pool with `.outbox(pool)`"));
+        }
+    }
+    problems
+}
+
+/// Opens the queue where something may need it: it was named, a linked handler is stored in it, an earlier process left
+/// it, or the outbox has handlers of other processes that it feeds.
+async fn open_queue(
+    named: Option<String>,
+    handlers: &[&Linked],
+    outbox: Option<&Arc<dyn OutboxStore>>,
+    problems: &mut Vec<String>,
+) -> Option<Arc<dyn Store>> {
+    let named = named.or_else(|| env_text("EVENTED_QUEUE"));
+    let url = match named {
+        Some(url) => url,
+        None if handlers.iter().any(|handler| handler.route == Route::Background) || store::exists(QUEUE) => {
+            QUEUE.to_owned()
+        }
+        None => {
+            let catalogue = outbox?.catalogue().await;
+            let fed = open(catalogue, problems)?.handlers.iter().any(|entry| entry.route == Route::Background);
+            fed.then(|| QUEUE.to_owned())?
+        }
+    };
+    let queue = open(store::open_queue(&url).await, problems)?;
+    // One file is one store: two writers of one process would only wait for each other.
+    match outbox {
+        Some(outbox) if outbox.name() == queue.name() => Some(Arc::clone(outbox) as Arc<dyn Store>),
+        _ => Some(queue),
+    }
+}
+
+/// Records this process's handlers in both catalogues, and plans from what all processes recorded.
+async fn record(instance: &Instance) -> Result<(), StoreError> {
+    let entries: Arc<[_]> = instance.own_entries().into();
+    if let Some(queue) = &instance.queue {
+        queue.record(Arc::clone(&entries)).await?;
+    }
+    if let Some(outbox) = &instance.outbox {
+        outbox.record(entries).await?;
+    }
+    instance.refresh().await
+}
+
+/// One line for each handler, and one for what it all runs on.
+fn log(instance: &Instance, handlers: &[&Linked], role: Role) {
+    for handler in handlers {
+        let queue = handler.stored.map(|stored| stored.queue);
+        tracing::info!(handler = %handler.id, route = %handler.route, queue, place = %handler.place, "evented: handler");
+    }
+    let name = |store: Option<&str>| store.unwrap_or("none").to_owned();
+    tracing::info!(
+        handlers = handlers.len(),
+        role = ?role,
+        queue = name(instance.queue.as_ref().map(|queue| queue.name())),
+        outbox = name(instance.outbox.as_ref().map(|outbox| outbox.name())),
+        "evented: started; background deliveries survive what the queue survives, outbox deliveries what the outbox does"
+    );
+}
+
+/// Starts what the role says. The task ends after the last delivery is settled.
+fn spawn_work(instance: &Arc<Instance>, role: Role, lease: Duration) -> Result<tokio::task::JoinHandle<()>, Error> {
+    let shared = Shared {
+        instance: Arc::clone(instance),
+        lease,
+        stopping: instance.stopping.subscribe(),
+        aborting: instance.aborting.subscribe(),
+        alone: Arc::new(RwLock::new(())),
+    };
+    let mut tasks = vec![tokio::spawn(watch_catalogue(shared.clone()))];
+    let mut held: Vec<(Arc<dyn QueueStore>, Arc<Leases>)> = Vec::new();
+    if role != Role::Emit {
+        let mut stores = Vec::new();
+        if let Some(outbox) = &instance.outbox {
+            tasks.push(tokio::spawn(relay_until_stopped(shared.clone(), Arc::clone(outbox))));
+            stores.push((Arc::clone(outbox) as Arc<dyn QueueStore>, Some(Arc::clone(outbox))));
+        }
+        if let Some(queue) = &instance.queue
+            && instance.outbox.as_ref().is_none_or(|outbox| outbox.name() != queue.name())
+        {
+            stores.push((Arc::clone(queue) as _, None));
+        }
+        for (store, outbox) in stores {
+            let leases = Arc::new(Leases::default());
+            if let Some(worker) = Worker::new(shared.clone(), Arc::clone(&store), outbox, Arc::clone(&leases)) {
+                tasks.push(tokio::spawn(worker.work()));
+                held.push((store, leases));
+            }
+        }
+    }
+    let keeper = Keeper::start(held, lease).map_err(|error| {
+        Error::new(ErrorKind::Boot, "evented could not start the thread that renews leases").because(error)
+    })?;
+    Ok(tokio::spawn(async move {
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a loop of evented ended early");
+            }
+        }
+        drop(keeper);
+    }))
+}

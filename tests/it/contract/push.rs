@@ -1,0 +1,195 @@
+//! The promises of `push` and `forget`.
+
+use std::time::Duration;
+
+use evented::{
+    Backoff, Policy,
+    store::{NewDelivery, Outcome, Push, Pushed},
+};
+use tokio::{task::JoinSet, time::Instant};
+
+use super::kit::{
+    LONG, Opens, claim, claim_one, claim_one_when_due, dead, delayed, deliveries, delivery, generation, has_passed,
+    ids, new_ids, nothing_is_due, push, push_once, record, settle, stored,
+};
+
+pub async fn all_of_a_push_is_stored(site: &impl Opens) {
+    let store = site.open().await;
+    record(&*store, &["mail"]).await;
+    // More than a statement takes, and not a round number.
+    let pushed = deliveries("mail", 221);
+    push(&*store, pushed.clone()).await;
+    assert_eq!(ids(&claim(&*store, &["mail"], LONG).await), new_ids(&pushed));
+}
+
+/// A push of which one delivery cannot be stored: no process has recorded its handler.
+fn bad_push(generation: u64) -> Push {
+    let mut bad = deliveries("mail", 100);
+    bad.push(delivery("a handler that nobody recorded", "stray"));
+    Push { generation, once: true, deliveries: bad.into() }
+}
+
+pub async fn all_or_nothing_of_a_push_is_stored(site: &impl Opens) {
+    let store = site.open().await;
+    let generation = record(&*store, &["mail"]).await;
+    let bad = store.push(bad_push(generation)).await;
+    assert!(bad.is_err(), "a delivery of an unknown handler is refused: {bad:?}");
+    assert_eq!(stored(&*store, "mail").await, (0, 0));
+    // Nor is its event remembered: the push can be repeated without what was bad about it.
+    push_once(&*store, deliveries("mail", 100)).await;
+    assert_eq!(stored(&*store, "mail").await, (100, 0));
+}
+
+pub async fn a_push_that_fails_fails_alone(site: &impl Opens) {
+    let store = site.open().await;
+    let generation = record(&*store, &["mail", "stock"]).await;
+    let mut pushing = JoinSet::new();
+    let good = deliveries("stock", 30);
+    for (number, delivery) in good.iter().cloned().enumerate() {
+        let store = store.clone();
+        pushing.spawn(async move {
+            let good = Push { generation, once: false, deliveries: [delivery].into() };
+            let push = if number % 10 == 5 { store.push(bad_push(generation)).await.is_err() } else { true };
+            push && store.push(good).await.is_ok_and(|pushed| pushed == Pushed::Stored)
+        });
+    }
+    assert!(pushing.join_all().await.iter().all(|as_expected| *as_expected));
+    assert_eq!(stored(&*store, "mail").await, (0, 0));
+    assert_eq!(ids(&claim(&*store, &["stock"], LONG).await), new_ids(&good));
+}
+
+pub async fn a_delivery_that_is_there_already_is_left_as_it_is(site: &impl Opens) {
+    let store = site.open().await;
+    record(&*store, &["mail"]).await;
+    let first = delivery("mail", "order 17");
+    push(&*store, [first.clone()]).await;
+    let again = NewDelivery {
+        payload: (*b"other").into(),
+        version: 0,
+        delay: LONG,
+        emitted_unix_ms: Some(1),
+        policy: Policy { attempts_max: 1, backoff: Backoff::Fixed(LONG), timeout: LONG },
+        ..first.clone()
+    };
+    push(&*store, [again, delivery("mail", "order 18")]).await;
+    let claimed = claim(&*store, &["mail"], LONG).await;
+    assert_eq!(claimed.len(), 2, "the delivery beside the repeated one is stored");
+    let claimed = claimed.iter().find(|claimed| claimed.lease.delivery == first.id).expect("it is still due");
+    assert_eq!(claimed.payload, *first.payload);
+    assert_eq!(claimed.policy, first.policy);
+    assert_eq!(claimed.version, first.version);
+    assert_ne!(claimed.emitted_unix_ms, 1);
+}
+
+pub async fn a_leased_delivery_that_is_pushed_again_stays_leased(site: &impl Opens) {
+    let store = site.open().await;
+    record(&*store, &["mail"]).await;
+    push(&*store, [delivery("mail", "order 17")]).await;
+    let claimed = claim_one(&*store, "mail", LONG).await;
+    push(&*store, [delivery("mail", "order 17")]).await;
+    nothing_is_due(&*store, "mail").await;
+    assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
+}
+
+pub async fn an_event_pushed_once_is_not_stored_again_after_its_deliveries_are_settled(site: &impl Opens) {
+    let store = site.open().await;
+    record(&*store, &["mail", "stock"]).await;
+    // One event for two handlers, and one for one: the promise is about events, and both of the first are stored.
+    let pushed = [delivery("mail", "order 17"), delivery("stock", "order 17"), delivery("mail", "order 18")];
+    push_once(&*store, pushed.clone()).await;
+    let claimed = claim(&*store, &["mail", "stock"], LONG).await;
+    assert_eq!(ids(&claimed), new_ids(&pushed));
+    for claimed in &claimed {
+        let outcome = if &*claimed.handler == "stock" { dead(1) } else { Outcome::Completed };
+        assert!(settle(&*store, claimed.lease, outcome).await);
+    }
+    push_once(&*store, pushed).await;
+    assert_eq!((stored(&*store, "mail").await, stored(&*store, "stock").await), ((0, 0), (0, 0)));
+    // By another process as well, and a new event beside the old ones is stored.
+    let second = site.open().await;
+    push_once(&*second, [delivery("mail", "order 17"), delivery("mail", "order 19")]).await;
+    assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, delivery("mail", "order 19").id);
+}
+
+pub async fn an_event_pushed_once_is_remembered_until_it_is_forgotten(site: &impl Opens) {
+    let store = site.open().await;
+    record(&*store, &["mail"]).await;
+    let pushed = [delivery("mail", "order 17"), delivery("mail", "order 18")];
+    push_once(&*store, pushed.clone()).await;
+    for claimed in claim(&*store, &["mail"], LONG).await {
+        assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
+    }
+    // Neither by forgetting another, nor by forgetting what is old.
+    store.forget(vec![pushed[1].event_id]).await.unwrap();
+    store.forget(Vec::new()).await.unwrap();
+    push_once(&*store, [pushed[0].clone()]).await;
+    assert_eq!(stored(&*store, "mail").await, (0, 0));
+}
+
+pub async fn a_forgotten_event_is_stored_again(site: &impl Opens) {
+    let store = site.open().await;
+    record(&*store, &["mail"]).await;
+    let pushed = delivery("mail", "order 17");
+    push_once(&*store, [pushed.clone()]).await;
+    let claimed = claim_one(&*store, "mail", LONG).await;
+    assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
+    store.forget(vec![pushed.event_id]).await.unwrap();
+    push_once(&*store, [pushed.clone()]).await;
+    assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, pushed.id);
+}
+
+pub async fn a_push_planned_from_an_old_catalogue_stores_nothing(site: &impl Opens) {
+    let (store, other) = (site.open().await, site.open().await);
+    let old = record(&*store, &["mail"]).await;
+    record(&*other, &["stock"]).await;
+    let planned = |generation| Push { generation, once: false, deliveries: deliveries("mail", 3).into() };
+    assert_eq!(store.push(planned(old)).await.unwrap(), Pushed::CatalogueMoved);
+    assert_eq!(stored(&*store, "mail").await, (0, 0));
+
+    let old = generation(&*store).await;
+    assert!(other.retire("mail".to_owned()).await.unwrap());
+    assert_eq!(store.push(planned(old)).await.unwrap(), Pushed::CatalogueMoved);
+    record(&*other, &["mail"]).await;
+    assert_eq!(stored(&*store, "mail").await, (0, 0));
+
+    let now = generation(&*store).await;
+    assert_eq!(store.push(planned(now)).await.unwrap(), Pushed::Stored);
+    assert_eq!(stored(&*store, "mail").await, (3, 0));
+}
+
+pub async fn a_push_that_stored_nothing_is_not_remembered(site: &impl Opens) {
+    let store = site.open().await;
+    let old = record(&*store, &["mail"]).await;
+    record(&*store, &["stock"]).await;
+    let pushed = delivery("mail", "order 17");
+    let moved = Push { generation: old, once: true, deliveries: [pushed.clone()].into() };
+    assert_eq!(store.push(moved).await.unwrap(), Pushed::CatalogueMoved);
+    push_once(&*store, [pushed.clone()]).await;
+    assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, pushed.id);
+}
+
+pub async fn concurrent_pushes_are_all_stored(site: &impl Opens) {
+    let stores = [site.open().await, site.open().await];
+    let generation = record(&*stores[0], &["mail"]).await;
+    let pushed = deliveries("mail", 150);
+    let mut pushing = JoinSet::new();
+    for (number, part) in pushed.chunks(3).enumerate() {
+        let store = stores[number % 2].clone();
+        let push = Push { generation, once: number % 3 == 0, deliveries: part.into() };
+        pushing.spawn(async move { store.push(push).await.unwrap() });
+    }
+    let answers = pushing.join_all().await;
+    assert_eq!(answers, vec![Pushed::Stored; 50]);
+    assert_eq!(ids(&claim(&*stores[1], &["mail"], LONG).await), new_ids(&pushed));
+}
+
+pub async fn a_delayed_delivery_is_not_claimed_before_its_time(site: &impl Opens) {
+    let store = site.open().await;
+    record(&*store, &["mail"]).await;
+    let delay = Duration::from_millis(500);
+    let began = Instant::now();
+    push(&*store, [delayed(delay, delivery("mail", "order 17"))]).await;
+    let claimed = claim_one_when_due(&*store, "mail", LONG).await;
+    has_passed(delay, began);
+    assert!(!claimed.lost && claimed.failed == 0, "waiting is no attempt: {claimed:?}");
+}
