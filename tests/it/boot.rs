@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use evented::{ErrorKind, Route, prelude::*, sqlx::query};
+use evented::{
+    ErrorKind, Route,
+    prelude::*,
+    sqlx::{
+        SqlitePool, query,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode},
+    },
+};
 use evented_tests::{Place, Seen, open_pool};
 use serde::{Deserialize, Serialize};
 
@@ -76,8 +83,8 @@ mod incomplete {
     #[tokio::test]
     async fn an_outbox_that_is_not_in_wal_mode_is_refused_and_left_as_it_is() {
         let place = Place::new();
-        let pool = place.pool().await;
-        query("pragma journal_mode = delete").execute(&pool).await.unwrap();
+        let options = SqliteConnectOptions::new().filename(place.path("shop.db")).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options.journal_mode(SqliteJournalMode::Delete)).await.unwrap();
         let run = evented::run().queue(place.queue()).state(Mailer).state(Metrics).outbox(pool.clone());
         let error = run.install(false).module(module_path!()).await.unwrap_err().to_string();
         assert!(error.contains("shop.db is in journal mode `delete`"), "{error}");

@@ -235,8 +235,7 @@ impl QueueStore for SqliteStore {
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
         Box::pin(async move {
             let held = read_on(self.keeper.lock().await, async |conn| queue::extend(conn, leases, lease).await).await?;
-            let held: std::collections::HashSet<i64> = held.into_iter().collect();
-            Ok(leases.iter().map(|lease| held.contains(&lease.row)).collect())
+            Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())
         })
     }
 

@@ -16,19 +16,24 @@ use super::{
     writer::Running,
 };
 
-/// Records handlers. The generation moves only when something that a fan-out looks at has changed, so that a restart of
-/// the same code makes nobody plan again.
+/// Records handlers. The generation moves only when something has changed, so that a restart of the same code makes nobody
+/// plan again.
 pub(super) fn record<'a>(conn: &'a mut SqliteConnection, handlers: &'a Arc<[CatalogueEntry]>) -> Running<'a, ()> {
     Box::pin(async move {
         for entry in handlers.iter() {
             let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
-            query(
+            let changed = query(
                 "insert into evented_handlers (id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms,
                     timeout_ms, aliases, event_aliases, retired)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1)
-                 on conflict (id) do update set queue = excluded.queue, attempts_max = excluded.attempts_max,
-                    backoff_first_ms = excluded.backoff_first_ms, backoff_max_ms = excluded.backoff_max_ms,
-                    timeout_ms = excluded.timeout_ms",
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0)
+                 on conflict (id) do update set event = excluded.event, route = excluded.route, queue = excluded.queue,
+                    attempts_max = excluded.attempts_max, backoff_first_ms = excluded.backoff_first_ms,
+                    backoff_max_ms = excluded.backoff_max_ms, timeout_ms = excluded.timeout_ms,
+                    aliases = excluded.aliases, event_aliases = excluded.event_aliases, retired = 0
+                 where (event, route, queue, attempts_max, backoff_first_ms, timeout_ms, aliases, event_aliases)
+                        <> (excluded.event, excluded.route, excluded.queue, excluded.attempts_max,
+                            excluded.backoff_first_ms, excluded.timeout_ms, excluded.aliases, excluded.event_aliases)
+                    or backoff_max_ms is not excluded.backoff_max_ms or retired",
             )
             .bind(&*entry.handler)
             .bind(&entry.event)
@@ -38,19 +43,6 @@ pub(super) fn record<'a>(conn: &'a mut SqliteConnection, handlers: &'a Arc<[Cata
             .bind(backoff_first)
             .bind(backoff_max)
             .bind(time::millis(entry.policy.timeout))
-            .bind(to_json(&entry.aliases)?)
-            .bind(to_json(&entry.event_aliases)?)
-            .execute(&mut *conn)
-            .await?;
-            let changed = query(
-                "update evented_handlers
-                 set event = ?2, route = ?3, aliases = ?4, event_aliases = ?5, retired = 0
-                 where id = ?1
-                   and (event <> ?2 or route <> ?3 or aliases <> ?4 or event_aliases <> ?5 or retired)",
-            )
-            .bind(&*entry.handler)
-            .bind(&entry.event)
-            .bind(entry.route.to_string())
             .bind(to_json(&entry.aliases)?)
             .bind(to_json(&entry.event_aliases)?)
             .execute(&mut *conn)
@@ -122,10 +114,13 @@ fn route(name: &str) -> Route {
 pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Vec<StoredCount>, SqlxError> {
     type Row = (String, String, String, i64, i64, i64, i64, i64);
     let rows: Vec<Row> = query_as(
-        "select n.id, n.event, n.route, count(d.seq) - count(d.lease), count(d.lease), n.done, n.retried, n.dead
-         from evented_handlers n left join evented_deliveries d on d.handler = n.num
+        "select n.id, n.event, n.route, count(d.seq) - ifnull(sum(d.running), 0), ifnull(sum(d.running), 0), n.done, n.retried, n.dead
+         from evented_handlers n
+         left join (select seq, handler, lease is not null and due_at > ?1 as running from evented_deliveries) d
+            on d.handler = n.num
          group by n.num order by n.id",
     )
+    .bind(time::unix_ms())
     .fetch_all(conn)
     .await?;
     let count = |(handler, event, route_name, waiting, running, done, retried, dead): Row| {

@@ -3,10 +3,12 @@
 use std::any::Any;
 
 use ref_cast::RefCast;
-use sqlx::{Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, SqlitePool, query, query_scalar};
+use sqlx::{
+    Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction, query, query_scalar,
+};
 
 use crate::{
-    error::{BoxError, StoreError, Written},
+    error::{StoreError, Written},
     id::LeaseToken,
     store::{
         Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
@@ -127,7 +129,8 @@ pub(super) fn finish<'a>(
 /// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
 pub(super) async fn transact(pool: &SqlitePool, lease: &Lease, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
     let failed = |error: SqlxError| read_failed("the transaction of a handler could not go on", &error).because(error);
-    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut conn = pool.acquire().await.map_err(failed)?;
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let held: Option<i64> = query_scalar("select 1 from evented_deliveries where seq = ?1 and lease = ?2")
         .bind(lease.row)
         .bind(lease.token.to_i64())
@@ -135,24 +138,39 @@ pub(super) async fn transact(pool: &SqlitePool, lease: &Lease, call: TxCall<'_>)
         .await
         .map_err(failed)?;
     if held.is_none() {
+        tx.rollback().await.map_err(failed)?;
         return Ok(TxEnd::Lost);
     }
     // The handler works inside a savepoint. If it ended the transaction behind our back (a raw `rollback` or `commit`,
-    // or SQLite itself after a full disk), the savepoint is gone and its release fails: nothing is settled then.
-    let mut inner = tx.begin().await.map_err(failed)?;
+    // or SQLite itself after a full disk), the savepoint is gone and its release fails: nothing is settled then, and
+    // the connection, which no longer knows in what transaction it is, is closed.
+    let mut savepoint = tx.begin().await.map_err(failed)?;
     let ended = {
-        let tx: &mut (dyn Any + Send) = Tx::<Sqlite>::ref_cast_mut(&mut *inner);
+        let tx: &mut (dyn Any + Send) = Tx::<Sqlite>::ref_cast_mut(&mut *savepoint);
         call(tx).await
     };
-    if let Err(error) = ended {
-        drop(inner);
-        tx.rollback().await.map_err(failed)?;
-        return Ok(TxEnd::Failed(error));
-    }
-    if let Err(error) = inner.commit().await {
+    let (error, rolled_back) = match ended {
+        Ok(()) => match savepoint.commit().await {
+            Ok(()) => return settle(tx, lease).await,
+            Err(error) => (format!("the handler ended its transaction itself: {error}").into(), false),
+        },
+        Err(error) => (error, savepoint.rollback().await.is_ok()),
+    };
+    let well = if rolled_back {
+        tx.rollback().await.is_ok()
+    } else {
         drop(tx);
-        return Ok(TxEnd::Failed(BoxError::from(format!("the handler ended its transaction itself: {error}"))));
+        false
+    };
+    if !well {
+        let _broken = conn.close().await;
     }
+    Ok(TxEnd::Failed(error))
+}
+
+/// The end of a handler that did well: the settlement, last before the commit.
+async fn settle(mut tx: Transaction<'_, Sqlite>, lease: &Lease) -> Result<TxEnd, StoreError> {
+    let failed = |error: SqlxError| read_failed("a handler's delivery could not be settled", &error).because(error);
     let Some(handler) = remove(&mut tx, *lease).await.map_err(failed)? else {
         tx.rollback().await.map_err(failed)?;
         return Ok(TxEnd::Lost);

@@ -168,7 +168,7 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim) -> Result<Du
                 (select json_group_array(seq) from (
                     select d.seq from evented_deliveries d
                     where d.handler = n.num and d.due_at <= ?2 and d.version <= h.value ->> 1
-                    order by d.due_at limit ?3))
+                    order by d.due_at limit ?3 + 1))
              from json_each(?1) h join evented_handlers n on n.id = h.value ->> 0",
         )
         .bind(names)
@@ -178,7 +178,11 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim) -> Result<Du
         .await?;
         next = next.into_iter().chain(found.iter().filter_map(|(next, _)| *next)).min();
         let lists: Result<Vec<Vec<i64>>, _> = found.iter().map(|(_, list)| serde_json::from_str(list)).collect();
-        rows.extend(evenly(&lists.map_err(SqlxError::decode)?, queue.wanted));
+        let lists = lists.map_err(SqlxError::decode)?;
+        if lists.iter().map(Vec::len).sum::<usize>() > queue.wanted {
+            next = Some(now);
+        }
+        rows.extend(evenly(&lists, queue.wanted));
     }
     Ok(Due { rows, next: next.map(|due_at| time::from_millis(due_at - now)) })
 }
@@ -278,62 +282,67 @@ fn fence<'a>(leases: impl Iterator<Item = &'a Lease>) -> String {
     json
 }
 
-/// Renews what is still held; the answer has its rows.
+/// Renews what is still held; the answer has its rows and tokens.
 pub(super) async fn extend(
     conn: &mut SqliteConnection,
     leases: &[Lease],
     lease: Duration,
-) -> Result<Vec<i64>, SqlxError> {
-    query_scalar(
+) -> Result<HashSet<(i64, i64)>, SqlxError> {
+    let held: Vec<(i64, i64)> = query_as(
         "update evented_deliveries set due_at = ?2
          where seq in (
             select d.seq from json_each(?1) j
             join evented_deliveries d on d.seq = j.value ->> 0 and d.lease = j.value ->> 1)
-         returning seq",
+         returning seq, lease",
     )
     .bind(fence(leases.iter()))
     .bind(time::unix_ms() + time::millis(lease))
     .fetch_all(conn)
-    .await
+    .await?;
+    Ok(held.into_iter().collect())
 }
 
-/// Settles what is still held; the answer says which was.
+/// Settles what is still held; the answer says which was. Completions, which are most, take one statement together.
 pub(super) fn settle<'a>(conn: &'a mut SqliteConnection, settlements: &'a Arc<[Settlement]>) -> Running<'a, Vec<bool>> {
     Box::pin(async move {
-        let mut handlers = HashMap::new();
         let completed = settlements.iter().filter(|settlement| matches!(settlement.outcome, Outcome::Completed));
-        let deleted: Vec<(i64, i64)> = query_as(
+        let deleted: Vec<(i64, i64, i64)> = query_as(
             "delete from evented_deliveries
              where seq in (
                 select d.seq from json_each(?1) j
                 join evented_deliveries d on d.seq = j.value ->> 0 and d.lease = j.value ->> 1)
-             returning seq, handler",
+             returning seq, lease, handler",
         )
         .bind(fence(completed.map(|settlement| &settlement.lease)))
         .fetch_all(&mut *conn)
         .await?;
-        handlers.extend(deleted.iter().copied());
+        // By handler: done, retried, dead.
         let mut counts: HashMap<i64, [i64; 3]> = HashMap::new();
-        for (handler, done) in tally(deleted.iter().map(|(_, handler)| *handler)) {
-            counts.entry(handler).or_default()[0] += done;
+        let mut deletions = HashSet::new();
+        for (row, token, handler) in deleted {
+            deletions.insert((row, token));
+            counts.entry(handler).or_default()[0] += 1;
         }
-        for settlement in settlements.iter() {
-            let (settled, column) = match &settlement.outcome {
-                Outcome::Completed => continue,
-                Outcome::Retry { delay, error } => (retry(conn, settlement.lease, *delay, error).await?, Some(1)),
-                Outcome::Dead { failed, error } => (bury(conn, settlement.lease, *failed, error).await?, Some(2)),
-                Outcome::Released => (release(conn, settlement.lease).await?, None),
+        let mut held = Vec::new();
+        for Settlement { lease, outcome } in settlements.iter() {
+            let (handler, column) = match outcome {
+                Outcome::Completed => {
+                    held.push(deletions.contains(&(lease.row, lease.token.to_i64())));
+                    continue;
+                }
+                Outcome::Retry { delay, error } => (retry(conn, *lease, *delay, error).await?, Some(1)),
+                Outcome::Dead { failed, error } => (bury(conn, *lease, *failed, error).await?, Some(2)),
+                Outcome::Released => (release(conn, *lease).await?, None),
             };
-            let Some(handler) = settled else { continue };
-            handlers.insert(settlement.lease.row, handler);
-            if let Some(column) = column {
+            held.push(handler.is_some());
+            if let (Some(handler), Some(column)) = (handler, column) {
                 counts.entry(handler).or_default()[column] += 1;
             }
         }
         for (handler, [done, retried, dead]) in counts {
             count(conn, handler, done, retried, dead).await?;
         }
-        Ok(settlements.iter().map(|settlement| handlers.contains_key(&settlement.lease.row)).collect())
+        Ok(held)
     })
 }
 
@@ -402,20 +411,11 @@ pub(super) async fn remove(conn: &mut SqliteConnection, lease: Lease) -> Result<
 
 async fn release(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64>, SqlxError> {
     query_scalar(
-        "update evented_deliveries set lease = null, due_at = ?3 where seq = ?1 and lease = ?2 returning handler",
+        "update evented_deliveries set lease = null, alone = 0, due_at = ?3 where seq = ?1 and lease = ?2 returning handler",
     )
     .bind(lease.row)
     .bind(lease.token.to_i64())
     .bind(time::unix_ms())
     .fetch_optional(conn)
     .await
-}
-
-/// How often each key comes.
-fn tally(keys: impl Iterator<Item = i64>) -> HashMap<i64, i64> {
-    let mut counts = HashMap::new();
-    for key in keys {
-        *counts.entry(key).or_default() += 1;
-    }
-    counts
 }
