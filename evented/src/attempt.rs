@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
     context::Context,
@@ -87,14 +87,16 @@ pub(crate) async fn run_in_tx(
 }
 
 /// Runs a plain function on the blocking pool, where a free `emit` finds its instance too. When this future is dropped,
-/// the function goes on to its end and its result is discarded.
+/// the function goes on to its end, in its slot, and its result is discarded.
 pub(crate) async fn run_blocking(
     call: BlockingCall,
     mut event: Box<dyn Any + Send>,
     delivery: Delivery,
     scope: Scope,
+    slot: OwnedSemaphorePermit,
 ) -> HandlerResult {
     let running = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
         let instance = Arc::clone(&scope.instance);
         SCOPE.sync_scope(scope, || {
             let mut context = Context { states: &instance.states, delivery: Some(delivery), tx: None };

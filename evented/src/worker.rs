@@ -14,7 +14,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,7 +39,12 @@ use crate::{
 };
 
 /// How many deliveries of one queue are in flight in one process.
-const IN_FLIGHT: usize = 64;
+const IN_FLIGHT: usize = 512;
+/// How many of them run at once.
+const RUNNING: usize = 64;
+/// Claimed ahead is what can be started within so long, by what handlers took lately: nothing for a slow handler, a full
+/// batch for one that is done at once. Far below a quarter of the shortest lease.
+const AHEAD: Duration = Duration::from_millis(50);
 /// How many settlements go into one write.
 const SETTLE_MAX: usize = 500;
 /// How long a worker waits without looking, though nothing seems to have changed.
@@ -75,7 +83,14 @@ pub(crate) struct Worker {
 
 struct Queue {
     handlers: Arc<[(Arc<str>, u32)]>,
+    /// Room for claimed deliveries that are not settled yet.
     room: Arc<Semaphore>,
+    /// Slots for those that run. A blocking function keeps its slot until it returns, also after its time is up.
+    slots: Arc<Semaphore>,
+    /// How many wait for a slot.
+    waiting: AtomicUsize,
+    /// What a run took lately, in microseconds: an average that forgets.
+    run_micros: AtomicU64,
 }
 
 /// What a claim is followed by.
@@ -116,7 +131,7 @@ impl Worker {
         let queue = |wanted: &&str| {
             let handlers = named.iter().filter(|(.., queue)| queue == wanted);
             let handlers = handlers.map(|(name, ..)| (Arc::clone(name), PAYLOAD_VERSION)).collect();
-            Queue { handlers, room: Arc::new(Semaphore::new(IN_FLIGHT)) }
+            Queue::new(handlers)
         };
         let queues: Vec<_> = queue_names.iter().map(queue).collect();
         let at = |queue| queue_names.binary_search(&queue).expect("every handler's queue is among them");
@@ -195,7 +210,7 @@ impl Worker {
         tokio::spawn(async move {
             let lease = claimed.lease;
             let name = Arc::clone(&claimed.handler);
-            if let Some(outcome) = worker.run(handler, claimed, lost).await {
+            if let Some(outcome) = worker.run(handler, queue, claimed, lost).await {
                 let settlement = Settlement { lease, outcome };
                 // The settler outlives every task: it ends when the last sender is gone.
                 let _gone = ended.send(Ended { settlement, handler: name, room });
@@ -208,7 +223,14 @@ impl Worker {
     }
 
     /// Runs one delivery; `None` when there is nothing to settle: its lease was lost, or it settled itself.
-    async fn run(&self, index: usize, claimed: Claimed, mut lost: watch::Receiver<bool>) -> Option<Outcome> {
+    async fn run(
+        &self,
+        index: usize,
+        queue: usize,
+        claimed: Claimed,
+        mut lost: watch::Receiver<bool>,
+    ) -> Option<Outcome> {
+        let queue = &self.queues[queue];
         let handler = &registry().handlers[index];
         let stored = handler.stored.expect("a worker claims stored handlers only");
         let policy = stored.policy;
@@ -223,21 +245,29 @@ impl Worker {
                 return Some(judge_dead(handler, &claimed, claimed.failed, error));
             }
         };
-        // A delivery that outlived a lease may be what killed its worker: it runs with nothing beside it.
-        let (_beside, _alone);
-        let mut aborting = self.shared.aborting.clone();
-        let gate = async {
+        let mut stopping = self.shared.stopping.clone();
+        let turn = async {
+            let slot = Arc::clone(&queue.slots).acquire_owned().await.expect("slots are never closed");
+            // A delivery that outlived a lease may be what killed its worker: it runs with nothing beside it.
             if claimed.lost {
-                (None, Some(self.shared.alone.write().await))
+                (slot, None, Some(self.shared.alone.write().await))
             } else {
-                (Some(self.shared.alone.read().await), None)
+                (slot, Some(self.shared.alone.read().await), None)
             }
         };
-        tokio::select! {
-            gate = gate => (_beside, _alone) = gate,
-            _ = lost.wait_for(|lost| *lost) => return note_lost(handler, &claimed),
-            _ = aborting.wait_for(|abort| *abort) => return Some(Outcome::Released),
-        }
+        queue.waiting.fetch_add(1, Ordering::Relaxed);
+        let turn = tokio::select! {
+            turn = turn => Ok(turn),
+            _ = lost.wait_for(|lost| *lost) => Err(note_lost(handler, &claimed)),
+            // What has not been started when the worker stops is given back at once.
+            _ = stopping.wait_for(|stop| *stop) => Err(Some(Outcome::Released)),
+        };
+        queue.waiting.fetch_sub(1, Ordering::Relaxed);
+        let (slot, _beside, _alone) = match turn {
+            Ok(turn) => turn,
+            Err(refused) => return refused,
+        };
+        let began = time::now();
         let (delivery, cancel) = Delivery::start(Starting {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
@@ -252,7 +282,7 @@ impl Worker {
             correlation: Some(claimed.correlation),
             in_tx: handler.takes_tx(),
         };
-        let interrupts = Interrupts { timeout: policy.timeout, lost, aborting };
+        let interrupts = Interrupts { timeout: policy.timeout, lost, aborting: self.shared.aborting.clone() };
         let ended = match (stored.call, &self.outbox) {
             (StoredCall::Async(call), Some(outbox)) if handler.takes_tx() => {
                 match run_in_tx(&**outbox, claimed.lease, call, event, delivery, scope, interrupts).await {
@@ -273,10 +303,15 @@ impl Worker {
                 let running = run_async(call, event, delivery, scope.instance.clone(), None);
                 SCOPE.scope(scope, interrupts.or(running)).await
             }
-            (StoredCall::Blocking(call), _) => interrupts.or(run_blocking(call, event, delivery, scope)).await,
+            (StoredCall::Blocking(call), _) => interrupts.or(run_blocking(call, event, delivery, scope, slot)).await,
         };
         // Whatever still runs on the blocking pool can see that its time is over.
         cancel.send_replace(true);
+        queue.note_run(began.elapsed());
+        if matches!(stored.call, StoredCall::Blocking(_)) && is_stopped(&ended) {
+            // The function goes on until the process ends, so the delivery is not given back: its lease ends by itself.
+            return None;
+        }
         Self::judge(handler, policy, &claimed, ended)
     }
 
@@ -345,16 +380,43 @@ impl Worker {
 }
 
 impl Queue {
+    fn new(handlers: Arc<[(Arc<str>, u32)]>) -> Self {
+        Self {
+            handlers,
+            room: Arc::new(Semaphore::new(IN_FLIGHT)),
+            slots: Arc::new(Semaphore::new(RUNNING)),
+            waiting: AtomicUsize::new(0),
+            // Nothing is claimed ahead before it is known how fast it goes.
+            run_micros: AtomicU64::new(u64::MAX),
+        }
+    }
+
     /// This queue's part of a claim; `None` while it is full.
     fn wanted(&self) -> Option<ClaimQueue> {
-        let wanted = self.room.available_permits();
+        let per_slot = AHEAD.as_micros() / u128::from(self.run_micros.load(Ordering::Relaxed).max(1));
+        let ahead = usize::try_from(per_slot).unwrap_or(IN_FLIGHT).saturating_mul(RUNNING);
+        let startable = (self.slots.available_permits() + ahead).saturating_sub(self.waiting.load(Ordering::Relaxed));
+        let wanted = self.room.available_permits().min(startable);
         (wanted > 0).then(|| ClaimQueue { handlers: Arc::clone(&self.handlers), wanted })
+    }
+
+    fn note_run(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let before = self.run_micros.load(Ordering::Relaxed);
+        let now = if before == u64::MAX { took } else { before - before / 8 + took / 8 };
+        // Two runs that end at once may forget one of them, which an average can bear.
+        self.run_micros.store(now, Ordering::Relaxed);
     }
 }
 
 /// The queue of a handler on a stored route.
 fn queue_of(handler: usize) -> &'static str {
     registry().handlers[handler].stored.expect("a worker has stored handlers only").queue
+}
+
+fn is_stopped(ended: &HandlerResult) -> bool {
+    let interrupt = ended.as_ref().err().and_then(|error| error.downcast_ref::<Interrupt>());
+    matches!(interrupt, Some(Interrupt::Stopped))
 }
 
 fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {

@@ -122,6 +122,7 @@ macro_rules! outbox_promises {
                 a_handler_that_commits_by_itself_settles_nothing
                 a_handler_that_ends_its_transaction_itself_spoils_no_connection
                 a_handler_that_is_dropped_leaves_nothing
+                a_handler_that_ends_its_transaction_and_is_dropped_spoils_no_connection
                 concurrent_transactions_are_all_committed
             }
         }

@@ -198,6 +198,40 @@ mod time_is_up {
     }
 }
 
+mod stubborn {
+    use std::sync::{Condvar, Mutex};
+
+    use super::*;
+
+    static LET_GO: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Stubborn;
+
+    /// Does not look whether its time is over.
+    #[handler(Stubborn, background(retries = 0, timeout = "20ms"))]
+    fn hold(_event: Stubborn, seen: State<Seen>) {
+        seen.note("began");
+        let held = LET_GO.0.lock().unwrap();
+        drop(LET_GO.1.wait_while(held, |let_go| !*let_go).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_blocking_function_keeps_its_slot_until_it_returns() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit_all((0..65).map(|_| Stubborn)).await.unwrap();
+        eventually("every slot is taken and timed out", async || count_of(&app, "Stubborn/hold").await.dead == 64)
+            .await;
+        assert_eq!(seen.count("began"), 64, "the last one has no slot");
+        *LET_GO.0.lock().unwrap() = true;
+        LET_GO.1.notify_all();
+        app.until_idle().await.unwrap();
+        assert_eq!(seen.count("began"), 65);
+    }
+}
+
 mod blocking {
     use super::*;
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "a test's helper panics to fail the test")]
 
+pub mod twin;
+
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},

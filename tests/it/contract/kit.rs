@@ -62,6 +62,8 @@ pub enum End {
     Committing,
     /// Says so when it has written, then waits for ever.
     Hanging(Arc<Notify>),
+    /// Ends the transaction itself, says so, then waits for ever.
+    RollingBackAndHanging(Arc<Notify>),
 }
 
 /// A handler as a process records it.

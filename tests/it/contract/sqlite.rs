@@ -88,6 +88,11 @@ impl OpensOutbox for Outbox {
                         Err("the ledger is closed".into())
                     }
                     End::Committing => Ok(query("commit").execute(&mut **tx).await.map(drop)?),
+                    End::RollingBackAndHanging(ended) => {
+                        query("rollback").execute(&mut **tx).await?;
+                        ended.notify_one();
+                        std::future::pending().await
+                    }
                     End::Hanging(written) => {
                         written.notify_one();
                         std::future::pending().await

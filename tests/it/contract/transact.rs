@@ -143,6 +143,22 @@ pub async fn a_handler_that_is_dropped_leaves_nothing(site: &impl OpensOutbox) {
     assert_eq!(site.ledger().await, [100]);
 }
 
+pub async fn a_handler_that_ends_its_transaction_and_is_dropped_spoils_no_connection(site: &impl OpensOutbox) {
+    let ([store, _], lease) = leased(site).await;
+    // As a handler that runs into its timeout after that. More often than a pool has connections.
+    for entry in 1..=20 {
+        let ended = Arc::new(Notify::new());
+        let hanging = site.write(entry, End::RollingBackAndHanging(ended.clone()));
+        tokio::select! {
+            end = store.transact(&lease, hanging) => panic!("it hangs, at {entry}: {end:?}"),
+            () = ended.notified() => {}
+        }
+    }
+    let end = store.transact(&lease, site.write(100, End::Well)).await;
+    assert!(matches!(end, Ok(TxEnd::Committed)), "{end:?}");
+    assert_eq!(site.ledger().await, [100]);
+}
+
 pub async fn concurrent_transactions_are_all_committed(site: &impl OpensOutbox) {
     let stores = [site.open_outbox().await, site.open_outbox().await];
     record(&*stores[0], &["book"]).await;
