@@ -73,7 +73,7 @@ impl App {
             Error::new(crate::ErrorKind::Boot, "signals of the operating system cannot be listened for").because(error)
         })?;
         let signal = signals.next().await;
-        tracing::info!(signal, grace = ?self.0.grace, "evented: stopping; a second signal ends the grace");
+        tracing::info!(signal, grace = ?self.0.grace, "stopping; a second signal ends the grace");
         tokio::select! {
             () = self.stop() => {}
             _ = signals.next() => {
@@ -102,13 +102,11 @@ impl App {
             if !in_time {
                 instance.aborting.send_replace(true);
                 if time::within(SETTLE_GRACE, &mut running).await.is_none() {
-                    tracing::warn!(
-                        "evented: stopped before everything was settled; the rest runs again when its leases end"
-                    );
+                    tracing::warn!("stopped before everything was settled; the rest runs again when its leases end");
                     running.abort();
                 }
             }
-            tracing::info!("evented: stopped");
+            tracing::info!("stopped");
         }
         instance.stopped.store(true, Ordering::Relaxed);
         instance::uninstall(instance);

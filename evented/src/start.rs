@@ -207,20 +207,19 @@ async fn record(instance: &Instance) -> Result<(), StoreError> {
     instance.refresh().await
 }
 
-/// One line for each handler, and one for what it all runs on.
+/// One line for each handler, one for each store with what it promises, and one for the start.
 fn log(instance: &Instance, handlers: &[&Linked], role: Role) {
     for handler in handlers {
         let queue = handler.stored.map(|stored| stored.queue);
-        tracing::info!(handler = %handler.id, route = %handler.route, queue, place = %handler.place, "evented: handler");
+        tracing::info!(handler = %handler.id, route = %handler.route, queue, place = %handler.place, "handler");
     }
-    let name = |store: Option<&str>| store.unwrap_or("none").to_owned();
-    tracing::info!(
-        handlers = handlers.len(),
-        role = ?role,
-        queue = name(instance.queue.as_ref().map(|queue| queue.name())),
-        outbox = name(instance.outbox.as_ref().map(|outbox| outbox.name())),
-        "evented: started; background deliveries survive what the queue survives, outbox deliveries what the outbox does"
-    );
+    if let Some(queue) = &instance.queue {
+        tracing::info!(store = queue.name(), promise = queue.promise(), "queue of the background deliveries");
+    }
+    if let Some(outbox) = &instance.outbox {
+        tracing::info!(store = outbox.name(), promise = outbox.promise(), "outbox, as your pool opens it");
+    }
+    tracing::info!(handlers = handlers.len(), ?role, "started");
 }
 
 /// Starts what the role says. The task ends after the last delivery is settled.

@@ -76,6 +76,9 @@ pub trait Catalogue: Send + Sync + 'static {
 
     /// The store's kind and place, for logs; the same text for the same store.
     fn name(&self) -> &str;
+
+    /// What a stored delivery survives with the store's settings, for `run()` to print.
+    fn promise(&self) -> &str;
 }
 
 /// A store that can be the queue: [`run().queue(..)`](crate::Run::queue) takes its URL.

@@ -125,12 +125,15 @@ mod queue {
     }
 
     #[tokio::test]
-    async fn the_url_of_a_queue_may_say_how_durable_a_commit_is() {
+    async fn a_queue_promises_to_survive_a_power_cut_unless_its_url_says_otherwise() {
         let place = Place::new();
-        for synchronous in ["full", "extra", "normal"] {
-            let url = format!("{}?synchronous={synchronous}", place.queue());
-            evented::run().install(false).module(module_path!()).queue(url).await.unwrap().stop().await;
-        }
+        let promise = async |parameters: &str| {
+            let url = format!("{}{parameters}", place.queue());
+            evented::store::open_queue(&url).await.unwrap().promise().to_owned()
+        };
+        assert!(promise("").await.ends_with("and a power cut"));
+        assert!(promise("?synchronous=extra").await.ends_with("and a power cut"));
+        assert!(promise("?synchronous=normal").await.ends_with("a power cut may lose the last commits"));
     }
 
     #[tokio::test]

@@ -313,6 +313,20 @@ mod misuse {
     }
 
     #[tokio::test]
+    async fn an_emit_that_waits_for_the_callers_own_transaction_gives_up_and_names_emit_in() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let queue = format!("sqlite:{}", place.path("shop.db").display());
+        let app = run!(place, pool, seen).queue(queue).await.unwrap();
+        let tx = evented::begin(&pool).await.unwrap();
+        let error = app.emit(Beside).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotStored);
+        assert!(format!("{error:?}").contains("emit_in(&mut tx, event)"), "{error:?}");
+        tx.rollback().await.unwrap();
+        app.emit(Beside).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_handler_that_ends_its_transaction_itself_has_failed() {
         let (error, ledger) = after("rolls back by itself").await;
         assert!(error.contains("the handler ended its transaction itself"), "{error}");

@@ -51,6 +51,7 @@ const HOT: Duration = Duration::from_millis(250);
 
 pub(crate) struct SqliteStore {
     name: String,
+    promise: &'static str,
     /// The application's pool, where this is an outbox: transactional handlers run on its connections.
     pool: Option<SqlitePool>,
     /// Held while this process writes to the file: our own writers queue here and not at SQLite's lock.
@@ -112,6 +113,10 @@ impl SqliteStore {
             ));
         }
         schema::migrate(&mut conn, &name).await?;
+        let synchronous: i64 = query_scalar("pragma synchronous")
+            .fetch_one(&mut conn)
+            .await
+            .map_err(|error| read_failed(&format!("could not read {name}"), &error).because(error))?;
         let (changes, _) = watch::channel(0_u64);
         let hot_until = Arc::new(SyncMutex::new(time::now()));
         let turn = Arc::new(Mutex::new(()));
@@ -126,6 +131,7 @@ impl SqliteStore {
             reader: Mutex::new(link()),
             keeper: Mutex::new(link()),
             name,
+            promise: promise(synchronous),
             pool,
             turn,
             changes,
@@ -182,6 +188,15 @@ async fn watch(mut link: Link, changes: watch::Sender<u64>, hot_until: Arc<SyncM
         }
         let hot = *hot_until.lock().unwrap_or_else(PoisonError::into_inner) > time::now();
         time::sleep(if hot { LOOK_HOT } else { LOOK }).await;
+    }
+}
+
+/// What a commit survives: <https://www.sqlite.org/pragma.html#pragma_synchronous>, in WAL mode.
+fn promise(synchronous: i64) -> &'static str {
+    match synchronous {
+        0 => "synchronous=off: survives a crash of the process; a power cut may lose commits and damage the file",
+        1 => "synchronous=normal: survives a crash of the process; a power cut may lose the last commits",
+        _ => "synchronous=full: survives a crash of the process and a power cut",
     }
 }
 
@@ -279,6 +294,10 @@ impl Catalogue for SqliteStore {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn promise(&self) -> &str {
+        self.promise
     }
 }
 
