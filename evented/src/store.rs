@@ -23,8 +23,8 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 /// Where deliveries wait, are leased and are settled.
 pub trait QueueStore: Send + Sync + 'static {
     /// Stores all of the batch or nothing, in one commit. A delivery whose id is there already is left as it is, and so
-    /// is, where the push says [`once`](Push::once), an event whose deliveries were stored before, even if all of them
-    /// are settled by now.
+    /// is, where the push says [`once`](Push::once), an event that such a push has stored before, even if all of its
+    /// deliveries are settled by now.
     ///
     /// At a crash before the answer: all or nothing is stored, and pushing again is safe.
     fn push(&self, push: Push) -> Pending<'_, Pushed>;
@@ -37,7 +37,8 @@ pub trait QueueStore: Send + Sync + 'static {
 
     /// Renews leases until `lease` from now. Answers for each whether it is still held; a lost one stays lost.
     ///
-    /// Works while `push`, `claim` and `settle` wait for their turn.
+    /// Does not queue behind `push`, `claim` and `settle`. Where one write transaction locks the whole store, as in SQLite,
+    /// it waits for that one, and fails when it takes too long.
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>>;
 
     /// Settles each delivery whose lease is still held, all in one commit, and answers for each whether it was.
@@ -183,7 +184,8 @@ pub struct ClaimQueue {
 pub struct Claims {
     /// What was leased, oldest first within a handler.
     pub deliveries: Vec<Claimed>,
-    /// How long until the next delivery of the asked handlers is due; `None`: none is stored.
+    /// How long until another delivery of the asked handlers is due, as far as was known before this claim; zero when more
+    /// is due than was wanted, `None` when there was no other.
     pub next_due: Option<Duration>,
 }
 
@@ -382,7 +384,7 @@ pub struct Relayed {
     pub claimed: Vec<OutboxRow>,
     /// The catalogue has changed: nothing was done; read it and come again.
     pub catalogue_moved: bool,
-    /// How long until the next row is due; `None`: none is stored.
+    /// How long until the next row is due, where nothing was; `None` when no row is stored, or something was done.
     pub next_due: Option<Duration>,
 }
 

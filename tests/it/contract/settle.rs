@@ -124,11 +124,18 @@ pub async fn a_late_settlement_is_told_beside_the_one_in_time(site: &impl Opens)
     // A process that was suspended may claim again what it lost, and then settles both in one batch.
     let store = site.open().await;
     record(&*store, &["mail"]).await;
-    for (late_outcome, outcome) in [(retry(), Outcome::Completed), (Outcome::Completed, retry())] {
+    let ends = [
+        (Outcome::Completed, Outcome::Completed),
+        (retry(), Outcome::Completed),
+        (Outcome::Released, Outcome::Released),
+        (Outcome::Completed, retry()),
+    ];
+    for (late_outcome, outcome) in ends {
         push(&*store, [delivery("mail", "order 17")]).await;
         let (late, held) = lose(&*store, &*store, "mail").await;
         let late = Settlement { lease: late, outcome: late_outcome };
         let in_time = Settlement { lease: held.lease, outcome };
-        assert_eq!(store.settle([late.clone(), in_time.clone()].into()).await.unwrap(), [false, true], "{late:?}");
+        let settled = store.settle([late.clone(), in_time].into()).await.unwrap();
+        assert_eq!(settled, [false, true], "{late:?}");
     }
 }

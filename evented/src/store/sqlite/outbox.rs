@@ -4,7 +4,8 @@ use std::any::Any;
 
 use ref_cast::RefCast;
 use sqlx::{
-    Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction, query, query_scalar,
+    Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection,
+    query, query_scalar,
 };
 
 use crate::{
@@ -126,11 +127,27 @@ pub(super) fn finish<'a>(
     })
 }
 
+/// A connection of the application's pool that goes back only after a clean end. A handler may have ended its transaction
+/// behind our back (a raw `rollback` or `commit`, or SQLite itself after a full disk): the connection no longer knows then
+/// in what transaction it is. It is closed, also where the handler's future is dropped.
+struct Borrowed {
+    conn: PoolConnection<Sqlite>,
+    clean: bool,
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if !self.clean {
+            self.conn.close_on_drop();
+        }
+    }
+}
+
 /// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
 pub(super) async fn transact(pool: &SqlitePool, lease: &Lease, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
     let failed = |error: SqlxError| read_failed("the transaction of a handler could not go on", &error).because(error);
-    let mut conn = pool.acquire().await.map_err(failed)?;
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut borrowed = Borrowed { conn: pool.acquire().await.map_err(failed)?, clean: false };
+    let mut tx = borrowed.conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let held: Option<i64> = query_scalar("select 1 from evented_deliveries where seq = ?1 and lease = ?2")
         .bind(lease.row)
         .bind(lease.token.to_i64())
@@ -139,32 +156,32 @@ pub(super) async fn transact(pool: &SqlitePool, lease: &Lease, call: TxCall<'_>)
         .map_err(failed)?;
     if held.is_none() {
         tx.rollback().await.map_err(failed)?;
+        borrowed.clean = true;
         return Ok(TxEnd::Lost);
     }
-    // The handler works inside a savepoint. If it ended the transaction behind our back (a raw `rollback` or `commit`,
-    // or SQLite itself after a full disk), the savepoint is gone and its release fails: nothing is settled then, and
-    // the connection, which no longer knows in what transaction it is, is closed.
+    // The handler works inside a savepoint. If it ended the transaction, the savepoint is gone and its release fails:
+    // nothing is settled then.
     let mut savepoint = tx.begin().await.map_err(failed)?;
     let ended = {
         let tx: &mut (dyn Any + Send) = Tx::<Sqlite>::ref_cast_mut(&mut *savepoint);
         call(tx).await
     };
-    let (error, rolled_back) = match ended {
+    let error = match ended {
         Ok(()) => match savepoint.commit().await {
-            Ok(()) => return settle(tx, lease).await,
-            Err(error) => (format!("the handler ended its transaction itself: {error}").into(), false),
+            Ok(()) => {
+                let end = settle(tx, lease).await?;
+                borrowed.clean = true;
+                return Ok(end);
+            }
+            Err(error) => format!("the handler ended its transaction itself: {error}").into(),
         },
-        Err(error) => (error, savepoint.rollback().await.is_ok()),
+        Err(error) => {
+            if savepoint.rollback().await.is_ok() {
+                borrowed.clean = tx.rollback().await.is_ok();
+            }
+            error
+        }
     };
-    let well = if rolled_back {
-        tx.rollback().await.is_ok()
-    } else {
-        drop(tx);
-        false
-    };
-    if !well {
-        let _broken = conn.close().await;
-    }
     Ok(TxEnd::Failed(error))
 }
 

@@ -168,12 +168,13 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim) -> Result<Du
                 (select json_group_array(seq) from (
                     select d.seq from evented_deliveries d
                     where d.handler = n.num and d.due_at <= ?2 and d.version <= h.value ->> 1
-                    order by d.due_at limit ?3 + 1))
+                    order by d.due_at limit ?3))
              from json_each(?1) h join evented_handlers n on n.id = h.value ->> 0",
         )
         .bind(names)
         .bind(now)
-        .bind(i64::try_from(queue.wanted).unwrap_or(i64::MAX))
+        // One more than wanted, to know whether there is more.
+        .bind(i64::try_from(queue.wanted.saturating_add(1)).unwrap_or(i64::MAX))
         .fetch_all(&mut *conn)
         .await?;
         next = next.into_iter().chain(found.iter().filter_map(|(next, _)| *next)).min();
