@@ -1,5 +1,6 @@
 //! Killed at every point, nothing committed is lost: a process is killed with SIGKILL again and again while it places
-//! orders and works them off, and in the end every committed order has had its effects.
+//! orders and works them off, and in the end every committed order has had its effects. And asked to stop with SIGTERM,
+//! it ends what it began.
 
 use std::{
     collections::BTreeSet,
@@ -42,7 +43,11 @@ fn run_and_kill(folder: &Path, mode: &str, lines: usize, moment: Duration) -> Ve
 }
 
 fn finish(folder: &Path) {
-    let mut child = victim(folder, "finish").spawn().expect("the victim starts");
+    run_to_its_end(&mut victim(folder, "finish"));
+}
+
+fn run_to_its_end(victim: &mut Command) {
+    let mut child = victim.spawn().expect("the victim starts");
     let until = std::time::Instant::now() + FINISH;
     while child.try_wait().expect("a child can be waited for").is_none() && std::time::Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
@@ -104,6 +109,47 @@ async fn a_worker_that_is_killed_in_the_middle_of_its_handlers_loses_none_of_the
         column(&file, "select count(*) from evented_deliveries union all select count(*) from evented_dead_letters")
             .await;
     assert_eq!(left, [0, 0]);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_asked_to_stop_ends_what_it_began() {
+    let place = Place::new();
+    let folder = place.path("");
+    finish(&folder);
+    let queue = format!("sqlite:{}", place.path("evented.db").display());
+    let app = evented::run().install(false).role(Role::Emit).queue(queue).await.expect("the emitter starts");
+    app.emit_all((0..500).map(|number| Slow { number })).await.expect("the events are stored");
+
+    let mut child = victim(&folder, "work").stdout(Stdio::piped()).spawn().expect("the victim starts");
+    let mut said = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+    let mut all: Vec<String> = said.by_ref().take(3).map(|line| line.expect("it prints text")).collect();
+    let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("there is a `kill`");
+    assert!(asked.success());
+    all.extend(said.map_while(Result::ok));
+    let status = child.wait().expect("a child can be waited for");
+    assert!(status.success(), "a process that was asked to stop ends well: {status}");
+
+    let pool = open_pool(place.path("shop.db")).await;
+    let ended: BTreeSet<i64> = column(&pool, "select number from mails").await.into_iter().collect();
+    assert_eq!(ended, numbers(&all, "began"), "what began has ended, and nothing else");
+    assert!(ended.len() < 500, "it stopped before all was done");
+    let file = open_pool(place.path("evented.db")).await;
+    let left = column(&file, "select count(*) from evented_deliveries where lease is null and failed = 0").await;
+    assert_eq!(left, [500 - i64::try_from(ended.len()).expect("it is small")], "the others wait, none is held");
+}
+
+#[tokio::test]
+async fn a_worker_takes_its_stores_from_the_environment_where_the_code_names_none() {
+    let place = Place::new();
+    let folder = place.path("");
+    run_and_kill(&folder, "place", 20, Duration::ZERO);
+    let url = |file: &str| format!("sqlite:{}", place.path(file).display());
+    let environment = [("EVENTED_QUEUE", url("evented.db")), ("EVENTED_OUTBOX", url("shop.db"))];
+    run_to_its_end(victim(&folder, "environment").envs(environment));
+    let pool = open_pool(place.path("shop.db")).await;
+    let orders = column(&pool, "select number from orders order by number").await;
+    assert!(!orders.is_empty());
+    assert_eq!(column(&pool, "select entry from ledger order by entry").await, orders);
 }
 
 #[tokio::test]

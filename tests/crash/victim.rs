@@ -4,6 +4,7 @@
 //!   has committed, and `note N` once `emit` has returned for it. What was printed must survive.
 //! - `work`: works only, and prints `began N` in the middle of each slow handler.
 //! - `finish`: works off what is left and ends.
+//! - `environment`: the same, with its queue and outbox from the environment alone.
 
 use std::{env, io::Write, path::PathBuf, time::Duration};
 
@@ -71,14 +72,13 @@ async fn main() -> anyhow::Result<()> {
         let sql = format!("create table if not exists {table} (number integer not null)");
         query(evented::sqlx::AssertSqlSafe(sql)).execute(&pool).await?;
     }
-    let app = evented::run()
-        .queue(format!("sqlite:{}", folder.join("evented.db").display()))
-        .outbox(pool.clone())
-        .state(pool.clone())
-        .lease(Duration::from_secs(1))
-        .await?;
+    let mut run = evented::run().state(pool.clone()).lease(Duration::from_secs(1));
+    if mode != "environment" {
+        run = run.queue(format!("sqlite:{}", folder.join("evented.db").display())).outbox(pool.clone());
+    }
+    let app = run.await?;
     match &*mode {
-        "finish" => {
+        "finish" | "environment" => {
             app.until_idle().await?;
             app.stop().await;
             return Ok(());
