@@ -58,7 +58,7 @@ impl Arg {
         }
     }
 
-    /// The entry as a help text repeats it.
+    /// The entry as it is written, for a help text.
     pub fn written(&self) -> String {
         match self {
             Self::Word(name) => name.to_string(),
@@ -105,6 +105,11 @@ pub fn integer(tokens: &TokenStream) -> Option<u32> {
         Ok(Lit::Int(literal)) if literal.suffix().is_empty() => literal.base10_parse().ok(),
         _ => None,
     }
+}
+
+/// Whether the tokens name something, such as a constant, where a literal is expected.
+pub fn is_path(tokens: &TokenStream) -> bool {
+    syn::parse2::<syn::Path>(tokens.clone()).is_ok()
 }
 
 const UNITS: &str = "= help: write one number and one of `ms`, `s`, `m`, `h`, `d`, like `\"30s\"`";

@@ -7,6 +7,7 @@ use syn::{Attribute, FnArg, GenericParam, Generics, PatType, ReturnType, Safety,
 use crate::{
     args::Errors,
     options::{Common, is_name},
+    route::Route,
 };
 
 /// An event is one type, and owns its data.
@@ -22,10 +23,11 @@ pub fn event(name: &Ident, generics: &Generics, errors: &mut Errors) {
     }
 }
 
-/// A handler is a free function that can be called with one event and what `run()` has. `event` is the attribute's.
+/// A handler is a free function that can be called with one event and what `run()` has. `event` and `route` are the
+/// attribute's.
 ///
 /// False if the function breaks that: then it cannot be called.
-pub fn handler(sig: &Signature, event: Option<&TokenStream>, errors: &mut Errors) -> bool {
+pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Route>, errors: &mut Errors) -> bool {
     let errors_before = errors.count();
     let mut must = |at: &dyn ToTokens, rule: &str| {
         errors.at(&at.to_token_stream(), format!("handler `{}` must {rule}", item_name(&sig.ident)));
@@ -70,6 +72,23 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, errors: &mut Errors
             must(&token, "not be generic: write a type instead of `impl Trait`");
         }
     }
+    let args =
+        sig.inputs.iter().skip(1).filter_map(|input| if let FnArg::Typed(arg) = input { Some(arg) } else { None });
+    let mut transactions = Vec::new();
+    for arg in args {
+        match transaction(&arg.ty) {
+            Some(Transaction::Evented) => transactions.push(&arg.ty),
+            Some(Transaction::Sqlx) => {
+                must(&arg.ty, "take its transaction from evented\n\n= help: write `&mut Tx<Sqlite>`");
+            }
+            None => {}
+        }
+    }
+    if let Some(second) = transactions.get(1) {
+        must(second, "take `&mut Tx` once: a transaction has one user");
+    } else if let ([tx], Some(Route::Outbox(_)), None) = (&*transactions, route, sig.asyncness) {
+        must(tx, "be an `async fn` to take `&mut Tx`");
+    }
     if let ReturnType::Type(_, ty) = &sig.output {
         match **ty {
             Type::Never(_) => must(ty, "return: `()`, or `Result<(), E>`"),
@@ -97,6 +116,34 @@ fn needless_borrow(ty: &Type) -> Option<&Ident> {
     let Type::Reference(reference) = ty else { return None };
     let Type::Path(path) = &*reference.elem else { return None };
     path.path.segments.last().map(|last| &last.ident).filter(|name| *name == "State" || *name == "Delivery")
+}
+
+/// A transaction, as far as its spelling tells.
+enum Transaction {
+    /// `&mut Tx<..>`
+    Evented,
+    /// One of sqlx, or the connection that it derefs to.
+    Sqlx,
+}
+
+fn transaction(ty: &Type) -> Option<Transaction> {
+    let (ty, is_mut) = match ty {
+        Type::Reference(reference) => (&*reference.elem, reference.mutability.is_some()),
+        ty => (ty, false),
+    };
+    let Type::Path(path) = ty else { return None };
+    let segments = &path.path.segments;
+    let last = segments.last()?;
+    match last.ident.to_string().as_str() {
+        "Tx" if is_mut && !last.arguments.is_none() => Some(Transaction::Evented),
+        "SqliteTransaction" | "SqliteConnection" => Some(Transaction::Sqlx),
+        // A type of the user's own may have this name, though hardly that argument.
+        "Transaction" => {
+            let of_sqlite = last.arguments.to_token_stream().into_iter().any(|token| token.to_string() == "Sqlite");
+            (of_sqlite || segments.iter().any(|segment| segment.ident == "sqlx")).then_some(Transaction::Sqlx)
+        }
+        _ => None,
+    }
 }
 
 fn find_impl(tokens: TokenStream) -> Option<TokenTree> {

@@ -57,7 +57,7 @@ fn implement(event: &Type, options: &EventOptions, errors: &mut Errors) -> Token
 
     let Type { name, generics, .. } = event;
     let span = hidden(name.span());
-    let library = library(&options.common);
+    let library = library(&options.common, span);
     let default_id = check::item_name(name);
     let id = options.common.id.as_ref().map_or(&default_id, |id| &id.text);
     let (delivery, transactional) =
@@ -67,7 +67,7 @@ fn implement(event: &Type, options: &EventOptions, errors: &mut Errors) -> Token
         let (generics, arguments, _) = generics.split_for_impl();
         return quote_spanned! {span=>
             const _: () = {
-                use #library as __evented;
+                use #library::__private as __evented;
                 impl #generics __evented::Event for #name #arguments
                 where
                     Self: __evented::Send + __evented::Sync + 'static,
@@ -105,7 +105,7 @@ fn implement(event: &Type, options: &EventOptions, errors: &mut Errors) -> Token
     quote_spanned! {span=>
         #allow
         const _: () = {
-            use #library as __evented;
+            use #library::__private as __evented;
             const __EVENTED_ENCODE: __evented::Option<__evented::Encode<#name>> = {
                 use __evented::encode_of::*;
                 EncodeOf::<#name>::ENCODE

@@ -42,7 +42,7 @@ pub fn expand(args: TokenStream, item: &TokenStream) -> TokenStream {
             if let Some(second) = check::repeated("handler", attrs) {
                 let help = "= help: write a second function for this `#[handler]`";
                 errors.at(second, format!("a function handles one event, on one route\n\n{help}"));
-            } else if check::handler(sig, options.event.as_ref(), &mut errors)
+            } else if check::handler(sig, options.event.as_ref(), options.route.as_ref(), &mut errors)
                 && let HandlerOptions { event: Some(event), route: Some(route), .. } = &options
             {
                 registration = register(&function, event, route, &options);
@@ -74,13 +74,12 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
     let Function { attrs, sig } = function;
     let name = &sig.ident;
     let span = hidden(name.span());
-    let library = library(&options.common);
     // In an `impl` an enum is one error, on the function's name, and rustc drops it with all that it holds. A `const _`
-    // would stay, and fail to find the function.
+    // would stay, and fail to find the function. The library's macro writes the enum, for rustc to show that one's name.
     let holder = format_ident!("__evented_handler_{}", check::item_name(name), span = name.span());
 
+    let library = library(&options.common, name.span());
     let shim = shim(sig, route);
-    let needs = argument_types(sig).skip(1).map(|ty| on_type(&ty, &handler_arg(sig, route), "needs"));
     let checks = checks(event, route);
     let id = options.common.id.as_ref().map_or_else(|| quote!(None), |Text { text, .. }| quote!(Some(#text)));
     let function_name = check::item_name(name);
@@ -93,13 +92,10 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
         Delimiter::Brace,
         quote_spanned! {span=>
             __Registration = {
-                use #library as __evented;
+                use #library::__private as __evented;
                 type __EventedEvent = #event;
                 #checks
                 #shim
-                fn __evented_needs(__evented_needs: &mut __evented::Needs) {
-                    #(#needs(__evented_needs);)*
-                }
                 __evented::inventory::submit! {
                     __evented::HandlerDef {
                         id: __evented::Option::#id,
@@ -107,7 +103,7 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
                         aliases: &[#(#aliases),*],
                         event: #event_id,
                         event_type: __evented::TypeId::of::<__EventedEvent>,
-                        needs: __evented_needs,
+                        needs: __EVENTED_SHIM.1,
                         call: #call,
                         place: #place,
                     }
@@ -118,14 +114,10 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
         },
     );
     body.set_span(name.span());
-    let holder = quote_spanned!(name.span()=> enum #holder #body);
     let allow = allow_deprecated(attrs);
-    quote_spanned! {span=>
-        #allow
-        #[doc(hidden)]
-        #[allow(non_camel_case_types)]
-        #holder
-    }
+    let mut registration = Group::new(Delimiter::Brace, quote_spanned!(span=> #allow #holder #body));
+    registration.set_span(name.span());
+    quote_spanned!(name.span()=> #library::a_handler_is_a_free_function__move_it_out_of_the_impl! #registration)
 }
 
 /// The one function that evented calls: it takes the arguments, calls the user's function, and brings what that returns
@@ -172,13 +164,15 @@ fn shim(sig: &Signature, route: &Route) -> TokenStream {
     } else {
         (quote!(__evented::HandlerResult), quote_spanned!(span=> #into_result(#name #values)))
     };
+    let needs = argument_types(sig).skip(1).map(|ty| on_type(&ty, &handler_arg(sig, route), "needs"));
     quote_spanned! {span=>
-        fn __evented_shim<'a>(
-            __evented_event: #received,
-            __evented_context: &mut __evented::Context<'a>,
-        ) -> #result {
-            #body
-        }
+        const __EVENTED_SHIM: (
+            for<'a> fn(#received, &mut __evented::Context<'a>) -> #result,
+            fn(&mut __evented::Needs),
+        ) = (
+            |__evented_event, __evented_context| { #body },
+            |__evented_needs| { #(#needs(__evented_needs);)* },
+        );
     }
 }
 
@@ -251,7 +245,7 @@ fn call(event: &TokenStream, route: &Route, is_async: bool) -> TokenStream {
     let Some(stored) = stored else {
         let kind = if is_async { quote!(Async) } else { quote!(Sync) };
         return quote! {
-            __evented::Call::#route(&__evented::InProcessCall::<__EventedEvent>::#kind(__evented_shim))
+            __evented::Call::#route(&__evented::InProcessCall::<__EventedEvent>::#kind(__EVENTED_SHIM.0))
         };
     };
     let kind = if is_async { quote!(Async) } else { quote!(Blocking) };
@@ -263,7 +257,7 @@ fn call(event: &TokenStream, route: &Route, is_async: bool) -> TokenStream {
             queue: #queue,
             policy: #policy,
             decode: #decode,
-            call: __evented::StoredCall::#kind(__evented_shim),
+            call: __evented::StoredCall::#kind(__EVENTED_SHIM.0),
         }
     }
 }

@@ -104,6 +104,11 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `backoff(fixed = "10s")` | The same wait before each retry. | |
 /// | `timeout = "30s"` | How long one run may take, up to `"7d"`. | `"5m"` |
 ///
+/// At its timeout the attempt has failed, and what becomes of the handler depends on its kind. The future of an
+/// `async fn` is dropped, at the `.await` where it stands; one that blocks its thread has no such place, and cannot be
+/// stopped. A plain `fn` cannot be stopped either: it goes on in its slot, beside a retry perhaps, and should look at
+/// `Delivery::is_cancelled` now and then.
+///
 /// The options of the handler itself, on every route:
 ///
 /// | option | what it says |
@@ -118,6 +123,9 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 /// the event, by reference or by value; by value, an in-process handler's event must be `Clone`. The others are taken
 /// by their types, in any order: `State<T>`, `Delivery`, `&mut Tx<Db>`, and types that implement `HandlerArg`. It
 /// returns `()`, or `Result<(), E>` for any error that a `Box<dyn Error + Send + Sync>` can hold.
+///
+/// A unit test of a handler that emits calls it inside `app.scope(..)`, where `app` is an instance of the test's own,
+/// started with `.install(false)`: tests that run at the same time then do not share one.
 ///
 /// An `outbox` handler of an event that is not transactional does not compile:
 ///

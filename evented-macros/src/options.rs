@@ -39,8 +39,8 @@ pub const COMMON: &[&str] = &["id", "aliases", "crate"];
 pub fn of_event(args: TokenStream, errors: &mut Errors) -> EventOptions {
     let elsewhere = |name: &str, arg: &Arg| {
         let of_handler = match name {
-            _ if ROUTES.contains(&name) => arg.written(),
-            _ if STORED.contains(&name) => format!("background({})", arg.written()),
+            _ if ROUTES.contains(&name) => suggestion(arg),
+            _ if STORED.contains(&name) => format!("background({})", suggestion(arg)),
             _ => return None,
         };
         let help = format!("write it on the handler: `#[handler(.., {of_handler})]`");
@@ -74,7 +74,7 @@ pub fn of_handler(args: TokenStream, attribute: Span, example: &str, errors: &mu
                 ("the event", "declare the event `#[event(transactional)]`, and write `outbox` here".to_owned())
             }
             _ if !STORED.contains(&name) => return None,
-            (_, Some(route)) => ("the route", format!("move it inside: `{route}({})`", arg.written())),
+            (_, Some(route)) => ("the route", format!("move it inside: `{route}({})`", suggestion(arg))),
             (_, None) => return Some(route::no_effect_in_process(name, arg)),
         };
         Some(format!("`{name}` is an option of {owner}\n\n= help: {help}"))
@@ -121,7 +121,7 @@ fn take_event(args: &mut Vec<Arg>, attribute: Span, example: &str, errors: &mut 
             None
         }
         Some(option) => {
-            let help = format!("= help: write `#[handler({example}, {})]`", option.written());
+            let help = format!("= help: write `#[handler({example}, {})]`", suggestion(option));
             errors.at(option, format!("`#[handler]` needs the event, before anything else\n\n{help}"));
             None
         }
@@ -140,24 +140,25 @@ impl Common {
             ("id", Arg::Value(_, value)) => match args::string(value) {
                 Some(id) if is_name(&id.text) => self.id = Some(id),
                 Some(id) => errors.on(id.span, unnamable("an id", &id.text)),
+                None if is_constant(name, value, errors) => {}
                 None => misshapen(name, arg, errors),
             },
             ("aliases", Arg::List(_, list)) if !list.is_empty() => {
                 let parts = if of_handler { 2 } else { 1 };
                 for alias in list {
-                    match args::string(&alias.to_token_stream()) {
+                    let value = alias.to_token_stream();
+                    match args::string(&value) {
                         Some(alias) if self.aliases.iter().any(|earlier| earlier.text == alias.text) => {
                             errors.on(alias.span, format!("the alias `{}` is given twice", alias.text));
                         }
                         Some(alias) if alias.text.splitn(parts, '/').all(is_name) => self.aliases.push(alias),
                         Some(alias) => errors.on(alias.span, unnamable("an alias", &alias.text)),
+                        None if is_constant(name, &value, errors) => {}
                         None => misshapen(name, alias, errors),
                     }
                 }
             }
-            ("crate", Arg::Value(_, path)) if syn::parse2::<syn::Path>(path.clone()).is_ok() => {
-                self.library = Some(path.clone());
-            }
+            ("crate", Arg::Value(_, path)) if args::is_path(path) => self.library = Some(path.clone()),
             _ => misshapen(name, arg, errors),
         }
     }
@@ -203,19 +204,47 @@ impl List<'_> {
 /// The option is known, and not written as it should be.
 pub fn misshapen(name: &str, at: &Arg, errors: &mut Errors) {
     let form = match name {
-        "id" => r#"`id = "orders.placed"`"#,
-        "aliases" => r#"`aliases("old.name")`"#,
-        "crate" => "`crate = path::to::evented`",
-        "in_process" => "`in_process` or `in_process(in_transaction)`",
-        "background" => r#"`background` or `background(queue = "mail")`"#,
-        "outbox" => r#"`outbox` or `outbox(queue = "mail")`"#,
-        "queue" => r#"`queue = "mail"`"#,
-        "retries" => "`retries = 8`",
-        "timeout" => r#"`timeout = "30s"`"#,
-        "backoff" => r#"`backoff("1s", max = "1h")` or `backoff(fixed = "10s")`"#,
-        _ => "alone",
+        "in_process" => "`in_process` or `in_process(in_transaction)`".to_owned(),
+        "background" | "outbox" => format!(r#"`{name}` or `{name}(queue = "..")`"#),
+        "backoff" => r#"`backoff("1s", max = "1h")` or `backoff(fixed = "10s")`"#.to_owned(),
+        _ => form(name).map_or_else(|| "alone".to_owned(), |form| format!("`{form}`")),
     };
     errors.at(at, format!("`{name}` is written {form}"));
+}
+
+/// True, and a mistake, where a path stands for the option's literal.
+pub fn is_constant(name: &str, value: &TokenStream, errors: &mut Errors) -> bool {
+    let constant = args::is_path(value);
+    if constant {
+        let why = "attributes are read before constants are";
+        errors.at(value, format!("`{name}` takes a literal, not a constant: {why}"));
+    }
+    constant
+}
+
+/// How an option with a value is written.
+fn form(option: &str) -> Option<&'static str> {
+    Some(match option {
+        "id" => r#"id = "..""#,
+        "aliases" => r#"aliases("..")"#,
+        "crate" => "crate = path::to::evented",
+        "queue" => r#"queue = "..""#,
+        "retries" => "retries = 8",
+        "timeout" => r#"timeout = "30s""#,
+        "backoff" => r#"backoff("1s", max = "1h")"#,
+        _ => return None,
+    })
+}
+
+/// The option as a help text repeats it: as it is written, or as it should be.
+pub fn suggestion(arg: &Arg) -> String {
+    let form = arg.name().and_then(|name| form(&name.to_string()));
+    let other_form = form.filter(|form| match arg {
+        Arg::Value(..) => form.ends_with(')'),
+        Arg::List(..) => !form.ends_with(')'),
+        Arg::Word(_) | Arg::Bare(_) => true,
+    });
+    other_form.map_or_else(|| arg.written(), ToOwned::to_owned)
 }
 
 /// Whether `text` may be an id or the name of a queue.

@@ -6,9 +6,9 @@ use syn::Attribute;
 
 use crate::{args::Text, check, options::Common};
 
-/// The module whose items an expansion names.
-pub fn library(common: &Common) -> TokenStream {
-    common.library.as_ref().map_or_else(|| quote!(::evented::__private), |path| quote!(#path::__private))
+/// The crate whose items an expansion names, where `span` is if the user does not say which.
+pub fn library(common: &Common, span: Span) -> TokenStream {
+    common.library.clone().unwrap_or_else(|| quote_spanned!(span=> ::evented))
 }
 
 /// Where an error points that has no token of its own: the attribute.
@@ -52,14 +52,19 @@ pub fn start(tokens: &TokenStream) -> Span {
 }
 
 /// One exported macro for each id that the attribute claims. Exported macros share one namespace in a crate, so rustc
-/// reports an id that is claimed twice, with both places.
+/// reports an id that is claimed twice, with both places and the macro's name: that is all it says, so the name says what
+/// to do.
 pub fn guards(kind: &str, common: &Common, default: Option<&Ident>) -> TokenStream {
     let claimed = common.id.iter().chain(&common.aliases).map(|Text { text, span }| (text.clone(), *span));
     let default = default.filter(|_| common.id.is_none()).map(|name| (check::item_name(name), name.span()));
     claimed
         .chain(default)
         .map(|(id, span)| {
-            let guard = format_ident!("evented_{kind}_id_{}", as_identifier(&id), span = span);
+            let guard = format_ident!(
+                "two_{kind}s_have_this_id__give_one_an_id_of_its_own__{}",
+                as_identifier(&id),
+                span = span
+            );
             quote_spanned! {span=>
                 #[doc(hidden)]
                 #[allow(non_local_definitions)]

@@ -3,10 +3,11 @@
 use std::ops::RangeInclusive;
 
 use proc_macro2::TokenStream;
+use quote::ToTokens;
 
 use crate::{
     args::{self, Arg, Errors},
-    options::{COMMON, List, is_name, misshapen, unnamable},
+    options::{COMMON, List, is_constant, is_name, misshapen, suggestion, unnamable},
 };
 
 /// Where a handler runs.
@@ -79,12 +80,12 @@ impl Route {
 }
 
 pub fn no_effect_in_process(option: &str, arg: &Arg) -> String {
-    let help = format!("to have a worker run the handler, write `background({})`", arg.written());
+    let help = format!("to have a worker run the handler, write `background({})`", suggestion(arg));
     format!("`{option}` has no effect on an in-process handler\n\n= help: {help}")
 }
 
 fn of_the_handler(route: &str, option: &str, arg: &Arg) -> Option<String> {
-    let help = format!("move it out: `#[handler(.., {route}, {})]`", arg.written());
+    let help = format!("move it out: `#[handler(.., {route}, {})]`", suggestion(arg));
     let text = format!("`{option}` is an option of the handler, not of its route\n\n= help: {help}");
     COMMON.contains(&option).then_some(text)
 }
@@ -108,12 +109,10 @@ impl Stored {
                 ("queue", Arg::Value(_, value)) => match args::string(value) {
                     Some(queue) if is_name(&queue.text) => stored.queue = Some(queue.text),
                     Some(queue) => errors.on(queue.span, unnamable("the name of a queue", &queue.text)),
+                    None if is_constant(&name, value, errors) => {}
                     None => misshapen(&name, arg, errors),
                 },
-                ("retries", Arg::Value(_, value)) => match args::integer(value) {
-                    Some(retries @ 0..=1000) => stored.retries = Some(retries),
-                    _ => errors.at(value, "`retries` must be an integer from 0 to 1000"),
-                },
+                ("retries", Arg::Value(_, value)) => stored.retries = retries(value, errors),
                 ("timeout", Arg::Value(_, value)) => stored.timeout = duration("timeout", value, TIMEOUTS, errors),
                 ("backoff", Arg::List(_, waits)) => stored.backoff = Backoff::read(arg, waits, errors),
                 _ => misshapen(&name, arg, errors),
@@ -127,12 +126,14 @@ impl Backoff {
     fn read(backoff: &Arg, waits: &[Arg], errors: &mut Errors) -> Option<Self> {
         let name_of = |wait: &Arg| wait.name().map(ToString::to_string);
         match waits {
-            [Arg::Bare(first)] => {
-                let first = duration("backoff", first, WAITS, errors)?;
+            [first @ (Arg::Bare(_) | Arg::Word(_))] => {
+                let first = duration("backoff", &first.to_token_stream(), WAITS, errors)?;
                 Some(Self::Doubling { first, max: first.max(HOUR) })
             }
-            [Arg::Bare(first), wait @ Arg::Value(_, max)] if name_of(wait).as_deref() == Some("max") => {
-                let first = duration("backoff", first, WAITS, errors);
+            [first @ (Arg::Bare(_) | Arg::Word(_)), wait @ Arg::Value(_, max)]
+                if name_of(wait).as_deref() == Some("max") =>
+            {
+                let first = duration("backoff", &first.to_token_stream(), WAITS, errors);
                 let (max, first) = (duration("max", max, WAITS, errors)?, first?);
                 if first > max {
                     errors.at(wait, "`max` must not be shorter than the first wait");
@@ -152,12 +153,28 @@ impl Backoff {
     }
 }
 
+/// The number of a literal such as `8`.
+fn retries(value: &TokenStream, errors: &mut Errors) -> Option<u32> {
+    let in_limits = |retries: &u32| *retries <= 1000;
+    let quoted = args::string(value).and_then(|text| text.text.parse().ok());
+    if let Some(retries) = args::integer(value).filter(in_limits) {
+        return Some(retries);
+    } else if let Some(retries) = quoted.filter(in_limits) {
+        errors.at(value, format!("`retries` takes a number without quotes: write `retries = {retries}`"));
+    } else if !is_constant("retries", value, errors) {
+        errors.at(value, "`retries` must be an integer from 0 to 1000");
+    }
+    None
+}
+
 /// The milliseconds of a literal such as `"30s"`.
 fn duration(name: &str, value: &TokenStream, limits: RangeInclusive<u64>, errors: &mut Errors) -> Option<u64> {
     let Some(text) = args::string(value) else {
-        let bare = value.to_string();
-        let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
-        errors.at(value, format!("`{name}` takes a duration in quotes, like `\"{example}\"`"));
+        if !is_constant(name, value, errors) {
+            let bare = value.to_string();
+            let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
+            errors.at(value, format!("`{name}` takes a duration in quotes, like `\"{example}\"`"));
+        }
         return None;
     };
     match args::millis(&text.text) {

@@ -11,9 +11,10 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use crate::{
     emit::{Emit, EmitAll, emit, emit_all},
     emit_in::{EmitIn, emit_in},
-    error::Error,
+    error::{Error, ErrorKind},
     event::{EmittedDirectly, EmittedInTransaction, Event},
-    instance::{self, Instance},
+    id::DeliveryId,
+    instance::{self, Instance, SCOPE, Scope},
     registry::{names_of, registry},
     store::{DeadLetter, Route, tx::InTx},
     time,
@@ -66,22 +67,50 @@ impl App {
 
     /// Waits for SIGINT (Ctrl-C) or SIGTERM, then stops as [`stop`](Self::stop) does. A second signal ends the grace.
     ///
+    /// A blocking handler, a plain `fn`, cannot be dropped: where one still runs after the grace, this waits for it, and
+    /// a further signal ends the process at once, with exit code 130.
+    ///
     /// # Errors
-    /// When the signals cannot be listened for.
+    /// When the signals cannot be listened for, or a loop of evented ended by itself: end the process then, for its
+    /// supervisor to start it again. Nothing stored is lost.
     pub async fn until_stopped(&self) -> Result<(), Error> {
+        let instance = &self.0.instance;
         let mut signals = Signals::listen().map_err(|error| {
-            Error::new(crate::ErrorKind::Boot, "signals of the operating system cannot be listened for").because(error)
+            Error::new(ErrorKind::Boot, "signals of the operating system cannot be listened for").because(error)
         })?;
-        let signal = signals.next().await;
+        let mut stopping = instance.stopping.subscribe();
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            // Somebody called `stop`, or a loop ended.
+            _ = stopping.wait_for(|stop| *stop) => "none",
+        };
         tracing::info!(signal, grace = ?self.0.grace, "stopping; a second signal ends the grace");
         tokio::select! {
             () = self.stop() => {}
             _ = signals.next() => {
-                self.0.instance.aborting.send_replace(true);
+                instance.aborting.send_replace(true);
                 self.stop().await;
             }
         }
+        let blocking = instance.blocking.names();
+        if !blocking.is_empty() {
+            tracing::warn!(handlers = ?blocking, "blocking handlers still run; waiting for them, a signal ends the process");
+            tokio::select! {
+                () = instance.blocking.until_none() => {}
+                _ = signals.next() => std::process::exit(130),
+            }
+        }
+        if instance.failed.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Store, "a loop of evented ended by itself; the log says which"));
+        }
         Ok(())
+    }
+
+    /// Runs a future in which the free [`emit`](crate::emit()) and [`emit_in`](crate::emit_in()) use this instance: for a
+    /// test that calls functions which emit, with an instance that has `.install(false)`.
+    pub async fn scope<F: Future>(&self, future: F) -> F::Output {
+        let scope = Scope { instance: Arc::clone(&self.0.instance), correlation: None, in_tx: false };
+        SCOPE.scope(scope, future).await
     }
 
     /// Stops: claims nothing more, waits for running handlers as long as the grace, then drops them. What was dropped is
@@ -93,19 +122,20 @@ impl App {
         let Inner { instance, grace, work, .. } = &*self.0;
         instance.stopping.send_replace(true);
         let mut work = work.lock().await;
-        if let Some(mut running) = work.take() {
+        if let Some(running) = work.as_mut() {
             let mut aborting = instance.aborting.subscribe();
             let in_time = tokio::select! {
-                done = time::within(*grace, &mut running) => done.is_some(),
+                done = time::within(*grace, &mut *running) => done.is_some(),
                 _ = aborting.wait_for(|abort| *abort) => false,
             };
             if !in_time {
                 instance.aborting.send_replace(true);
-                if time::within(SETTLE_GRACE, &mut running).await.is_none() {
+                if time::within(SETTLE_GRACE, &mut *running).await.is_none() {
                     tracing::warn!("stopped before everything was settled; the rest runs again when its leases end");
                     running.abort();
                 }
             }
+            *work = None;
             tracing::info!("stopped");
         }
         instance.stopped.store(true, Ordering::Relaxed);
@@ -134,6 +164,7 @@ impl App {
                     return Ok(());
                 }
                 quiet = Some(settled);
+                tokio::task::yield_now().await;
                 continue;
             }
             quiet = None;
@@ -149,13 +180,8 @@ impl App {
     pub async fn counts(&self) -> Result<Vec<Count>, Error> {
         let instance = &self.0.instance;
         let mut stored = Vec::new();
-        if let Some(queue) = &instance.queue {
-            stored.extend(queue.counts().await?);
-        }
-        if let Some(outbox) = &instance.outbox
-            && instance.queue.as_ref().is_none_or(|queue| queue.name() != outbox.name())
-        {
-            stored.extend(outbox.counts().await?);
+        for store in instance.stores() {
+            stored.extend(store.counts().await?);
         }
         let linked = names_of(instance.active_handlers());
         let mut counts: Vec<Count> = Vec::new();
@@ -220,15 +246,22 @@ impl App {
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
         let Inner { instance, .. } = &*self.0;
         let mut letters = Vec::new();
-        if let Some(queue) = &instance.queue {
-            letters.extend(queue.dead_letters(DEAD_LETTERS_MAX).await?);
-        }
-        if let Some(outbox) = &instance.outbox
-            && instance.queue.as_ref().is_none_or(|queue| queue.name() != outbox.name())
-        {
-            letters.extend(outbox.dead_letters(DEAD_LETTERS_MAX).await?);
+        for store in instance.stores() {
+            letters.extend(store.dead_letters(DEAD_LETTERS_MAX).await?);
         }
         Ok(letters)
+    }
+
+    /// Makes a dead letter a delivery again: due at once, with all its attempts before it. Answers whether it was one.
+    ///
+    /// # Errors
+    /// When a store cannot be written.
+    pub async fn requeue(&self, delivery: DeliveryId) -> Result<bool, Error> {
+        let mut was_one = false;
+        for store in self.0.instance.stores() {
+            was_one |= store.requeue(delivery).await?;
+        }
+        Ok(was_one)
     }
 
     /// Takes a handler that no release has any more from the catalogue: nothing is stored for it from now on. Deliveries
@@ -239,11 +272,8 @@ impl App {
     pub async fn retire(&self, handler: &str) -> Result<bool, Error> {
         let Inner { instance, .. } = &*self.0;
         let mut was_there = false;
-        if let Some(queue) = &instance.queue {
-            was_there |= queue.retire(handler.to_owned()).await?;
-        }
-        if let Some(outbox) = &instance.outbox {
-            was_there |= outbox.retire(handler.to_owned()).await?;
+        for store in instance.stores() {
+            was_there |= store.retire(handler.to_owned()).await?;
         }
         instance.refresh().await?;
         Ok(was_there)

@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use crate::{
     context::Context,
@@ -93,7 +93,7 @@ pub(crate) async fn run_blocking(
     mut event: Box<dyn Any + Send>,
     delivery: Delivery,
     scope: Scope,
-    slot: OwnedSemaphorePermit,
+    slot: impl Send + 'static,
 ) -> HandlerResult {
     let running = tokio::task::spawn_blocking(move || {
         let _slot = slot;

@@ -62,7 +62,7 @@ impl Delivery {
     /// A first attempt of 21 with five minutes left, for a test that calls a handler as a function.
     #[must_use]
     pub fn test() -> Self {
-        let event_id = EventId::mint();
+        let event_id = EventId::new();
         let (delivery, _) = Self::start(Starting {
             id: DeliveryId::derive(event_id, "test"),
             event_id,

@@ -204,9 +204,12 @@ fn start<E: Event>(emit: Emit<E>) -> Started {
     let Some((instance, correlation)) = instance_for(emit.instance.as_ref()) else {
         return Started::Done(Err(Error::not_started()));
     };
+    if is_stopped(&instance) {
+        return Started::Done(Err(Error::not_started()));
+    }
     Started::Slow(Box::pin(async move {
         if instance.is_stored(filled.event) {
-            let id = emit.id.unwrap_or_else(EventId::mint);
+            let id = emit.id.unwrap_or_else(EventId::new);
             let once = emit.id.is_some();
             store(&instance, &[(id, &emit.event)], emit.delay, correlation, once).await?;
         }
@@ -234,10 +237,16 @@ async fn store<E: Event>(
     correlation: Option<EventId>,
     once: bool,
 ) -> Result<(), Error> {
-    let Some(queue) = &instance.queue else { return Ok(()) };
-    if is_stopped(instance) {
-        return Err(Error::not_started());
-    }
+    let Some(queue) = instance.queue() else {
+        return Err(Error::new(
+            ErrorKind::NotStored,
+            format!(
+                "a handler of `{}` in another process needs it stored, and this process has opened no queue yet; name it \
+                 with `.queue(url)` or EVENTED_QUEUE",
+                E::ID
+            ),
+        ));
+    };
     refuse_inside_tx::<E>(instance)?;
     let payloads =
         events.iter().map(|(_, event)| payload(*event).map(Arc::from)).collect::<Result<Vec<Arc<[u8]>>, _>>()?;
@@ -282,11 +291,8 @@ pub(crate) fn is_stopped(instance: &Instance) -> bool {
 /// for the emit.
 fn refuse_inside_tx<E: Event>(instance: &Instance) -> Result<(), Error> {
     let in_tx = scope().is_some_and(|scope| scope.in_tx);
-    let same = instance
-        .queue
-        .as_ref()
-        .zip(instance.outbox.as_ref())
-        .is_some_and(|(queue, outbox)| queue.name() == outbox.name());
+    let same =
+        instance.queue().zip(instance.outbox.as_ref()).is_some_and(|(queue, outbox)| queue.name() == outbox.name());
     if in_tx && same {
         return Err(Error::new(
             ErrorKind::NotStored,
@@ -362,6 +368,9 @@ fn store_and_run_all<E: Event>(emit: EmitAll<E>) -> Boxed<'static> {
             }
             return Ok(());
         };
+        if is_stopped(&instance) {
+            return Err(Error::not_started());
+        }
         if events.len() > EVENTS_MAX {
             return Err(Error::new(
                 ErrorKind::Unstorable,
@@ -372,7 +381,7 @@ fn store_and_run_all<E: Event>(emit: EmitAll<E>) -> Boxed<'static> {
             ));
         }
         if instance.is_stored(filled.event) {
-            let events: Vec<_> = events.iter().map(|event| (EventId::mint(), event)).collect();
+            let events: Vec<_> = events.iter().map(|event| (EventId::new(), event)).collect();
             store(&instance, &events, Duration::ZERO, correlation, false).await?;
         }
         for event in &events {

@@ -118,10 +118,19 @@ fn write_row<T: InTx, E: Event>(emit: EmitIn<'_, T, E>) -> Boxed<'_> {
         };
         let filled = E::slot().get_or_fill(fill::<E>);
         check_databases::<T::Db, E>(filled, &instance)?;
-        let id = id.unwrap_or_else(EventId::mint);
+        let id = id.unwrap_or_else(EventId::new);
         let correlation = correlation.unwrap_or(id);
         let payload = payload(&event)?;
-        let row = NewRow { event_id: id, event: E::ID, correlation, version: PAYLOAD_VERSION, delay, payload };
+        let outbox_name = outbox.name().to_owned();
+        let row = NewRow {
+            event_id: id,
+            event: E::ID,
+            correlation,
+            version: PAYLOAD_VERSION,
+            delay,
+            outbox: outbox_name,
+            payload,
+        };
         outbox.nudge();
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
         if handlers.count() == 0 {

@@ -30,7 +30,8 @@ pub enum ErrorKind {
     Boot,
     /// Nothing was stored, no handler ran: emitting again is safe.
     NotStored,
-    /// Whether the event was stored is not known. Emit it again with the same id: that stores it at most once.
+    /// Whether the event was stored is not known. An emit with an id chosen before, [`Emit::id`](crate::Emit::id), can be
+    /// repeated: that stores it at most once.
     Unknown,
     /// The event cannot be stored: it cannot be encoded, or it is larger than the limit. Nothing was stored.
     Unstorable,
@@ -42,11 +43,18 @@ pub enum ErrorKind {
     Store,
     /// The application's own database answered an error; `source()` is the driver's.
     Database,
+    /// An error of the application's own, made with [`Error::other`].
+    Other,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, text: text.into(), source: None }))
+    }
+
+    /// An error of the application's own, for an implementation of [`HandlerArg`](crate::HandlerArg).
+    pub fn other(error: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Other, "an argument of the handler could not be taken").because(error)
     }
 
     pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -64,7 +72,8 @@ impl Error {
             Written::Nothing => Self::new(ErrorKind::NotStored, "the event was not stored, no handler ran"),
             Written::Unknown => Self::new(
                 ErrorKind::Unknown,
-                "it is not known whether the event was stored; emit it again with the same id, which stores it at most once",
+                "it is not known whether the event was stored; where that matters, emit with an id chosen before, \
+                 `.id(EventId::new())`: repeated with the same id it is stored once",
             ),
         }
         .because(error)
@@ -87,9 +96,15 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.text)?;
+        let mut said = self.0.text.clone();
         let mut cause = self.source();
         while let Some(error) = cause {
-            write!(f, "\n  caused by: {error}")?;
+            let text = error.to_string();
+            // Some errors print their source themselves; said once is enough.
+            if !said.ends_with(&text) {
+                write!(f, "\n  caused by: {text}")?;
+            }
+            said = text;
             cause = error.source();
         }
         Ok(())

@@ -37,8 +37,9 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of this handler (route: `{R}`)",
     label = "not available here",
-    note = "after the event, a handler takes `State<T>` on every route, `Delivery` on `background` and `outbox`, and `&mut Tx<Db>` in an `async fn` on `outbox` and `in_process(in_transaction)`",
-    note = "to take a shared value of your own, write `State<..>` and give the value to `run()` with `.state(value)`"
+    note = "a handler takes `State<T>` on every route, `Delivery` on `background` and `outbox`, and `&mut Tx<Db>` in an `async fn` on `outbox` and `in_process(in_transaction)`",
+    note = "to take a shared value of your own, write `State<..>` and give the value to `run()` with `.state(value)`",
+    note = "or implement `evented::HandlerArg` for a type of your own"
 )]
 pub trait HandlerArg<'a, R>: Sized {
     /// Takes the argument, without waiting. An error fails the attempt.
@@ -175,7 +176,8 @@ impl<'a, E: 'a, R: Source> EventArg<'a, E, R> for &'a E {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "expected `()` or `Result<(), E>`",
-    note = "return `()` when the handler cannot fail, or `Result<(), E>` where `E` is an error, `anyhow::Error` included; to say that something else happened, call `emit`"
+    note = "return `()` when the handler cannot fail, or `Result<(), E>` where `E` is an error, `anyhow::Error` included; to say that something else happened, call `emit`",
+    note = "a boxed error is `Box<dyn Error + Send + Sync>`"
 )]
 pub trait HandlerOutput {
     fn into_result(self) -> HandlerResult;
@@ -224,6 +226,19 @@ pub fn decoded<E: 'static>(event: &mut (dyn Any + Send)) -> &mut Option<E> {
 pub enum StoredCall {
     Async(for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> Running<'a>),
     Blocking(for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> HandlerResult),
+}
+
+/// Holds what `#[handler]` writes beside the function. Where that is a method, rustc refuses the enum and shows nothing of
+/// ours but this name.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! a_handler_is_a_free_function__move_it_out_of_the_impl {
+    ($(#[$attribute:meta])* $holder:ident $registration:tt) => {
+        $(#[$attribute])*
+        #[doc(hidden)]
+        #[allow(non_camel_case_types)]
+        enum $holder $registration
+    };
 }
 
 /// A handler as it is registered: a constant that `#[handler]` writes.

@@ -10,11 +10,15 @@ use uuid::Uuid;
 pub struct EventId(Uuid);
 
 impl EventId {
-    pub(crate) fn mint() -> Self {
+    /// A new id, as `emit` mints one for each event. Choose it before the emit where the emit may have to be repeated.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each is another one, which `default` would not say")]
+    pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The id that stands for `key`: the same key gives the same id, in every process and release.
+    /// The id that stands for `key`: the same key gives the same id, in every process and release. It identifies a
+    /// delivery together with its handler, so events of two types may share a key.
     ///
     /// ```
     /// use evented::EventId;

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Poll,
@@ -26,7 +26,8 @@ use crate::{
 
 pub(crate) struct Instance {
     pub states: States,
-    pub queue: Option<Arc<dyn Store>>,
+    /// Empty while nothing needs a queue; the look around may open it later.
+    queue: OnceLock<Arc<dyn Store>>,
     pub outbox: Option<Arc<dyn OutboxStore>>,
     /// By the registry's handlers: whether this instance runs it.
     pub active: Box<[bool]>,
@@ -36,12 +37,16 @@ pub(crate) struct Instance {
     pub calls: Box<[AtomicU64]>,
     /// By the registry's handlers: failures of in-process handlers.
     pub failures: Box<[AtomicU64]>,
+    /// Blocking handlers that run, also those whose time is up.
+    pub blocking: Blocking,
     /// True: workers and relay take nothing more.
     pub stopping: watch::Sender<bool>,
     /// True: grace is over, what still runs is dropped.
     pub aborting: watch::Sender<bool>,
     /// Emits are refused.
     pub stopped: AtomicBool,
+    /// A loop ended by itself.
+    pub failed: AtomicBool,
     plans: RwLock<Arc<Plans>>,
 }
 
@@ -63,15 +68,17 @@ impl Instance {
     ) -> Self {
         Self {
             states,
-            queue,
+            queue: queue.map_or_else(OnceLock::new, OnceLock::from),
             outbox,
             events: registry().events.iter().map(|_| EventState::default()).collect(),
             calls: registry().handlers.iter().map(|_| AtomicU64::new(0)).collect(),
             failures: registry().handlers.iter().map(|_| AtomicU64::new(0)).collect(),
             active,
+            blocking: Blocking::default(),
             stopping: watch::Sender::new(false),
             aborting: watch::Sender::new(false),
             stopped: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             plans: RwLock::default(),
         }
     }
@@ -85,6 +92,28 @@ impl Instance {
         self.active.iter().enumerate().filter(|(_, active)| **active).map(|(index, _)| index)
     }
 
+    pub(crate) fn queue(&self) -> Option<&Arc<dyn Store>> {
+        self.queue.get()
+    }
+
+    /// Takes a queue that was opened after the start.
+    pub(crate) fn take_queue(&self, queue: Arc<dyn Store>) {
+        // The look around, which alone calls this, does so once.
+        let _had_one = self.queue.set(queue);
+    }
+
+    /// Whether some handler, here or in another process, needs a queue that is not open here.
+    pub(crate) fn lacks_queue(&self) -> bool {
+        self.queue().is_none() && self.plans().has_background()
+    }
+
+    /// The stores, each once: the queue and the outbox may be one.
+    pub(crate) fn stores(&self) -> Vec<Arc<dyn Store>> {
+        let outbox = self.outbox.as_ref().map(|outbox| Arc::clone(outbox) as Arc<dyn Store>);
+        let queue = self.queue().filter(|queue| outbox.as_ref().is_none_or(|outbox| outbox.name() != queue.name()));
+        queue.cloned().into_iter().chain(outbox).collect()
+    }
+
     pub(crate) fn plans(&self) -> Arc<Plans> {
         Arc::clone(&self.plans.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -96,7 +125,7 @@ impl Instance {
     /// Reads the catalogues again and plans from them. What one store knows and the other does not is recorded there,
     /// so that each can keep deliveries of all handlers.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
-        let queue = match &self.queue {
+        let queue = match self.queue() {
             Some(queue) => queue.catalogue().await?,
             None => CatalogueState::default(),
         };
@@ -104,11 +133,12 @@ impl Instance {
             Some(outbox) => outbox.catalogue().await?,
             None => CatalogueState::default(),
         };
-        let (queue, outbox) = match (&self.queue, &self.outbox) {
+        let (queue, outbox) = match (self.queue(), &self.outbox) {
             (Some(queue_store), Some(outbox_store)) => {
                 let missing = |from: &CatalogueState, to: &CatalogueState| -> Arc<[CatalogueEntry]> {
-                    let known: HashSet<_> = to.handlers.iter().map(|entry| &entry.handler).collect();
-                    from.handlers.iter().filter(|entry| !known.contains(&entry.handler)).cloned().collect()
+                    let known = to.handlers.iter().map(|entry| &*entry.handler);
+                    let known: HashSet<&str> = known.chain(to.retired.iter().map(String::as_str)).collect();
+                    from.handlers.iter().filter(|entry| !known.contains(&*entry.handler)).cloned().collect()
                 };
                 let (to_outbox, to_queue) = (missing(&queue, &outbox), missing(&outbox, &queue));
                 if to_outbox.is_empty() && to_queue.is_empty() {
@@ -129,8 +159,44 @@ impl Instance {
             let stored = plans.of(event.id).is_some_and(|plan| !plan.background.is_empty());
             state.stored.store(stored, Ordering::Relaxed);
         }
-        *self.plans.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plans);
+        let mut current = self.plans.write().unwrap_or_else(PoisonError::into_inner);
+        // Two refreshes may end in the other order than they read.
+        if current.queue_generation <= plans.queue_generation && current.outbox_generation <= plans.outbox_generation {
+            *current = Arc::new(plans);
+        }
         Ok(())
+    }
+}
+
+/// Blocking handlers that run, by their place in the registry: nothing but the end of the process ends them.
+#[derive(Default)]
+pub(crate) struct Blocking(watch::Sender<Vec<usize>>);
+
+impl Blocking {
+    pub(crate) fn enter(&self, handler: usize) {
+        self.0.send_modify(|running| running.push(handler));
+    }
+
+    pub(crate) fn leave(&self, handler: usize) {
+        self.0.send_modify(|running| {
+            if let Some(at) = running.iter().position(|running| *running == handler) {
+                running.swap_remove(at);
+            }
+        });
+    }
+
+    /// The ids of the handlers that run now, each once.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.0.borrow().iter().map(|handler| &*registry().handlers[*handler].id).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    pub(crate) async fn until_none(&self) {
+        let mut running = self.0.subscribe();
+        // The sender is our own, so waiting cannot fail.
+        let _none = running.wait_for(Vec::is_empty).await;
     }
 }
 

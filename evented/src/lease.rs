@@ -12,9 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    error::{StoreError, in_one_line},
     id::LeaseToken,
     store::{Lease, QueueStore},
     time::{self, Instant},
@@ -99,39 +100,45 @@ impl Drop for Keeper {
 }
 
 async fn keep(workers: Vec<(Arc<dyn QueueStore>, Arc<Leases>)>, lease: Duration, mut stopped: watch::Receiver<bool>) {
-    // Looks more often than it renews, so that a failed renewal is repeated and an ended lease is noticed soon.
-    let mut look = time::tick_every((lease / 12).max(Duration::from_millis(1)));
-    let mut renew_at = vec![time::now() + lease / 3; workers.len()];
-    let mut failing = vec![false; workers.len()];
+    // Each store is renewed by a task of its own: one that cannot be reached must not cost the others their leases.
+    let mut tasks = JoinSet::new();
+    for (store, leases) in workers {
+        tasks.spawn(renew_each_third(store, Arc::clone(&leases), lease));
+        tasks.spawn(expire_by_our_clock(leases, lease));
+    }
+    // Dropping the tasks ends them.
+    let _stopped = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Gives up leases at their end, whether or not a renewal is under way.
+async fn expire_by_our_clock(leases: Arc<Leases>, lease: Duration) {
+    let mut look = time::tick_every((lease / 20).max(Duration::from_millis(1)));
     loop {
-        tokio::select! {
-            _ = look.tick() => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
-        }
-        for (index, (store, leases)) in workers.iter().enumerate() {
-            if time::now() >= renew_at[index] {
-                let renewed = tokio::select! {
-                    renewed = renew(&**store, leases, lease) => renewed,
-                    _ = stopped.wait_for(|stop| *stop) => return,
-                };
-                match renewed {
-                    Ok(()) => {
-                        renew_at[index] = time::now() + lease / 3;
-                        failing[index] = false;
-                    }
-                    Err(error) if !failing[index] => {
-                        failing[index] = true;
-                        tracing::warn!(error = %crate::error::in_one_line(&error), "leases could not be renewed; trying again");
-                    }
-                    Err(_) => {}
-                }
+        look.tick().await;
+        leases.expire();
+    }
+}
+
+async fn renew_each_third(store: Arc<dyn QueueStore>, leases: Arc<Leases>, lease: Duration) {
+    let mut failing = false;
+    loop {
+        match renew(&*store, &leases, lease).await {
+            Ok(()) => {
+                failing = false;
+                time::sleep(lease / 3).await;
             }
-            leases.expire();
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(error = %in_one_line(&error), "leases could not be renewed; trying again");
+                }
+                failing = true;
+                time::sleep(lease / 20).await;
+            }
         }
     }
 }
 
-async fn renew(store: &dyn QueueStore, leases: &Leases, lease: Duration) -> Result<(), crate::error::StoreError> {
+async fn renew(store: &dyn QueueStore, leases: &Leases, lease: Duration) -> Result<(), StoreError> {
     let all = leases.all();
     if all.is_empty() {
         return Ok(());

@@ -54,7 +54,19 @@ impl Plans {
         }
         entries.extend(own.iter().map(|entry| (&*entry.handler, entry)));
         // A renamed handler gets each event once, under its new name.
-        let renamed: HashSet<String> = entries.values().flat_map(|entry| entry.aliases.iter().cloned()).collect();
+        let owned: HashSet<&str> = own.iter().map(|entry| &*entry.handler).collect();
+        let renamed: HashSet<String> = entries
+            .values()
+            .flat_map(|by| by.aliases.iter().map(move |alias| (*by, alias)))
+            // A name that was given back: each calls the other its earlier name. One of them stays, the linked one first.
+            .filter(|(by, alias)| {
+                let mutual =
+                    entries.get(alias.as_str()).is_some_and(|other| other.aliases.iter().any(|a| **a == *by.handler));
+                !mutual
+                    || (owned.contains(&*by.handler), alias.as_str()) > (owned.contains(alias.as_str()), &*by.handler)
+            })
+            .map(|(_, alias)| alias.clone())
+            .collect();
         entries.retain(|handler, _| !renamed.contains(*handler));
 
         let mut plans =
@@ -81,6 +93,11 @@ impl Plans {
             plans.by_event.insert(name, plan);
         }
         plans
+    }
+
+    /// Whether any handler is on the background route.
+    pub(crate) fn has_background(&self) -> bool {
+        self.by_event.values().any(|plan| !plan.background.is_empty())
     }
 
     /// Who gets the event named `event`, by its id or an alias.

@@ -19,6 +19,8 @@ use crate::{
 
 /// At most so many rows in one turn.
 const ROWS_MAX: usize = 500;
+/// How often a relay looks whether the queue that it needs was opened.
+const QUEUE_LOOK: Duration = Duration::from_millis(100);
 /// How long the relay waits without looking, though nothing seems to have changed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
@@ -28,6 +30,14 @@ pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxSt
     let mut trouble = Trouble::default();
     let mut mark = 0;
     while !*stopping.borrow() {
+        if shared.instance.lacks_queue() {
+            // Rows that need it are left to a relay that has it; the look around opens it here as well.
+            tokio::select! {
+                () = time::sleep(QUEUE_LOOK) => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+            continue;
+        }
         let wait = match turn(&shared, &*outbox).await {
             Ok(relayed) => {
                 trouble.over("relaying");
@@ -60,48 +70,38 @@ async fn turn(shared: &Shared, outbox: &dyn OutboxStore) -> Result<Relayed, Stor
         instance.refresh().await?;
     }
     if !relayed.claimed.is_empty() {
-        let rows = forward(shared, &relayed.claimed).await?;
-        let events = relayed.claimed.iter().map(|row| row.event_id).collect();
-        outbox.finish(rows).await?;
-        if let Some(queue) = &instance.queue {
-            queue.forget(events).await?;
-        }
+        forward(shared, outbox, &relayed.claimed).await?;
     }
     Ok(relayed)
 }
 
-/// Pushes the background deliveries of leased rows; answers each row with the deliveries that stay.
-async fn forward(shared: &Shared, rows: &[OutboxRow]) -> Result<Vec<(OutboxRow, Vec<NewDelivery>)>, StoreError> {
+/// Pushes the background deliveries of leased rows, then replaces the rows by the deliveries that stay.
+async fn forward(shared: &Shared, outbox: &dyn OutboxStore, rows: &[OutboxRow]) -> Result<(), StoreError> {
     let instance = &shared.instance;
-    let Some(queue) = &instance.queue else {
-        return Err(StoreError::transient(
-            "the outbox has events for background handlers, but this process has opened no queue; start it again, with \
-             the queue that the handlers' worker has",
-            crate::error::Written::Nothing,
-        ));
-    };
+    let queue = instance.queue().expect("a relay without a queue takes no row that needs one");
     let mut trouble = Trouble::default();
     // Well before the rows' lease ends: another relay may take them then.
     let until = time::now() + shared.lease / 2;
-    loop {
+    let fans: Vec<Fan> = loop {
         let plans = instance.plans();
-        let mut elsewhere = Vec::new();
-        let mut kept = Vec::new();
-        for row in rows {
-            let fan = fan(row, &plans);
-            elsewhere.extend(fan.elsewhere);
-            kept.push((row.clone(), fan.here));
-        }
-        let push = Push { generation: plans.queue_generation, once: true, deliveries: elsewhere.into() };
-        match queue.push(push).await {
-            Ok(Pushed::Stored) => return Ok(kept),
+        let fans: Vec<_> = rows.iter().map(|row| fan(row, &plans)).collect();
+        let deliveries = fans.iter().flat_map(|fan| fan.elsewhere.iter().cloned()).collect();
+        match queue.push(Push { generation: plans.queue_generation, once: true, deliveries }).await {
+            Ok(Pushed::Stored) => break fans,
             Ok(Pushed::CatalogueMoved) => instance.refresh().await?,
             Err(error) if time::now() < until && !*shared.stopping.borrow() => {
                 time::sleep(trouble.note("pushing relayed events", &error)).await;
             }
             Err(error) => return Err(error),
         }
-    }
+    };
+    let pushed: Vec<Vec<_>> =
+        fans.iter().map(|fan| fan.elsewhere.iter().map(|delivery| delivery.id).collect()).collect();
+    let kept = rows.iter().cloned().zip(fans.into_iter().map(|fan| fan.here)).collect();
+    let finished = outbox.finish(kept).await?;
+    // A row that another relay has now is pushed again by it, and must still be remembered.
+    let done = pushed.into_iter().zip(finished).filter(|(_, finished)| *finished).flat_map(|(ids, _)| ids);
+    queue.forget(done.collect()).await
 }
 
 /// Who gets a row. An event that no handler has ever asked for has nobody to go to, and its row is done.

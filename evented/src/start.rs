@@ -1,8 +1,14 @@
 //! The start: checks everything, opens the stores, spawns the loops that the role asks for.
 
-use std::{any::TypeId, env, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    any::TypeId,
+    env,
+    str::FromStr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use tokio::sync::RwLock;
+use tokio::{sync::RwLock, task::JoinSet};
 
 use crate::{
     app::App,
@@ -12,13 +18,13 @@ use crate::{
     lease::{Keeper, Leases},
     registry::{Linked, registry},
     relay::relay_until_stopped,
-    store::{self, OutboxStore, Pending, QueueStore, Route, Store},
+    store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Route, Store},
     watch::watch_catalogue,
     worker::{Shared, Worker},
 };
 
-/// The queue that is used when nothing says otherwise.
-const QUEUE: &str = "sqlite:evented.db";
+/// The longest lease.
+const LEASE_MAX: Duration = Duration::from_hours(24);
 
 /// What `run()` was told.
 pub(crate) struct Settings {
@@ -67,6 +73,9 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
                 .to_owned(),
         );
     }
+    if run.lease > LEASE_MAX {
+        problems.push(format!("`.lease({:?})` is too long: a killed worker's deliveries wait for its end", run.lease));
+    }
     if run.lease < Duration::from_secs(1) {
         problems
             .push(format!("`.lease({:?})` is too short to be renewed in time; give it a second or more", run.lease));
@@ -76,6 +85,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
         registry().handlers.iter().zip(&active).filter(|(_, active)| **active).map(|(handler, _)| handler).collect();
     problems.extend(registry().duplicates());
 
+    let before_outbox = problems.len();
     let outbox = match run.outbox.take() {
         Some(opening) => open(opening.await, &mut problems),
         None => match env_text("EVENTED_OUTBOX") {
@@ -83,7 +93,9 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
             None => None,
         },
     };
-    problems.extend(check(&handlers, role, &run.states, outbox.as_deref()));
+    // An outbox that was given and could not be opened is one problem, not one for each handler.
+    let outbox_failed = problems.len() > before_outbox;
+    problems.extend(check(&handlers, role, &run.states, outbox.as_deref(), outbox_failed));
     let queue = open_queue(run.queue.take(), &handlers, outbox.as_ref(), &mut problems).await;
     if !problems.is_empty() {
         return Err(refuse(&problems));
@@ -132,7 +144,13 @@ fn open<T>(opened: Result<T, StoreError>, problems: &mut Vec<String>) -> Option<
 }
 
 /// What the handlers need and do not find.
-fn check(handlers: &[&Linked], role: Role, states: &States, outbox: Option<&dyn OutboxStore>) -> Vec<String> {
+fn check(
+    handlers: &[&Linked],
+    role: Role,
+    states: &States,
+    outbox: Option<&dyn OutboxStore>,
+    outbox_failed: bool,
+) -> Vec<String> {
     let mut problems = Vec::new();
     let database = outbox.map(OutboxStore::database);
     if handlers.is_empty() && role != Role::Emit {
@@ -149,6 +167,12 @@ fn check(handlers: &[&Linked], role: Role, states: &States, outbox: Option<&dyn 
         let missing = |(id, _): &&(TypeId, &str)| !states.has(*id);
         for (_, state) in handler.needs.states.iter().filter(missing) {
             problems.push(format!("{who} takes `State<{state}>`; give `run()` one with `.state(..)`"));
+        }
+        if handler.needs.databases.len() > 1 {
+            problems.push(format!("{who} takes `&mut Tx` more than once; a transaction has one user"));
+        }
+        if outbox_failed {
+            continue;
         }
         let other = handler.needs.databases.iter().find(|(id, _)| Some(*id) != database);
         if let Some((_, name)) = other {
@@ -178,13 +202,13 @@ async fn open_queue(
     let named = named.or_else(|| env_text("EVENTED_QUEUE"));
     let url = match named {
         Some(url) => url,
-        None if handlers.iter().any(|handler| handler.route == Route::Background) || store::exists(QUEUE) => {
-            QUEUE.to_owned()
+        None if handlers.iter().any(|handler| handler.route == Route::Background) || store::exists(QUEUE_DEFAULT) => {
+            QUEUE_DEFAULT.to_owned()
         }
         None => {
             let catalogue = outbox?.catalogue().await;
             let fed = open(catalogue, problems)?.handlers.iter().any(|entry| entry.route == Route::Background);
-            fed.then(|| QUEUE.to_owned())?
+            fed.then(|| QUEUE_DEFAULT.to_owned())?
         }
     };
     let queue = open(store::open_queue(&url).await, problems)?;
@@ -198,7 +222,7 @@ async fn open_queue(
 /// Records this process's handlers in both catalogues, and plans from what all processes recorded.
 async fn record(instance: &Instance) -> Result<(), StoreError> {
     let entries: Arc<[_]> = instance.own_entries().into();
-    if let Some(queue) = &instance.queue {
+    if let Some(queue) = instance.queue() {
         queue.record(Arc::clone(&entries)).await?;
     }
     if let Some(outbox) = &instance.outbox {
@@ -213,7 +237,7 @@ fn log(instance: &Instance, handlers: &[&Linked], role: Role) {
         let queue = handler.stored.map(|stored| stored.queue);
         tracing::info!(handler = %handler.id, route = %handler.route, queue, place = %handler.place, "handler");
     }
-    if let Some(queue) = &instance.queue {
+    if let Some(queue) = instance.queue() {
         tracing::info!(store = queue.name(), promise = queue.promise(), "queue of the background deliveries");
     }
     if let Some(outbox) = &instance.outbox {
@@ -231,15 +255,16 @@ fn spawn_work(instance: &Arc<Instance>, role: Role, lease: Duration) -> Result<t
         aborting: instance.aborting.subscribe(),
         alone: Arc::new(RwLock::new(())),
     };
-    let mut tasks = vec![tokio::spawn(watch_catalogue(shared.clone()))];
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch_catalogue(shared.clone()));
     let mut held: Vec<(Arc<dyn QueueStore>, Arc<Leases>)> = Vec::new();
     if role != Role::Emit {
         let mut stores = Vec::new();
         if let Some(outbox) = &instance.outbox {
-            tasks.push(tokio::spawn(relay_until_stopped(shared.clone(), Arc::clone(outbox))));
+            tasks.spawn(relay_until_stopped(shared.clone(), Arc::clone(outbox)));
             stores.push((Arc::clone(outbox) as Arc<dyn QueueStore>, Some(Arc::clone(outbox))));
         }
-        if let Some(queue) = &instance.queue
+        if let Some(queue) = instance.queue()
             && instance.outbox.as_ref().is_none_or(|outbox| outbox.name() != queue.name())
         {
             stores.push((Arc::clone(queue) as _, None));
@@ -247,7 +272,7 @@ fn spawn_work(instance: &Arc<Instance>, role: Role, lease: Duration) -> Result<t
         for (store, outbox) in stores {
             let leases = Arc::new(Leases::default());
             if let Some(worker) = Worker::new(shared.clone(), Arc::clone(&store), outbox, Arc::clone(&leases)) {
-                tasks.push(tokio::spawn(worker.work()));
+                tasks.spawn(worker.work());
                 held.push((store, leases));
             }
         }
@@ -255,10 +280,15 @@ fn spawn_work(instance: &Arc<Instance>, role: Role, lease: Duration) -> Result<t
     let keeper = Keeper::start(held, lease).map_err(|error| {
         Error::new(ErrorKind::Boot, "evented could not start the thread that renews leases").because(error)
     })?;
+    let instance = Arc::clone(instance);
     Ok(tokio::spawn(async move {
-        for task in tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a loop of evented ended early");
+        while let Some(ended) = tasks.join_next().await {
+            // Before a stop no loop ends, unless it panicked: a bug of ours. What runs elsewhere would hide it.
+            if !*instance.stopping.borrow() {
+                let error = ended.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+                tracing::error!(%error, "a loop of evented ended by itself; stopping, so that the process can be started again");
+                instance.failed.store(true, Ordering::Relaxed);
+                instance.stopping.send_replace(true);
             }
         }
         drop(keeper);

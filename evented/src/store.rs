@@ -3,7 +3,13 @@
 //! A store's clock is its own. Stores take durations and answer with times of their clock; a worker's idea of now is
 //! never written. Each promise below has a test of that name.
 
-use std::{any::TypeId, fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    any::TypeId,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     error::{HandlerResult, StoreError},
@@ -23,8 +29,7 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 /// Where deliveries wait, are leased and are settled.
 pub trait QueueStore: Send + Sync + 'static {
     /// Stores all of the batch or nothing, in one commit. A delivery whose id is there already is left as it is, and so
-    /// is, where the push says [`once`](Push::once), an event that such a push has stored before, even if all of its
-    /// deliveries are settled by now.
+    /// is, where the push says [`once`](Push::once), one that such a push has stored before, even if it is settled by now.
     ///
     /// At a crash before the answer: all or nothing is stored, and pushing again is safe.
     fn push(&self, push: Push) -> Pending<'_, Pushed>;
@@ -41,15 +46,19 @@ pub trait QueueStore: Send + Sync + 'static {
     /// it waits for that one, and fails when it takes too long.
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>>;
 
+    /// Notes that a delivery which outlived a lease runs now, alone in its process: should this lease end as well, it is
+    /// one of its [`deaths`](Claimed::deaths). Answers whether the lease is still held.
+    fn runs_alone(&self, lease: Lease) -> Pending<'_, bool>;
+
     /// Settles each delivery whose lease is still held, all in one commit, and answers for each whether it was.
     ///
     /// A late settlement changes nothing. At a crash before the answer: all or nothing is settled, and what is not
     /// runs again when its lease ends.
     fn settle(&self, settlements: Arc<[Settlement]>) -> Pending<'_, Vec<bool>>;
 
-    /// Forgets that these events were pushed once: nobody will push them again. Without any, forgets those that were
+    /// Forgets that these deliveries were pushed once: nobody will push them again. Without any, forgets those that were
     /// pushed longer ago than [`ONCE_RETENTION`]. At a crash: they are remembered until then.
-    fn forget(&self, events: Vec<EventId>) -> Pending<'_, ()>;
+    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()>;
 
     /// Waits until the store may have changed since the mark `seen`, at most for `most`, and answers the new mark.
     ///
@@ -63,7 +72,7 @@ pub trait Catalogue: Send + Sync + 'static {
     /// Records handlers, so that every process's emits and relays know them. One that was retired is back.
     fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()>;
 
-    /// Every handler ever recorded and not retired, with the generation that [`Push::generation`] refers to.
+    /// Every handler ever recorded, with the generation that [`Push::generation`] refers to.
     fn catalogue(&self) -> Pending<'_, CatalogueState>;
 
     /// Takes a handler from the catalogue: nothing is stored for it any more. Answers whether it was there.
@@ -71,6 +80,9 @@ pub trait Catalogue: Send + Sync + 'static {
 
     /// Deliveries by handler, waiting and settled.
     fn counts(&self) -> Pending<'_, Vec<StoredCount>>;
+
+    /// Makes a dead letter a delivery again, due at once, with all its attempts before it. Answers whether it was one.
+    fn requeue(&self, delivery: DeliveryId) -> Pending<'_, bool>;
 
     /// The newest dead letters, at most `limit`.
     fn dead_letters(&self, limit: u32) -> Pending<'_, Vec<DeadLetter>>;
@@ -96,8 +108,9 @@ pub trait OutboxStore: Store {
     /// again; the deliveries' ids make the repetition harmless.
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed>;
 
-    /// Replaces leased outbox rows by their outbox deliveries, in one commit; a row whose lease was lost is skipped.
-    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, ()>;
+    /// Replaces leased outbox rows by their outbox deliveries, in one commit. Answers for each whether it was; one whose
+    /// lease was lost is skipped.
+    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, Vec<bool>>;
 
     /// Runs `call` in a transaction of the outbox database. The fence check, what `call` writes and the settlement are
     /// one commit; without the lease nothing is committed.
@@ -120,13 +133,13 @@ pub trait OutboxStore: Store {
 pub struct Push {
     /// The generation of the catalogue from which the deliveries were planned.
     pub generation: u64,
-    /// The push may be repeated, by a relay or by a caller who chose the event's id: remember its events.
+    /// The push may be repeated, by a relay or by a caller who chose the event's id: remember its deliveries.
     pub once: bool,
     /// What to store.
     pub deliveries: Arc<[NewDelivery]>,
 }
 
-/// How long a store remembers the events of a push that may be repeated.
+/// How long a store remembers the deliveries of a push that may be repeated.
 pub const ONCE_RETENTION: Duration = Duration::from_hours(7 * 24);
 
 /// The answer to a push.
@@ -307,6 +320,8 @@ pub struct CatalogueState {
     pub generation: u64,
     /// Every handler that is not retired.
     pub handlers: Vec<CatalogueEntry>,
+    /// The ids of those that are.
+    pub retired: Vec<String>,
 }
 
 /// A handler's deliveries in one store.
@@ -340,12 +355,14 @@ pub struct DeadLetter {
     pub event_id: EventId,
     /// The handler's id.
     pub handler: String,
+    /// The id of its event's type.
+    pub event: String,
     /// Attempts that failed.
     pub attempts: u32,
     /// Why, in one line.
     pub error: String,
     /// When, by the store's clock.
-    pub died_unix_ms: i64,
+    pub died_at: SystemTime,
     /// The encoded event.
     pub payload: Vec<u8>,
 }
@@ -426,6 +443,9 @@ pub enum TxEnd {
     /// The lease was lost; nothing is committed.
     Lost,
 }
+
+/// The queue that is used when nothing says otherwise.
+pub(crate) const QUEUE_DEFAULT: &str = "sqlite:evented.db";
 
 /// Opens the queue store of a URL, as [`run().queue(..)`](crate::Run::queue) does: for tests and tools.
 ///

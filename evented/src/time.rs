@@ -19,6 +19,14 @@ pub(crate) fn millis_since_1970(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
+/// The longest delay that is kept: ten years. What asks for more is a mistake, and must not overflow a store's clock.
+const DELAY_MAX: Duration = Duration::from_hours(24 * 365 * 10);
+
+/// The stored time that is `delay` from now, at most ten years.
+pub(crate) fn due_at(delay: Duration) -> i64 {
+    unix_ms() + millis(delay.min(DELAY_MAX))
+}
+
 /// The wall-clock time that `unix_ms` stands for.
 pub(crate) fn from_unix_ms(unix_ms: i64) -> SystemTime {
     UNIX_EPOCH + from_millis(unix_ms)

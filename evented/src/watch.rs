@@ -9,7 +9,7 @@ use crate::{
     error::in_one_line,
     instance::Instance,
     registry::names_of,
-    store::Catalogue,
+    store::{self, Catalogue, QUEUE_DEFAULT},
     time::{self, Instant},
     worker::Shared,
 };
@@ -34,7 +34,10 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
             () = time::sleep(CATALOGUE_LOOK) => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
-        let queue = match &instance.queue {
+        if instance.queue().is_none() && (store::exists(QUEUE_DEFAULT) || instance.lacks_queue()) {
+            open_queue(instance).await;
+        }
+        let queue = match instance.queue() {
             Some(queue) => queue.wait(marks.0, Duration::ZERO).await,
             None => 0,
         };
@@ -49,7 +52,7 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
                 marks = (0, 0);
             }
         }
-        if let Some(queue) = &instance.queue
+        if let Some(queue) = instance.queue()
             && time::now() >= forget_at
         {
             forget_at = time::now() + FORGET_LOOK;
@@ -57,12 +60,26 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
                 tracing::debug!(error = %in_one_line(&error), "old events could not be forgotten; trying again in an hour");
             }
         }
-        if let Some(queue) = &instance.queue {
+        if let Some(queue) = instance.queue() {
             unknown.report(instance, &**queue).await;
         }
         if let Some(outbox) = &instance.outbox {
             unknown.report(instance, &**outbox).await;
         }
+    }
+}
+
+/// Opens the default queue that another process made, or that handlers of another process need. Nothing named a queue
+/// here and no linked handler is stored in one, or it would have been opened at the start.
+async fn open_queue(instance: &Instance) {
+    let opened = async {
+        let queue = store::open_queue(QUEUE_DEFAULT).await?;
+        instance.take_queue(queue);
+        instance.refresh().await
+    };
+    match opened.await {
+        Ok(()) => tracing::info!(store = QUEUE_DEFAULT, "opened the queue for handlers of other processes"),
+        Err(error) => tracing::warn!(error = %in_one_line(&error), "the queue could not be opened; trying again"),
     }
 }
 

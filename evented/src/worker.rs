@@ -13,7 +13,10 @@
 //! To add an outcome: `Outcome` in store.rs, `settle` of each store, `judge` here.
 
 use std::{
+    any::Any,
     collections::{BTreeSet, HashMap},
+    panic::catch_unwind,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -24,16 +27,16 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch};
 
 use crate::{
-    attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    attempt::{AsyncCall, BlockingCall, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
     delivery::{Delivery, Starting},
-    error::{HandlerResult, Retry, in_one_line, retry_of},
+    error::{HandlerResult, Retry, StoreError, in_one_line, retry_of},
     event::PAYLOAD_VERSION,
     handler::StoredCall,
-    instance::{Instance, SCOPE, Scope},
+    instance::{Instance, SCOPE, Scope, catch, panicked},
     lease::Leases,
-    registry::{Linked, names_of, registry},
+    registry::{Linked, Stored, names_of, registry},
     retry::Policy,
-    store::{Claim, ClaimQueue, Claimed, OutboxStore, Outcome, QueueStore, Settlement, TxEnd},
+    store::{Claim, ClaimQueue, Claimed, Lease, OutboxStore, Outcome, QueueStore, Settlement, TxEnd},
     time::{self, Instant},
     trouble::Trouble,
 };
@@ -109,7 +112,48 @@ enum Next {
 struct Ended {
     settlement: Settlement,
     handler: Arc<str>,
-    room: OwnedSemaphorePermit,
+    _held: InFlight,
+}
+
+/// What one attempt is made of.
+struct Attempt {
+    index: usize,
+    policy: Policy,
+    event: Box<dyn Any + Send>,
+    delivery: Delivery,
+    cancel: watch::Sender<bool>,
+    scope: Scope,
+    lost: watch::Receiver<bool>,
+}
+
+/// What a claimed delivery occupies until it is settled, or until there is nothing to settle: however it ends, its drop
+/// lets the lease go, gives the room back and says so.
+struct InFlight {
+    worker: Arc<Worker>,
+    lease: Lease,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.worker.leases.let_go(self.lease);
+        drop(self.room.take());
+        self.worker.freed.notify_waiters();
+    }
+}
+
+/// The slot of a blocking function, held by the function itself: given back when it returns.
+struct BlockingSlot {
+    _slot: OwnedSemaphorePermit,
+    worker: Arc<Worker>,
+    handler: usize,
+}
+
+impl Drop for BlockingSlot {
+    fn drop(&mut self) {
+        self.worker.shared.instance.blocking.leave(self.handler);
+        self.worker.freed.notify_waiters();
+    }
 }
 
 impl Worker {
@@ -164,7 +208,7 @@ impl Worker {
                 match next {
                     Next::Now => {}
                     Next::Change(most) => mark = self.store.wait(mark, most).await,
-                    Next::Room => std::future::pending().await,
+                    Next::Room => time::sleep(LOOK_MAX).await,
                     Next::Retry(wait) => time::sleep(wait).await,
                 }
             };
@@ -190,8 +234,10 @@ impl Worker {
                 if claims.deliveries.is_empty() {
                     return Next::Change(claims.next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX)));
                 }
+                // A claim that was long in coming has used up its leases' time: what is left of them could end in the middle.
+                let late = until.saturating_duration_since(time::now()) < self.shared.lease / 2;
                 for claimed in claims.deliveries {
-                    self.start(claimed, until, ended);
+                    self.start(claimed, until, late, ended);
                 }
                 Next::Now
             }
@@ -199,35 +245,47 @@ impl Worker {
         }
     }
 
-    /// Starts a task for a claimed delivery. Room is there: no more was claimed than there was.
-    fn start(self: &Arc<Self>, claimed: Claimed, until: Instant, ended: &mpsc::UnboundedSender<Ended>) {
-        let (handler, queue) = self.by_name[&claimed.handler];
-        let room = Arc::clone(&self.queues[queue].room);
-        let room = room.try_acquire_owned().expect("no more was claimed than there was room for");
+    /// Starts a task for a claimed delivery. One that is `late`, or that there is no room for, is given back: rare, and no
+    /// reason to stop.
+    fn start(self: &Arc<Self>, claimed: Claimed, until: Instant, late: bool, ended: &mpsc::UnboundedSender<Ended>) {
         let lost = self.leases.hold(claimed.lease, until);
+        let mut held = InFlight { worker: Arc::clone(self), lease: claimed.lease, room: None };
+        let name = Arc::clone(&claimed.handler);
+        let (lease, ended) = (claimed.lease, ended.clone());
+        let end = move |outcome, held| {
+            let settlement = Settlement { lease, outcome };
+            // The settler outlives every task: it ends when the last sender is gone.
+            let _gone = ended.send(Ended { settlement, handler: name, _held: held });
+        };
+        let found = self.by_name.get(&claimed.handler).copied();
+        let room = found.and_then(|(_, queue)| Arc::clone(&self.queues[queue].room).try_acquire_owned().ok());
+        let (Some((handler, queue)), Some(room), false) = (found, room, late) else {
+            end(Outcome::Released, held);
+            return;
+        };
+        held.room = Some(room);
         let worker = Arc::clone(self);
-        let ended = ended.clone();
         tokio::spawn(async move {
-            let lease = claimed.lease;
-            let name = Arc::clone(&claimed.handler);
-            if let Some(outcome) = worker.run(handler, queue, claimed, lost).await {
-                let settlement = Settlement { lease, outcome };
-                // The settler outlives every task: it ends when the last sender is gone.
-                let _gone = ended.send(Ended { settlement, handler: name, room });
-            } else {
-                worker.leases.let_go(lease);
-                drop(room);
-                worker.freed.notify_waiters();
+            // A panic outside the handler itself, in the `Drop` or the `Display` of something of the application's, must
+            // not leave a lease behind that is renewed for ever.
+            let running = catch(Box::pin(async { Ok(worker.run(handler, queue, &claimed, lost).await) })).await;
+            let outcome = running.unwrap_or_else(|panic| {
+                let handler = &registry().handlers[handler];
+                let policy = handler.stored.map_or(claimed.policy, |stored| stored.policy);
+                judge(handler, policy, &claimed, Err(panic))
+            });
+            if let Some(outcome) = outcome {
+                end(outcome, held);
             }
         });
     }
 
     /// Runs one delivery; `None` when there is nothing to settle: its lease was lost, or it settled itself.
     async fn run(
-        &self,
+        self: &Arc<Self>,
         index: usize,
         queue: usize,
-        claimed: Claimed,
+        claimed: &Claimed,
         mut lost: watch::Receiver<bool>,
     ) -> Option<Outcome> {
         let queue = &self.queues[queue];
@@ -236,14 +294,11 @@ impl Worker {
         let policy = stored.policy;
         if claimed.deaths >= DEATHS_MAX {
             let error = format!("its worker died {DEATHS_MAX} times while it ran this delivery alone");
-            return Some(judge_dead(handler, &claimed, claimed.failed, error));
+            return Some(judge_dead(handler, claimed, claimed.failed, error));
         }
-        let event = match (stored.decode)(&claimed.payload) {
+        let event = match decode(stored, claimed) {
             Ok(event) => event,
-            Err(error) => {
-                let error = format!("the payload could not be decoded: {}", in_one_line(&*error));
-                return Some(judge_dead(handler, &claimed, claimed.failed, error));
-            }
+            Err(error) => return Some(judge_dead(handler, claimed, claimed.failed, error)),
         };
         let mut stopping = self.shared.stopping.clone();
         let turn = async {
@@ -258,7 +313,7 @@ impl Worker {
         queue.waiting.fetch_add(1, Ordering::Relaxed);
         let turn = tokio::select! {
             turn = turn => Ok(turn),
-            _ = lost.wait_for(|lost| *lost) => Err(note_lost(handler, &claimed)),
+            _ = lost.wait_for(|lost| *lost) => Err(note_lost(handler, claimed)),
             // What has not been started when the worker stops is given back at once.
             _ = stopping.wait_for(|stop| *stop) => Err(Some(Outcome::Released)),
         };
@@ -267,6 +322,13 @@ impl Worker {
             Ok(turn) => turn,
             Err(refused) => return refused,
         };
+        if claimed.lost {
+            tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery, event_id = %claimed.event_id,
+                deaths = claimed.deaths, "a delivery runs again, alone in its process: its last worker died, or lost its lease");
+            if let Ok(false) = self.store.runs_alone(claimed.lease).await {
+                return note_lost(handler, claimed);
+            }
+        }
         let began = time::now();
         let (delivery, cancel) = Delivery::start(Starting {
             id: claimed.lease.delivery,
@@ -282,12 +344,12 @@ impl Worker {
             correlation: Some(claimed.correlation),
             in_tx: handler.takes_tx(),
         };
-        let interrupts = Interrupts { timeout: policy.timeout, lost, aborting: self.shared.aborting.clone() };
+        let attempt = Attempt { index, policy, event, delivery, cancel: cancel.clone(), scope, lost };
         let ended = match (stored.call, &self.outbox) {
             (StoredCall::Async(call), Some(outbox)) if handler.takes_tx() => {
-                match run_in_tx(&**outbox, claimed.lease, call, event, delivery, scope, interrupts).await {
+                match self.attempt_in_tx(&**outbox, call, attempt, claimed).await {
                     Ok(TxEnd::Committed) => return None,
-                    Ok(TxEnd::Lost) => return note_lost(handler, &claimed),
+                    Ok(TxEnd::Lost) => return note_lost(handler, claimed),
                     Ok(TxEnd::Failed(error)) => Err(error),
                     Err(error) => {
                         // Not the handler's fault, so no attempt is counted. If the commit went through after all, the
@@ -300,40 +362,70 @@ impl Worker {
                 }
             }
             (StoredCall::Async(call), _) => {
-                let running = run_async(call, event, delivery, scope.instance.clone(), None);
-                SCOPE.scope(scope, interrupts.or(running)).await
+                let interrupts = self.interrupts(policy.timeout, &attempt.lost);
+                let running = run_async(call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
+                SCOPE.scope(attempt.scope, interrupts.or(running)).await
             }
-            (StoredCall::Blocking(call), _) => interrupts.or(run_blocking(call, event, delivery, scope, slot)).await,
+            (StoredCall::Blocking(call), _) => self.attempt_blocking(call, attempt, claimed, slot).await?,
         };
-        // Whatever still runs on the blocking pool can see that its time is over.
+        // What the handler may have left running elsewhere can see that the attempt is over.
         cancel.send_replace(true);
         queue.note_run(began.elapsed());
-        if matches!(stored.call, StoredCall::Blocking(_)) && is_stopped(&ended) {
-            // The function goes on until the process ends, so the delivery is not given back: its lease ends by itself.
-            return None;
+        if ended.is_ok() && began.elapsed() > policy.timeout {
+            tracing::warn!(handler = %handler.id, place = %handler.place, took = ?began.elapsed(), timeout = ?policy.timeout,
+                "a handler went past its timeout without yielding; make it a plain `fn`, which runs on the blocking pool");
         }
-        Self::judge(handler, policy, &claimed, ended)
+        judge(handler, policy, claimed, ended)
     }
 
-    /// What an attempt's end means for its delivery.
-    fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
-        let Err(error) = ended else { return Some(Outcome::Completed) };
-        match error.downcast_ref::<Interrupt>() {
-            Some(Interrupt::Lost) => return note_lost(handler, claimed),
-            Some(Interrupt::Stopped) => return Some(Outcome::Released),
-            Some(Interrupt::TimedOut(_)) | None => {}
+    async fn attempt_in_tx(
+        &self,
+        outbox: &dyn OutboxStore,
+        call: AsyncCall,
+        attempt: Attempt,
+        claimed: &Claimed,
+    ) -> Result<TxEnd, StoreError> {
+        // It holds the store's write lock, behind which the renewal of all leases waits.
+        let timeout = attempt.policy.timeout.min(self.shared.lease / 3);
+        let interrupts = self.interrupts(timeout, &attempt.lost);
+        let Attempt { event, delivery, scope, .. } = attempt;
+        run_in_tx(outbox, claimed.lease, call, event, delivery, scope, interrupts).await
+    }
+
+    /// Runs a plain function, which nothing can stop. When its time is up, its attempt has failed; but until it returns it
+    /// keeps its slot and its lease, so that no second run goes beside it. `None` when the lease was lost meanwhile or the
+    /// process ends: the lease ends by itself then.
+    async fn attempt_blocking(
+        self: &Arc<Self>,
+        call: BlockingCall,
+        attempt: Attempt,
+        claimed: &Claimed,
+        slot: OwnedSemaphorePermit,
+    ) -> Option<HandlerResult> {
+        let Attempt { index, policy, event, delivery, cancel, scope, lost } = attempt;
+        let slot = BlockingSlot { _slot: slot, worker: Arc::clone(self), handler: index };
+        self.shared.instance.blocking.enter(index);
+        let mut running = pin!(run_blocking(call, event, delivery, scope, slot));
+        let ended = self.interrupts(policy.timeout, &lost).or(&mut running).await;
+        // It may look whether its time is over.
+        cancel.send_replace(true);
+        match ended.as_ref().err().and_then(|error| error.downcast_ref()) {
+            Some(Interrupt::TimedOut(_)) => {
+                let handler = &registry().handlers[index];
+                tracing::warn!(handler = %handler.id, place = %handler.place, timeout = ?policy.timeout,
+                    delivery = %claimed.lease.delivery, "a blocking handler's time is up, but it still runs; it keeps its \
+                    slot and its lease until it returns, and should look at `Delivery::is_cancelled`");
+                let returned = async { running.await.or(Ok(())) };
+                self.interrupts(Duration::MAX, &lost).or(returned).await.ok()?;
+                Some(ended)
+            }
+            Some(Interrupt::Stopped | Interrupt::Lost) => None,
+            None => Some(ended),
         }
-        let failed = claimed.failed + 1;
-        let text = in_one_line(&*error);
-        let delay = match retry_of(&*error) {
-            Retry::Never => return Some(judge_dead(handler, claimed, failed, text)),
-            _ if failed >= policy.attempts_max => return Some(judge_dead(handler, claimed, failed, text)),
-            Retry::After(delay) => delay,
-            Retry::WithBackoff => policy.backoff.delay(failed),
-        };
-        tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery, attempt = failed,
-            attempts_max = policy.attempts_max, retry_in = ?delay, error = %text, "a delivery failed and will be tried again");
-        Some(Outcome::Retry { delay, error: text })
+    }
+
+    fn interrupts(&self, timeout: Duration, lost: &watch::Receiver<bool>) -> Interrupts {
+        Interrupts { timeout, lost: lost.clone(), aborting: self.shared.aborting.clone() }
     }
 
     async fn settle_until_closed(self: Arc<Self>, mut endings: mpsc::UnboundedReceiver<Ended>) {
@@ -342,14 +434,11 @@ impl Worker {
             let settlements: Arc<[_]> = batch.iter().map(|ended| ended.settlement.clone()).collect();
             let held = self.settle(settlements).await;
             for (index, ended) in batch.drain(..).enumerate() {
-                self.leases.let_go(ended.settlement.lease);
                 if held.as_ref().is_some_and(|held| !held[index]) {
                     tracing::warn!(handler = %ended.handler, delivery = %ended.settlement.lease.delivery,
                         "a delivery was settled after its lease was lost; the settlement changed nothing");
                 }
-                drop(ended.room);
             }
-            self.freed.notify_waiters();
         }
     }
 
@@ -414,14 +503,47 @@ fn queue_of(handler: usize) -> &'static str {
     registry().handlers[handler].stored.expect("a worker has stored handlers only").queue
 }
 
-fn is_stopped(ended: &HandlerResult) -> bool {
-    let interrupt = ended.as_ref().err().and_then(|error| error.downcast_ref::<Interrupt>());
-    matches!(interrupt, Some(Interrupt::Stopped))
+/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others.
+fn decode(stored: Stored, claimed: &Claimed) -> Result<Box<dyn Any + Send>, String> {
+    let decoded = catch_unwind(|| (stored.decode)(&claimed.payload));
+    decoded.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(|error| {
+        format!(
+            "the payload could not be decoded: {}; give new fields `#[serde(default)]`, or requeue it with a release that \
+             reads it",
+            in_one_line(&*error)
+        )
+    })
+}
+
+/// What an attempt's end means for its delivery; `None` when there is nothing to settle.
+fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
+    let Err(error) = ended else { return Some(Outcome::Completed) };
+    match error.downcast_ref::<Interrupt>() {
+        Some(Interrupt::Lost) => return note_lost(handler, claimed),
+        Some(Interrupt::Stopped) => {
+            tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
+                "the grace of the stop is over: a running delivery was dropped, and will run again");
+            return Some(Outcome::Released);
+        }
+        Some(Interrupt::TimedOut(_)) | None => {}
+    }
+    let failed = claimed.failed + 1;
+    let text = in_one_line(&*error);
+    let delay = match retry_of(&*error) {
+        Retry::Never => return Some(judge_dead(handler, claimed, failed, text)),
+        _ if failed >= policy.attempts_max => return Some(judge_dead(handler, claimed, failed, text)),
+        Retry::After(delay) => delay,
+        Retry::WithBackoff => policy.backoff.delay(failed),
+    };
+    tracing::warn!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
+        event_id = %claimed.event_id, attempt = failed, attempts_max = policy.attempts_max, retry_in = ?delay, error = %text,
+        "a delivery failed and will be tried again");
+    Some(Outcome::Retry { delay, error: text })
 }
 
 fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {
-    tracing::error!(handler = %handler.id, delivery = %claimed.lease.delivery, event_id = %claimed.event_id,
-        attempts = failed, %error, "a delivery goes to the dead letters");
+    tracing::error!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
+        event_id = %claimed.event_id, attempts = failed, %error, "a delivery goes to the dead letters");
     Outcome::Dead { failed, error }
 }
 

@@ -87,6 +87,7 @@ mod incomplete {
         let pool = SqlitePool::connect_with(options.journal_mode(SqliteJournalMode::Delete)).await.unwrap();
         let run = evented::run().queue(place.queue()).state(Mailer).state(Metrics).outbox(pool.clone());
         let error = run.install(false).module(module_path!()).await.unwrap_err().to_string();
+        assert!(error.contains("could not start: 1 problem\n"), "{error}");
         assert!(error.contains("shop.db is in journal mode `delete`"), "{error}");
         assert!(error.contains("pragma journal_mode = wal"), "{error}");
     }
@@ -190,6 +191,28 @@ mod roles {
         let run = evented::run().install(false).module(module_path!()).role(Role::Work);
         let error = run.await.unwrap_err().to_string();
         assert!(error.contains("a worker needs a handler on `background` or `outbox`"), "{error}");
+    }
+}
+
+mod greedy {
+    use super::*;
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Greedy;
+
+    /// Hides the second transaction from the attribute, which looks at the spelling.
+    type Second<'a> = &'a mut Tx<Sqlite>;
+
+    #[handler(Greedy, outbox)]
+    async fn take_two(_event: Greedy, _one: &mut Tx<Sqlite>, _two: Second<'_>) {}
+
+    #[tokio::test]
+    async fn a_handler_with_two_transactions_is_refused() {
+        let place = Place::new();
+        let run = evented::run().install(false).module(module_path!()).queue(place.queue());
+        let error = run.outbox(place.pool().await).await.unwrap_err().to_string();
+        assert!(error.contains("takes `&mut Tx` more than once; a transaction has one user"), "{error}");
     }
 }
 

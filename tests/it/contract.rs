@@ -38,9 +38,9 @@ macro_rules! queue_promises {
                 a_push_that_fails_fails_alone
                 a_delivery_that_is_there_already_is_left_as_it_is
                 a_leased_delivery_that_is_pushed_again_stays_leased
-                an_event_pushed_once_is_not_stored_again_after_its_deliveries_are_settled
-                an_event_pushed_once_is_remembered_until_it_is_forgotten
-                a_forgotten_event_is_stored_again
+                a_delivery_pushed_once_is_not_stored_again_after_it_is_settled
+                a_delivery_pushed_once_is_remembered_until_it_is_forgotten
+                a_forgotten_delivery_is_stored_again
                 a_push_planned_from_an_old_catalogue_stores_nothing
                 a_push_that_stored_nothing_is_not_remembered
                 concurrent_pushes_are_all_stored

@@ -118,6 +118,45 @@ async fn emitting_the_same_id_again_stores_nothing_even_after_the_first_is_done(
     assert_eq!((seen.count("first 6"), seen.count("second 6"), seen.count("at once 6")), (1, 1, 3));
 }
 
+#[event]
+#[derive(Serialize, Deserialize)]
+struct Pong;
+
+#[handler(Pong, background)]
+async fn answer(_event: Pong, seen: State<Seen>) {
+    seen.note("pong");
+}
+
+#[tokio::test]
+async fn events_of_two_types_may_share_an_id() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).await.unwrap();
+    let key = EventId::from_key("order 17");
+    app.emit(Ping { number: 10 }).id(key).await.unwrap();
+    app.emit(Pong).id(key).await.unwrap();
+    app.until_idle().await.unwrap();
+    assert_eq!((seen.count("first 10"), seen.count("pong")), (1, 1));
+}
+
+#[tokio::test]
+async fn functions_that_emit_can_be_called_in_the_scope_of_an_instance() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).await.unwrap();
+    app.scope(async { evented::emit(Ping { number: 12 }).await }).await.unwrap();
+    assert_eq!(seen.count("at once 12"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_start_at_once_on_a_new_file_all_start() {
+    for _ in 0..10 {
+        let (place, seen) = (Place::new(), Seen::default());
+        let starts: Vec<_> = (0..4).map(|_| tokio::spawn(run(&place, &seen).into_future())).collect();
+        for start in starts {
+            start.await.unwrap().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_delayed_event_waits_while_the_in_process_handlers_run_at_once() {
     let (place, seen) = (Place::new(), Seen::default());

@@ -162,6 +162,114 @@ mod delivered {
         let error = app.emit_in(&mut tx, Paid { entry: 1 }).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoOutbox);
         assert!(error.to_string().contains(".outbox(pool)"), "{error}");
+        drop(tx);
+        // The queue's own file has evented's tables, and is not the outbox all the same.
+        let queue = open_pool(place.path("evented.db")).await;
+        let mut tx = evented::begin(&queue).await.unwrap();
+        let error = app.emit_in(&mut tx, Paid { entry: 1 }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoOutbox);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_began_by_reading_is_told_how_to_begin() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = run!(place, pool, seen).await.unwrap();
+        let mut tx = pool.begin().await.unwrap();
+        let _read: i64 = query_scalar("select count(*) from ledger").fetch_one(&mut *tx).await.unwrap();
+        query("insert into ledger (entry) values (5)").execute(&pool).await.unwrap();
+        let error = app.emit_in(&mut tx, Paid { entry: 1 }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Database);
+        assert!(error.to_string().contains("evented::begin(&pool)"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn no_write_is_held_up_by_a_handler_that_waits_for_a_connection() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let queue = format!("sqlite:{}", place.path("shop.db").display());
+        let app = run!(place, pool, seen).queue(queue).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Paid { entry: 13 }).after(Duration::from_millis(300)).await.unwrap();
+        tx.commit().await.unwrap();
+        // The application holds every connection of its pool.
+        let mut held = Vec::new();
+        while held.len() < 4 {
+            held.push(pool.acquire().await.unwrap());
+        }
+        eventually("the event is relayed", async || seen.count("outbox 13") == 1).await;
+        let written = tokio::time::timeout(Duration::from_secs(2), app.retire("nobody")).await;
+        assert!(!written.expect("a write is not held up").unwrap());
+        drop(held);
+        app.until_idle().await.unwrap();
+        assert_eq!(ledger(&pool).await, [13]);
+    }
+}
+
+mod constraint {
+    use super::*;
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Broken;
+
+    #[handler(Broken, outbox(retries = 1, backoff(fixed = "1ms")))]
+    async fn violate(_event: Broken, tx: &mut Tx<Sqlite>) -> anyhow::Result<()> {
+        query("insert into child (parent) values (7)").execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_constraint_that_fails_at_the_commit_is_the_handlers_failure() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        query("create table parent (id integer primary key)").execute(&pool).await.unwrap();
+        let sql = "create table child (parent integer references parent deferrable initially deferred)";
+        query(sql).execute(&pool).await.unwrap();
+        let app = run!(place, pool, seen).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Broken).await.unwrap();
+        tx.commit().await.unwrap();
+        eventually("it is a dead letter", async || !app.dead_letters().await.unwrap().is_empty()).await;
+        let letter = app.dead_letters().await.unwrap().remove(0);
+        assert!(letter.attempts == 2 && letter.error.contains("FOREIGN KEY"), "{letter:?}");
+    }
+}
+
+mod long {
+    use super::*;
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Long;
+
+    #[handler(Long, outbox(retries = 0))]
+    async fn hold(_event: Long, _tx: &mut Tx<Sqlite>) {
+        std::future::pending::<()>().await;
+    }
+
+    #[handler(Long, outbox)]
+    async fn beside(_event: Long, seen: State<Seen>) {
+        seen.note("began");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        seen.note("ended");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_holds_the_lock_has_a_third_of_the_lease_and_costs_nobody_theirs() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = run!(place, pool, seen).lease(Duration::from_secs(2)).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        for _ in 0..4 {
+            app.emit_in(&mut tx, Long).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        app.until_idle().await.unwrap();
+        assert_eq!((seen.count("began"), seen.count("ended")), (4, 4));
+        let letters = app.dead_letters().await.unwrap();
+        let timed_out = |letter: &evented::DeadLetter| letter.error.contains("timed out after 66");
+        assert!(letters.len() == 4 && letters.iter().all(timed_out), "{letters:?}");
     }
 }
 

@@ -209,26 +209,29 @@ mod stubborn {
     #[derive(Serialize, Deserialize)]
     struct Stubborn;
 
-    /// Does not look whether its time is over.
+    /// Sees that its time is over, and goes on.
     #[handler(Stubborn, background(retries = 0, timeout = "20ms"))]
-    fn hold(_event: Stubborn, seen: State<Seen>) {
+    fn hold(_event: Stubborn, seen: State<Seen>, delivery: Delivery) {
         seen.note("began");
+        while !delivery.is_cancelled() {
+            std::thread::yield_now();
+        }
+        seen.note("goes on");
         let held = LET_GO.0.lock().unwrap();
         drop(LET_GO.1.wait_while(held, |let_go| !*let_go).unwrap());
     }
 
     #[tokio::test]
-    async fn a_blocking_function_keeps_its_slot_until_it_returns() {
+    async fn a_blocking_function_keeps_its_slot_and_its_delivery_until_it_returns() {
         let (place, seen) = (Place::new(), Seen::default());
         let app = run!(place, seen).await.unwrap();
         app.emit_all((0..65).map(|_| Stubborn)).await.unwrap();
-        eventually("every slot is taken and timed out", async || count_of(&app, "Stubborn/hold").await.dead == 64)
-            .await;
-        assert_eq!(seen.count("began"), 64, "the last one has no slot");
+        eventually("every slot is taken and timed out", async || seen.count("goes on") == 64).await;
+        assert_eq!(seen.count("began"), 64, "the last one has no slot, and no other is tried again beside itself");
         *LET_GO.0.lock().unwrap() = true;
         LET_GO.1.notify_all();
         app.until_idle().await.unwrap();
-        assert_eq!(seen.count("began"), 65);
+        assert_eq!((seen.count("began"), count_of(&app, "Stubborn/hold").await.dead), (65, 65));
     }
 }
 
@@ -361,7 +364,7 @@ mod leases {
         let app = run!(place, seen).role(Role::Emit).await.unwrap();
         app.emit(Job { waits: false }).await.unwrap();
         app.stop().await;
-        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1, alone = 1, deaths = 2").await;
+        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1, alone = 2, deaths = 2").await;
 
         let app = run!(place, seen).await.unwrap();
         app.until_idle().await.unwrap();
@@ -399,6 +402,94 @@ mod limits {
     }
 }
 
+mod trouble {
+    use super::*;
+
+    struct Explosive;
+
+    impl<'de> Deserialize<'de> for Explosive {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            panic!("this type cannot be read, on purpose");
+        }
+    }
+
+    impl Serialize for Explosive {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_str("boom")
+        }
+    }
+
+    /// An error whose text cannot be had.
+    #[derive(Debug)]
+    struct Unspeakable;
+
+    impl std::fmt::Display for Unspeakable {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("this error cannot be shown, on purpose");
+        }
+    }
+
+    impl std::error::Error for Unspeakable {}
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Troubled {
+        explosive: Option<Explosive>,
+        forever: bool,
+    }
+
+    #[handler(Troubled, background(retries = 0))]
+    async fn struggle(event: Troubled) -> Result<(), Unspeakable> {
+        assert!(event.explosive.is_none());
+        Err(Unspeakable)
+    }
+
+    #[handler(Troubled, background(retries = 1))]
+    async fn later(event: Troubled) -> Result<(), RetryAfter> {
+        if event.forever { Err(RetryAfter::new(Duration::MAX, "for ever")) } else { Ok(()) }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_decoding_or_while_telling_an_error_costs_the_delivery_and_nothing_else() {
+        let place = Place::new();
+        let app = run!(place, Seen::default()).await.unwrap();
+        app.emit_all((0..70).map(|_| Troubled { explosive: Some(Explosive), forever: false })).await.unwrap();
+        app.emit(Troubled { explosive: None, forever: false }).await.unwrap();
+        app.until_idle().await.unwrap();
+        assert_eq!(count_of(&app, "Troubled/struggle").await.dead, 71);
+        let letters = app.dead_letters().await.unwrap();
+        assert!(letters.iter().any(|letter| letter.error.contains("this type cannot be read")), "{:?}", letters[0]);
+        assert!(letters.iter().any(|letter| letter.error.contains("this error cannot be shown")), "{:?}", letters[0]);
+    }
+
+    #[tokio::test]
+    async fn a_delay_beyond_all_measure_is_cut_and_harms_nobody() {
+        let place = Place::new();
+        let app = run!(place, Seen::default()).await.unwrap();
+        app.emit(Troubled { explosive: None, forever: true }).await.unwrap();
+        eventually("it was told to wait for ever", async || count_of(&app, "Troubled/later").await.retried == 1).await;
+        app.emit(Troubled { explosive: None, forever: false }).after(Duration::MAX).await.unwrap();
+        app.emit(Troubled { explosive: None, forever: false }).await.unwrap();
+        eventually("the next one is done", async || count_of(&app, "Troubled/later").await.done == 1).await;
+        assert_eq!(count_of(&app, "Troubled/later").await.waiting, 2);
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_is_tried_again_when_a_person_says_so() {
+        let place = Place::new();
+        let app = run!(place, Seen::default()).await.unwrap();
+        app.emit(Troubled { explosive: None, forever: false }).await.unwrap();
+        app.until_idle().await.unwrap();
+        let letter = app.dead_letters().await.unwrap().remove(0);
+        assert_eq!((&*letter.handler, &*letter.event, letter.attempts), ("Troubled/struggle", "Troubled", 1));
+        assert!(app.requeue(letter.id).await.unwrap());
+        app.until_idle().await.unwrap();
+        assert_eq!(count_of(&app, "Troubled/struggle").await.dead, 2, "it was tried, and died again");
+        assert_eq!(app.dead_letters().await.unwrap().len(), 1);
+        assert!(!app.requeue(evented::DeliveryId::from_bytes([7; 16])).await.unwrap());
+    }
+}
+
 mod shutdown {
     use super::*;
 
@@ -424,6 +515,18 @@ mod shutdown {
         app.stop().await;
         assert_eq!(seen.all(), ["began attempt 1", "ended"]);
         assert_eq!(count_of(&app, "Work/work").await.done, 1);
+    }
+
+    #[tokio::test]
+    async fn a_stop_that_is_cut_short_is_gone_on_with_by_the_next() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit(Work { millis: 300 }).await.unwrap();
+        eventually("it began", async || !seen.all().is_empty()).await;
+        let cut_short = tokio::time::timeout(Duration::from_millis(1), app.stop()).await;
+        assert!(cut_short.is_err(), "the first stop waits for what runs");
+        app.stop().await;
+        assert_eq!(seen.all(), ["began attempt 1", "ended"]);
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! SQLite: the embedded queue, and the outbox in the application's own database file.
 //!
-//! Three connections for each store, beside the application's pool: one writes (`writer.rs`), one reads and watches the
-//! file for commits of other processes, one renews leases so that a long write does not cost a lease.
+//! Four connections for each store, beside the application's pool: one writes (`writer.rs`), one reads, one watches the
+//! file for commits of other processes, one renews leases. In this process, whoever writes takes the store's `turn`
+//! first: it is fair, where SQLite's own lock is not.
 
 mod catalogue;
 mod outbox;
@@ -29,7 +30,7 @@ use tokio::{
 
 use crate::{
     error::{Error, ErrorKind, StoreError, Written},
-    id::EventId,
+    id::DeliveryId,
     store::{
         Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Lease, NewDelivery, OutboxRow,
         OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Settlement, StoredCount, TxCall, TxEnd,
@@ -49,6 +50,11 @@ const LOOK_HOT: Duration = Duration::from_millis(1);
 /// How long after an `emit_in` its commit is looked for so often.
 const HOT: Duration = Duration::from_millis(250);
 
+/// Holding the write lock for so long is worth a line in the log.
+const LONG_LOCK: Duration = Duration::from_secs(1);
+/// Handlers' transactions that held it for so long together are followed by a gap.
+const GAP_AFTER: Duration = Duration::from_millis(10);
+
 pub(crate) struct SqliteStore {
     name: String,
     promise: &'static str,
@@ -56,6 +62,9 @@ pub(crate) struct SqliteStore {
     pool: Option<SqlitePool>,
     /// Held while this process writes to the file: our own writers queue here and not at SQLite's lock.
     turn: Arc<Mutex<()>>,
+    /// One transactional handler of this process at a time asks for a connection and for the turn; and how long they held
+    /// the lock since the last gap.
+    one_tx: Mutex<Duration>,
     writer: Writer,
     reader: Mutex<Link>,
     keeper: Mutex<Link>,
@@ -92,13 +101,9 @@ impl SqliteStore {
 
     async fn open(options: SqliteConnectOptions, pool: Option<SqlitePool>) -> Result<Arc<Self>, StoreError> {
         let options = options.busy_timeout(BUSY);
-        let mut conn = SqliteConnection::connect_with(&options).await.map_err(|error| {
-            let file = options.get_filename().display();
-            read_failed(&format!("could not open the SQLite file `{file}`"), &error).because(error)
-        })?;
+        let mut conn = connect(&options).await?;
         // Named by its real path, so that two ways of writing one path are one store.
-        let file = options.get_filename();
-        let name = format!("sqlite:{}", file.canonicalize().as_deref().unwrap_or(file).display());
+        let name = store_name(options.get_filename());
         let mode: String = query_scalar("pragma journal_mode")
             .fetch_one(&mut conn)
             .await
@@ -133,6 +138,7 @@ impl SqliteStore {
             name,
             promise: promise(synchronous),
             pool,
+            one_tx: Mutex::new(Duration::ZERO),
             turn,
             changes,
             hot_until,
@@ -169,6 +175,31 @@ impl Drop for SqliteStore {
     }
 }
 
+/// Opens the first connection. Where several processes start at once on a new file, one of them sets its journal mode,
+/// for which SQLite does not let the others wait: they try again.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
+    let until = time::now() + BUSY;
+    loop {
+        match SqliteConnection::connect_with(options).await {
+            Ok(conn) => return Ok(conn),
+            Err(error) if writer::is_busy(&error) && time::now() < until => time::sleep(LOOK).await,
+            Err(error) => {
+                let file = options.get_filename();
+                let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let why = if !folder.is_dir() {
+                    format!("; there is no folder `{}`", folder.display())
+                } else if !file.exists() {
+                    "; it is not there, and could not be made".to_owned()
+                } else {
+                    String::new()
+                };
+                return Err(read_failed(&format!("could not open the SQLite file `{}`{why}", file.display()), &error)
+                    .because(error));
+            }
+        }
+    }
+}
+
 /// Bumps the mark whenever another connection committed. The version is the connection's own view, so the same
 /// connection must ask each time: <https://www.sqlite.org/pragma.html#pragma_data_version>.
 async fn watch(mut link: Link, changes: watch::Sender<u64>, hot_until: Arc<SyncMutex<Instant>>) {
@@ -189,6 +220,11 @@ async fn watch(mut link: Link, changes: watch::Sender<u64>, hot_until: Arc<SyncM
         let hot = *hot_until.lock().unwrap_or_else(PoisonError::into_inner) > time::now();
         time::sleep(if hot { LOOK_HOT } else { LOOK }).await;
     }
+}
+
+/// The same for every way of writing the file's path.
+fn store_name(file: &Path) -> String {
+    format!("sqlite:{}", file.canonicalize().as_deref().unwrap_or(file).display())
 }
 
 /// What a commit survives: <https://www.sqlite.org/pragma.html#pragma_synchronous>, in WAL mode.
@@ -249,6 +285,7 @@ impl QueueStore for SqliteStore {
 
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
         Box::pin(async move {
+            let _turn = self.turn.lock().await;
             let held = read_on(self.keeper.lock().await, async |conn| queue::extend(conn, leases, lease).await).await?;
             Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())
         })
@@ -258,8 +295,12 @@ impl QueueStore for SqliteStore {
         self.writer.run(settlements, queue::settle)
     }
 
-    fn forget(&self, events: Vec<EventId>) -> Pending<'_, ()> {
-        self.writer.run(events, queue::forget)
+    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        self.writer.run(deliveries, queue::forget)
+    }
+
+    fn runs_alone(&self, lease: Lease) -> Pending<'_, bool> {
+        self.writer.run(lease, queue::runs_alone)
     }
 
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {
@@ -288,6 +329,10 @@ impl Catalogue for SqliteStore {
         Box::pin(self.read(async |conn| catalogue::counts(conn).await))
     }
 
+    fn requeue(&self, delivery: DeliveryId) -> Pending<'_, bool> {
+        self.writer.run(delivery, catalogue::requeue)
+    }
+
     fn dead_letters(&self, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
         Box::pin(self.read(async move |conn| catalogue::dead_letters(conn, limit).await))
     }
@@ -313,17 +358,35 @@ impl OutboxStore for SqliteStore {
         })
     }
 
-    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, ()> {
+    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, Vec<bool>> {
         self.writer.run(rows, outbox::finish)
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
         Box::pin(async move {
             let pool = self.pool.as_ref().expect("an outbox is opened with its pool");
-            let _turn = self.turn.lock().await;
-            let end = outbox::transact(pool, lease, call).await;
+            // One at a time asks for a connection, and holds nobody up while it waits for one.
+            let mut one = self.one_tx.lock().await;
+            let conn = pool.acquire().await.map_err(|error| {
+                let text = "no connection of the application's pool came free for a handler's transaction";
+                read_failed(text, &error).because(error)
+            })?;
+            let turn = self.turn.lock().await;
+            let began = time::now();
+            let end = outbox::transact(conn, lease, call).await;
+            let held_for = began.elapsed();
+            drop(turn);
             // What the handler emitted is committed now.
             self.changes.send_modify(|mark| *mark += 1);
+            if held_for > LONG_LOCK {
+                tracing::warn!(delivery = %lease.delivery, ?held_for, store = %self.name,
+                    "a handler with `&mut Tx` held the file's write lock for long; nobody else could write meanwhile");
+            }
+            // Gaps of a fifth of the time, for the application's own writers: SQLite lets them look each 100 ms or sooner.
+            *one += held_for;
+            if *one >= GAP_AFTER {
+                time::sleep(std::mem::take(&mut *one) / 4).await;
+            }
             end
         })
     }
@@ -346,12 +409,22 @@ impl Outboxed for Sqlite {
 
     fn insert_row<'a>(conn: &'a mut SqliteConnection, row: &'a NewRow) -> Inserting<'a> {
         Box::pin(async move {
+            let file: String =
+                query_scalar("select file from pragma_database_list where name = 'main'").fetch_one(&mut *conn).await?;
+            if store_name(Path::new(&file)) != row.outbox {
+                let text = format!(
+                    "this transaction is of the file `{file}`, but `run()` was given the outbox {}; emit in a transaction \
+                     of that pool, or give `run()` this one with `.outbox(pool)`",
+                    row.outbox
+                );
+                return Err(Error::new(ErrorKind::NoOutbox, text));
+            }
             outbox::insert_row(conn, row).await.map_err(|error| {
-                if outbox::no_such_table(&error) {
-                    Error::new(
-                        ErrorKind::NoOutbox,
-                        "this transaction's database has no outbox; give its pool to `run()` with `.outbox(pool)`",
-                    )
+                if writer::is_busy(&error) {
+                    // It began by reading, and another has written since: SQLite cannot let it write any more.
+                    let text = "the transaction cannot write any more, since another wrote after it began; begin it with \
+                                `evented::begin(&pool)`, which takes the write lock first";
+                    Error::new(ErrorKind::Database, text).because(error)
                 } else {
                     Error::from(error)
                 }

@@ -26,6 +26,10 @@ use crate::{
 /// delivery are one commit: after a crash either all of it has happened or the delivery runs again. The transaction is
 /// committed when the handler returns `Ok` and rolled back otherwise.
 ///
+/// On SQLite it holds the write lock of the whole file while the handler runs, and every other writer waits. Keep the
+/// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in
+/// such a handler for the handler's own lock, and fails when the pool's busy timeout ends: write through the transaction.
+///
 /// It derefs to the driver's connection, so `&mut **tx` executes queries, as with sqlx's own `Transaction`.
 #[derive(RefCast)]
 #[repr(transparent)]
@@ -63,8 +67,7 @@ impl<Db: Database> fmt::Debug for Tx<Db> {
 #[diagnostic::on_unimplemented(
     message = "`&mut Tx` is not available in this handler (route: `{Self}`)",
     label = "no transaction here",
-    note = "a handler has a transaction where it is an `async fn` on `outbox`, or on `in_process(in_transaction)`; both \
-            need an event that is `#[event(transactional)]`",
+    note = "make it an `async fn` on `outbox`, or on `in_process(in_transaction)`, to take `&mut Tx`; both need an event that is `#[event(transactional)]`",
     note = "elsewhere, take the pool as `State<..>` and begin one: `evented::begin(&pool).await?`"
 )]
 pub trait HasTx {}
@@ -115,6 +118,8 @@ pub struct NewRow {
     pub correlation: EventId,
     pub version: u32,
     pub delay: Duration,
+    /// The outbox's name: a row in another database would never be delivered.
+    pub outbox: String,
     pub payload: Vec<u8>,
 }
 
@@ -131,7 +136,8 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<'static,
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a database transaction",
     label = "expected `&mut sqlx::Transaction<'_, Sqlite>` or `&mut Tx<Sqlite>`",
-    note = "begin one with `let mut tx = evented::begin(&pool).await?`, pass `&mut tx`, then `tx.commit().await?`"
+    note = "begin one with `let mut tx = evented::begin(&pool).await?`, pass `&mut tx`, then `tx.commit().await?`",
+    note = "pass a transaction as `&mut tx` itself, not `&mut *tx`, and a handler's `tx: &mut Tx<Sqlite>` as `tx`"
 )]
 pub trait InTx: sealed::Sealed + Send {
     #[doc(hidden)]

@@ -195,10 +195,16 @@ pub async fn deaths_count_only_while_alone(site: &impl Opens) {
     push(&*store, [delivery("mail", "order 17")]).await;
     let first = claim_one(&*store, "mail", SHORT).await;
     assert_eq!((first.lost, first.deaths), (false, 0));
-    // It ran beside others: who killed the worker is not known. From here on it runs alone.
+    // It ran beside others: who killed the worker is not known. From here on it runs alone. But a worker that dies while
+    // it only waits for that has not died of it.
     for deaths in 0..3 {
-        let claimed = claim_one_when_due(&*store, "mail", SHORT).await;
-        assert_eq!((claimed.lost, claimed.deaths, claimed.failed), (true, deaths, 0));
+        for runs in [false, true] {
+            let claimed = claim_one_when_due(&*store, "mail", SHORT).await;
+            assert_eq!((claimed.lost, claimed.deaths, claimed.failed), (true, deaths, 0));
+            if runs {
+                assert!(store.runs_alone(claimed.lease).await.unwrap());
+            }
+        }
     }
     let claimed = claim_one_when_due(&*store, "mail", LONG).await;
     assert_eq!((claimed.lost, claimed.deaths), (true, 3));

@@ -91,7 +91,7 @@ pub async fn a_leased_delivery_that_is_pushed_again_stays_leased(site: &impl Ope
     assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
 }
 
-pub async fn an_event_pushed_once_is_not_stored_again_after_its_deliveries_are_settled(site: &impl Opens) {
+pub async fn a_delivery_pushed_once_is_not_stored_again_after_it_is_settled(site: &impl Opens) {
     let store = site.open().await;
     record(&*store, &["mail", "stock"]).await;
     // One event for two handlers, and one for one: the promise is about events, and both of the first are stored.
@@ -111,7 +111,7 @@ pub async fn an_event_pushed_once_is_not_stored_again_after_its_deliveries_are_s
     assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, delivery("mail", "order 19").id);
 }
 
-pub async fn an_event_pushed_once_is_remembered_until_it_is_forgotten(site: &impl Opens) {
+pub async fn a_delivery_pushed_once_is_remembered_until_it_is_forgotten(site: &impl Opens) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     let pushed = [delivery("mail", "order 17"), delivery("mail", "order 18")];
@@ -120,20 +120,20 @@ pub async fn an_event_pushed_once_is_remembered_until_it_is_forgotten(site: &imp
         assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
     }
     // Neither by forgetting another, nor by forgetting what is old.
-    store.forget(vec![pushed[1].event_id]).await.unwrap();
+    store.forget(vec![pushed[1].id]).await.unwrap();
     store.forget(Vec::new()).await.unwrap();
     push_once(&*store, [pushed[0].clone()]).await;
     assert_eq!(stored(&*store, "mail").await, (0, 0));
 }
 
-pub async fn a_forgotten_event_is_stored_again(site: &impl Opens) {
+pub async fn a_forgotten_delivery_is_stored_again(site: &impl Opens) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     let pushed = delivery("mail", "order 17");
     push_once(&*store, [pushed.clone()]).await;
     let claimed = claim_one(&*store, "mail", LONG).await;
     assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
-    store.forget(vec![pushed.event_id]).await.unwrap();
+    store.forget(vec![pushed.id]).await.unwrap();
     push_once(&*store, [pushed.clone()]).await;
     assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, pushed.id);
 }

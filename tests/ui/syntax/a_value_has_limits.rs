@@ -10,6 +10,9 @@ async fn too_many_retries(_: OrderPlaced) {}
 #[handler(OrderPlaced, background(retries = "8"))]
 async fn retries_in_quotes(_: OrderPlaced) {}
 
+#[handler(OrderPlaced, background(retries = "many"))]
+async fn retries_in_words(_: OrderPlaced) {}
+
 #[handler(OrderPlaced, background(timeout = "0s"))]
 async fn no_time(_: OrderPlaced) {}
 

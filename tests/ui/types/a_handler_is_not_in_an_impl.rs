@@ -8,6 +8,9 @@ struct Mailer;
 impl Mailer {
     #[handler(OrderPlaced, id = "mail.confirm")]
     async fn confirm(_: &OrderPlaced) {}
+
+    #[handler(OrderPlaced)]
+    fn count(_: &OrderPlaced) {}
 }
 
 fn main() {}

@@ -20,4 +20,9 @@ async fn result_with_a_value(_: &OrderPlaced) -> Result<u32, std::io::Error> {
     Ok(1)
 }
 
+#[handler(OrderPlaced)]
+async fn boxed_error(_: &OrderPlaced) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(())
+}
+
 fn main() {}

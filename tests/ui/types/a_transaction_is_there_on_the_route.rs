@@ -12,7 +12,7 @@ struct OrderPlaced;
 #[handler(PaymentCaptured, background)]
 async fn in_background(event: PaymentCaptured, tx: &mut Tx<Sqlite>) {}
 
-#[handler(PaymentCaptured, outbox)]
+#[handler(PaymentCaptured, background)]
 fn blocking(event: PaymentCaptured, tx: &mut Tx<Sqlite>) {}
 
 #[handler(OrderPlaced)]

@@ -28,6 +28,14 @@ async fn in_a_pool(pool: &mut evented::sqlx::SqlitePool) {
     emit_in(pool, PaymentCaptured { order_id: 1 }).await;
 }
 
+async fn in_a_connection(mut tx: evented::sqlx::Transaction<'_, Sqlite>) {
+    emit_in(&mut *tx, PaymentCaptured { order_id: 1 }).await;
+}
+
+async fn in_a_borrowed_transaction(tx: &mut Tx<Sqlite>) {
+    emit_in(&mut tx, PaymentCaptured { order_id: 1 }).await;
+}
+
 async fn no_event() {
     emit(NotAnEvent).await;
 }

@@ -20,4 +20,7 @@ fn confirm(_: &OrderPlaced) {}
 #[handler(OrderShipped, id = "mail.confirm")]
 fn inform(_: &OrderShipped) {}
 
+#[handler(OrderSent, aliases("mail.confirm"))]
+fn send(_: &OrderSent) {}
+
 fn main() {}

@@ -77,13 +77,13 @@ pub(super) fn retire<'a>(conn: &'a mut SqliteConnection, handler: &'a String) ->
 
 pub(super) async fn read(conn: &mut SqliteConnection) -> Result<CatalogueState, SqlxError> {
     // The generation is read first: a change between the two reads makes the next push plan again, never miss a handler.
-    let generation = generation(conn).await?;
+    let generation = generation(&mut *conn).await?;
     let rows = query(
         "select id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, aliases,
             event_aliases
          from evented_handlers where not retired order by id",
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
     let handlers = rows.iter().map(|row| {
         Ok(CatalogueEntry {
@@ -100,7 +100,9 @@ pub(super) async fn read(conn: &mut SqliteConnection) -> Result<CatalogueState, 
             event_aliases: from_json(row.try_get(9)?)?,
         })
     });
-    Ok(CatalogueState { generation, handlers: handlers.collect::<Result<_, SqlxError>>()? })
+    let handlers = handlers.collect::<Result<_, SqlxError>>()?;
+    let retired = query_scalar("select id from evented_handlers where retired").fetch_all(conn).await?;
+    Ok(CatalogueState { generation, handlers, retired })
 }
 
 fn from_json(names: &str) -> Result<Vec<String>, SqlxError> {
@@ -132,7 +134,7 @@ pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Vec<StoredCoun
 
 pub(super) async fn dead_letters(conn: &mut SqliteConnection, limit: u32) -> Result<Vec<DeadLetter>, SqlxError> {
     let rows = query(
-        "select l.id, l.event_id, n.id, l.failed, l.error, l.died_at, l.payload
+        "select l.id, l.event_id, n.id, l.failed, l.error, l.died_at, l.payload, n.event
          from evented_dead_letters l join evented_handlers n on n.num = l.handler
          order by l.seq desc limit ?",
     )
@@ -146,11 +148,33 @@ pub(super) async fn dead_letters(conn: &mut SqliteConnection, limit: u32) -> Res
             handler: row.try_get(2)?,
             attempts: row.try_get(3)?,
             error: row.try_get(4)?,
-            died_unix_ms: row.try_get(5)?,
+            died_at: time::from_unix_ms(row.try_get(5)?),
+            event: row.try_get(7)?,
             payload: row.try_get(6)?,
         })
     });
     letters.collect()
+}
+
+/// Moves a dead letter back among the deliveries.
+pub(super) fn requeue<'a>(conn: &'a mut SqliteConnection, delivery: &'a DeliveryId) -> Running<'a, bool> {
+    Box::pin(async move {
+        let id = delivery.to_bytes().to_vec();
+        let moved = query(
+            "insert into evented_deliveries (id, event_id, handler, due_at, attempts_max, backoff_first_ms, backoff_max_ms,
+                timeout_ms, version, emitted_at, correlation, error, payload)
+             select id, event_id, handler, ?2, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, version,
+                emitted_at, correlation, error, payload
+             from evented_dead_letters where id = ?1 order by seq desc limit 1
+             on conflict (id) do nothing",
+        )
+        .bind(&id)
+        .bind(time::unix_ms())
+        .execute(&mut *conn)
+        .await?;
+        query("delete from evented_dead_letters where id = ?").bind(&id).execute(conn).await?;
+        Ok(moved.rows_affected() > 0)
+    })
 }
 
 /// How long until the next outbox row is due; zero when one is.

@@ -4,8 +4,8 @@ use std::any::Any;
 
 use ref_cast::RefCast;
 use sqlx::{
-    Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection,
-    query, query_scalar,
+    Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, Transaction, pool::PoolConnection, query,
+    query_scalar,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     queue::{bytes, count, event_id, generation, insert, remove, to_json},
-    writer::{Running, read_failed},
+    writer::{Running, is_busy, is_constraint, read_failed},
 };
 
 /// Inserts one row in the caller's transaction; an event that is there already is left as it is.
@@ -29,11 +29,11 @@ pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewR
     let correlation = (row.correlation != row.event_id).then(|| bytes(row.correlation.to_bytes()));
     query(
         "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
-         values (?, ?, ?, ?, ?, ?, ?) on conflict (event_id) do nothing",
+         values (?, ?, ?, ?, ?, ?, ?) on conflict (event_id, event) do nothing",
     )
     .bind(bytes(row.event_id.to_bytes()))
     .bind(row.event)
-    .bind(now + time::millis(row.delay))
+    .bind(time::due_at(row.delay))
     .bind(row.version)
     .bind(now)
     .bind(correlation)
@@ -88,7 +88,7 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
         relayed.done = done.len();
         query("update evented_outbox set lease = ?1, due_at = ?2 where seq in (select value from json_each(?3))")
             .bind(token.to_i64())
-            .bind(now + time::millis(relay.lease))
+            .bind(time::due_at(relay.lease))
             .bind(to_json(&relayed.claimed.iter().map(|row| row.row).collect::<Vec<_>>())?)
             .execute(&mut *conn)
             .await?;
@@ -108,22 +108,26 @@ async fn delete_rows(conn: &mut SqliteConnection, rows: &[i64]) -> Result<(), Sq
 pub(super) fn finish<'a>(
     conn: &'a mut SqliteConnection,
     rows: &'a Vec<(OutboxRow, Vec<NewDelivery>)>,
-) -> Running<'a, ()> {
+) -> Running<'a, Vec<bool>> {
     Box::pin(async move {
-        let mut held = Vec::new();
+        let mut finished = Vec::new();
+        let mut done = Vec::new();
         for (row, deliveries) in rows {
             let lease: Option<Option<i64>> = query_scalar("select lease from evented_outbox where seq = ?")
                 .bind(row.row)
                 .fetch_optional(&mut *conn)
                 .await?;
-            if lease.flatten() == row.token.map(LeaseToken::to_i64) {
-                held.push(row.row);
+            let held = lease.is_some_and(|lease| lease.is_some() && lease == row.token.map(LeaseToken::to_i64));
+            finished.push(held);
+            if held {
+                done.push(row.row);
                 insert(conn, deliveries.iter()).await?;
             } else {
-                tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another relay has it");
+                tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
             }
         }
-        delete_rows(conn, &held).await
+        delete_rows(conn, &done).await?;
+        Ok(finished)
     })
 }
 
@@ -144,10 +148,21 @@ impl Drop for Borrowed {
 }
 
 /// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
-pub(super) async fn transact(pool: &SqlitePool, lease: &Lease, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
+pub(super) async fn transact(
+    conn: PoolConnection<Sqlite>,
+    lease: &Lease,
+    call: TxCall<'_>,
+) -> Result<TxEnd, StoreError> {
     let failed = |error: SqlxError| read_failed("the transaction of a handler could not go on", &error).because(error);
-    let mut borrowed = Borrowed { conn: pool.acquire().await.map_err(failed)?, clean: false };
-    let mut tx = borrowed.conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut borrowed = Borrowed { conn, clean: false };
+    let mut tx = match borrowed.conn.begin_with("BEGIN IMMEDIATE").await {
+        Ok(tx) => tx,
+        Err(error) => {
+            // A lock that others hold is no fault of the connection.
+            borrowed.clean = is_busy(&error);
+            return Err(failed(error));
+        }
+    };
     let held: Option<i64> = query_scalar("select 1 from evented_deliveries where seq = ?1 and lease = ?2")
         .bind(lease.row)
         .bind(lease.token.to_i64())
@@ -170,7 +185,7 @@ pub(super) async fn transact(pool: &SqlitePool, lease: &Lease, call: TxCall<'_>)
         Ok(()) => match savepoint.commit().await {
             Ok(()) => {
                 let end = settle(tx, lease).await?;
-                borrowed.clean = true;
+                borrowed.clean = !matches!(end, TxEnd::Failed(_));
                 return Ok(end);
             }
             Err(error) => format!("the handler ended its transaction itself: {error}").into(),
@@ -193,19 +208,18 @@ async fn settle(mut tx: Transaction<'_, Sqlite>, lease: &Lease) -> Result<TxEnd,
         return Ok(TxEnd::Lost);
     };
     count(&mut tx, handler, 1, 0, 0).await.map_err(failed)?;
-    tx.commit().await.map_err(|error| {
-        StoreError::transient("it is not known whether the handler's transaction committed", Written::Unknown)
-            .because(error)
-    })?;
-    Ok(TxEnd::Committed)
+    match tx.commit().await {
+        Ok(()) => Ok(TxEnd::Committed),
+        // A deferred constraint: the handler's writes are at fault, and the transaction was not committed.
+        Err(error) if is_constraint(&error) => Ok(TxEnd::Failed(error.into())),
+        Err(error) => {
+            let text = "it is not known whether the handler's transaction committed";
+            Err(StoreError::transient(text, Written::Unknown).because(error))
+        }
+    }
 }
 
 pub(super) async fn rows(conn: &mut SqliteConnection) -> Result<u64, SqlxError> {
     let rows: i64 = query_scalar("select count(*) from evented_outbox").fetch_one(conn).await?;
     Ok(rows.cast_unsigned())
-}
-
-/// What `emit_in` needs when it says that the database has no outbox.
-pub(in crate::store) fn no_such_table(error: &SqlxError) -> bool {
-    error.as_database_error().is_some_and(|error| error.message().contains("no such table: evented_outbox"))
 }

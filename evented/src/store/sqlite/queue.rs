@@ -48,47 +48,50 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
         .collect();
     let planned: Vec<_> = pushes.iter().filter(|push| push.generation == generation).collect();
     let once = planned.iter().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
-    let repeated = remember(conn, once.map(|delivery| delivery.event_id).collect()).await?;
+    let repeated = remember(conn, once.map(|delivery| delivery.id).collect()).await?;
     let deliveries = planned.iter().flat_map(|push| push.deliveries.iter());
-    insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.event_id))).await?;
+    insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.id))).await?;
     Ok(answers)
 }
 
-/// Remembers events whose push may be repeated; answers those that were remembered before.
-async fn remember(conn: &mut SqliteConnection, mut events: HashSet<EventId>) -> Result<HashSet<EventId>, SqlxError> {
-    if events.is_empty() {
-        return Ok(events);
+/// Remembers deliveries whose push may be repeated; answers those that were remembered before.
+async fn remember(
+    conn: &mut SqliteConnection,
+    mut deliveries: HashSet<DeliveryId>,
+) -> Result<HashSet<DeliveryId>, SqlxError> {
+    if deliveries.is_empty() {
+        return Ok(deliveries);
     }
     let new: Vec<Vec<u8>> = query_scalar(
-        "insert into evented_once (event_id, at) select unhex(value), ?2 from json_each(?1) where true
-         on conflict do nothing returning event_id",
+        "insert into evented_once (id, at) select unhex(value), ?2 from json_each(?1) where true
+         on conflict do nothing returning id",
     )
-    .bind(hex_json(&events))
+    .bind(hex_json(&deliveries))
     .bind(time::unix_ms())
     .fetch_all(conn)
     .await?;
     for id in new {
-        events.remove(&event_id(&id)?);
+        deliveries.remove(&DeliveryId::from_bytes(id_bytes(&id)?));
     }
-    Ok(events)
+    Ok(deliveries)
 }
 
-pub(super) fn forget<'a>(conn: &'a mut SqliteConnection, events: &'a Vec<EventId>) -> Running<'a, ()> {
+pub(super) fn forget<'a>(conn: &'a mut SqliteConnection, deliveries: &'a Vec<DeliveryId>) -> Running<'a, ()> {
     Box::pin(async move {
-        let forgotten = if events.is_empty() {
+        let forgotten = if deliveries.is_empty() {
             query("delete from evented_once where at < ?").bind(time::unix_ms() - time::millis(ONCE_RETENTION))
         } else {
-            query("delete from evented_once where event_id in (select unhex(value) from json_each(?))")
-                .bind(hex_json(events))
+            query("delete from evented_once where id in (select unhex(value) from json_each(?))")
+                .bind(hex_json(deliveries))
         };
         forgotten.execute(conn).await?;
         Ok(())
     })
 }
 
-fn hex_json<'a>(events: impl IntoIterator<Item = &'a EventId>) -> String {
-    let hex = |event: &EventId| format!("\"{:032x}\"", u128::from_be_bytes(event.to_bytes()));
-    format!("[{}]", events.into_iter().map(hex).collect::<Vec<_>>().join(","))
+fn hex_json<'a>(deliveries: impl IntoIterator<Item = &'a DeliveryId>) -> String {
+    let hex = |delivery: &DeliveryId| format!("\"{:032x}\"", u128::from_be_bytes(delivery.to_bytes()));
+    format!("[{}]", deliveries.into_iter().map(hex).collect::<Vec<_>>().join(","))
 }
 
 pub(super) async fn generation(conn: &mut SqliteConnection) -> Result<u64, SqlxError> {
@@ -114,7 +117,7 @@ pub(super) async fn insert(
                     .bind(&*delivery.handler)
                     .bind(bytes(delivery.id.to_bytes()))
                     .bind(bytes(delivery.event_id.to_bytes()))
-                    .bind(now + time::millis(delivery.delay))
+                    .bind(time::due_at(delivery.delay))
                     .bind(delivery.policy.attempts_max)
                     .bind(backoff_first)
                     .bind(backoff_max)
@@ -207,15 +210,15 @@ pub(super) fn claim<'a>(
             "update evented_deliveries set
                 lease = ?1,
                 due_at = ?2,
-                deaths = deaths + (lease is not null and alone),
-                alone = alone or lease is not null
+                deaths = deaths + (lease is not null and alone = 2),
+                alone = lease is not null
              where seq in (select value from json_each(?3)) and due_at <= ?4
              returning seq, id, event_id, (select h.id from evented_handlers h where h.num = handler), correlation,
                 version, emitted_at, failed, alone, deaths, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms,
                 payload",
         )
         .bind(token.to_i64())
-        .bind(now + time::millis(*lease))
+        .bind(time::due_at(*lease))
         .bind(to_json(rows)?)
         .bind(now)
         .fetch_all(conn)
@@ -297,10 +300,22 @@ pub(super) async fn extend(
          returning seq, lease",
     )
     .bind(fence(leases.iter()))
-    .bind(time::unix_ms() + time::millis(lease))
+    .bind(time::due_at(lease))
     .fetch_all(conn)
     .await?;
     Ok(held.into_iter().collect())
+}
+
+/// Notes that a delivery runs alone now.
+pub(super) fn runs_alone<'a>(conn: &'a mut SqliteConnection, lease: &'a Lease) -> Running<'a, bool> {
+    Box::pin(async move {
+        let held = query("update evented_deliveries set alone = 2 where seq = ?1 and lease = ?2")
+            .bind(lease.row)
+            .bind(lease.token.to_i64())
+            .execute(conn)
+            .await?;
+        Ok(held.rows_affected() > 0)
+    })
 }
 
 /// Settles what is still held; the answer says which was. Completions, which are most, take one statement together.
@@ -376,7 +391,7 @@ async fn retry(
     )
     .bind(lease.row)
     .bind(lease.token.to_i64())
-    .bind(time::unix_ms() + time::millis(delay))
+    .bind(time::due_at(delay))
     .bind(error)
     .fetch_optional(conn)
     .await

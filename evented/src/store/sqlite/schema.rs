@@ -36,10 +36,10 @@ const MIGRATIONS: &[&[&str]] = &[&[
     ) strict",
     // `due_at` is when a delivery may be claimed: its time, its retry, or the end of its lease. So one index finds what
     // is due, a lease that ends needs nobody to notice, and a claim is one update. `lease` is the fencing token while
-    // leased. `alone`: it outlived a lease and runs alone. `backoff_max_ms` is null for a fixed backoff, `correlation`
+    // leased. `alone`: 1 where it outlived a lease and is to run alone, 2 while it does. `backoff_max_ms` is null for a fixed backoff, `correlation`
     // where it is the event itself.
     "create table evented_deliveries (
-        seq              integer primary key,
+        seq              integer primary key autoincrement,
         id               blob not null,
         event_id         blob not null,
         handler          integer not null,
@@ -60,11 +60,12 @@ const MIGRATIONS: &[&[&str]] = &[&[
     ) strict",
     "create unique index evented_deliveries_id on evented_deliveries (id)",
     "create index evented_deliveries_due on evented_deliveries (handler, due_at)",
-    // Events whose push may be repeated, so that the repetition stores nothing even after the deliveries are settled.
+    // Deliveries whose push may be repeated, so that the repetition stores nothing even after they are settled.
     "create table evented_once (
-        event_id blob not null primary key,
-        at       integer not null
+        id blob not null primary key,
+        at integer not null
     ) strict, without rowid",
+    "create index evented_once_at on evented_once (at)",
     "create table evented_dead_letters (
         seq              integer primary key,
         id               blob not null,
@@ -86,7 +87,7 @@ const MIGRATIONS: &[&[&str]] = &[&[
     // Emitted transactional events, until the relay turned them into deliveries.
     "create table evented_outbox (
         seq         integer primary key,
-        event_id    blob not null unique,
+        event_id    blob not null,
         event       text not null,
         due_at      integer not null,
         lease       integer,
@@ -95,6 +96,8 @@ const MIGRATIONS: &[&[&str]] = &[&[
         correlation blob,
         payload     blob not null
     ) strict",
+    // With the event's name: one id, chosen by the caller, may stand for two events of two types.
+    "create unique index evented_outbox_event on evented_outbox (event_id, event)",
     "create index evented_outbox_due on evented_outbox (due_at)",
 ]];
 

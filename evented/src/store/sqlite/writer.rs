@@ -7,7 +7,7 @@
 //!
 //! To other writers of the file we leave gaps: after about 10 ms of writing, the lock is left free for a moment.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
 
 use sqlx::{Connection, Error as SqlxError, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -18,7 +18,7 @@ use crate::{
     time,
 };
 
-use super::queue;
+use super::{BUSY, queue};
 
 /// At most so many deliveries in one commit.
 const ROWS_MAX: usize = 1_000;
@@ -98,7 +98,11 @@ impl Writer {
     ) -> Pending<'_, O> {
         let sent = self.0.send(write).is_ok();
         Box::pin(async move {
-            let stopped = |written| StoreError::lasting("the store was closed", written);
+            let stopped = |written| {
+                let text = "the store was closed: evented has stopped, or the tokio runtime in which it was started has \
+                            ended (each `#[tokio::test]` has its own)";
+                StoreError::lasting(text, written)
+            };
             if !sent {
                 return Err(stopped(Written::Nothing));
             }
@@ -148,12 +152,16 @@ async fn write_until_closed(
             rows += write.rows();
             group.push(write);
         }
-        {
-            let _turn = turn.lock().await;
-            let began = time::now();
-            commit(&mut link, group, &committed).await;
-            written_for += began.elapsed();
+        let Some(held) = time::within(BUSY, turn.lock()).await else {
+            refuse_all(group, &mut writes);
+            continue;
+        };
+        let began = time::now();
+        if commit(&mut link, group, &committed).await.is_break() {
+            refuse_all(Vec::new(), &mut writes);
         }
+        written_for += began.elapsed();
+        drop(held);
         if writes.is_empty() {
             written_for = Duration::ZERO;
         } else if written_for >= WRITE_MAX {
@@ -163,8 +171,16 @@ async fn write_until_closed(
     }
 }
 
-/// Commits a group, or what can be committed of it, and answers each write.
-async fn commit(link: &mut Link, mut group: Vec<Write>, committed: &impl Fn()) {
+/// The lock was held by others for as long as we wait: what waits behind has waited, too, and is told so at once.
+fn refuse_all(group: Vec<Write>, writes: &mut mpsc::UnboundedReceiver<Write>) {
+    let waiting = std::iter::from_fn(|| writes.try_recv().ok());
+    for write in group.into_iter().chain(waiting) {
+        write.refuse(StoreError::transient(LOCKED, Written::Nothing));
+    }
+}
+
+/// Commits a group, or what can be committed of it, and answers each write. Breaks when the lock could not be had.
+async fn commit(link: &mut Link, mut group: Vec<Write>, committed: &impl Fn()) -> ControlFlow<()> {
     let (error, stage) = match try_commit(link, &mut group).await {
         Ok(pushed) => {
             committed();
@@ -177,26 +193,22 @@ async fn commit(link: &mut Link, mut group: Vec<Write>, committed: &impl Fn()) {
                     Write::Other(work) => work.answer(Ok(())),
                 }
             }
-            return;
+            return ControlFlow::Continue(());
         }
         Err(failed) => failed,
     };
     if group.len() > 1 && matches!(stage, Stage::Statements) {
         for write in group {
-            Box::pin(commit(link, vec![write], committed)).await;
+            // None of these finds the lock taken for long: it was just held.
+            let _flow = Box::pin(commit(link, vec![write], committed)).await;
         }
-        return;
+        return ControlFlow::Continue(());
     }
     link.mend(&error);
     for write in group {
-        let error = write_failed(&error, &stage);
-        match write {
-            Write::Push(_, reply) => {
-                let _gone = reply.send(Err(error));
-            }
-            Write::Other(work) => work.answer(Err(error)),
-        }
+        write.refuse(write_failed(&error, &stage));
     }
+    if matches!(stage, Stage::Begin) && is_busy(&error) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// How far a group came before it failed.
@@ -223,6 +235,15 @@ async fn try_commit(link: &mut Link, group: &mut [Write]) -> Result<Vec<Pushed>,
 }
 
 impl Write {
+    fn refuse(self, error: StoreError) {
+        match self {
+            Self::Push(_, reply) => {
+                let _gone = reply.send(Err(error));
+            }
+            Self::Other(work) => work.answer(Err(error)),
+        }
+    }
+
     fn rows(&self) -> usize {
         match self {
             Self::Push(push, _) => push.deliveries.len(),
@@ -237,7 +258,8 @@ fn code(error: &SqlxError) -> Option<i32> {
     Some(extended & 0xff)
 }
 
-const BUSY: i32 = 5;
+const SQLITE_BUSY: i32 = 5;
+const CONSTRAINT: i32 = 19;
 const READONLY: i32 = 8;
 const CORRUPT: i32 = 11;
 const CANTOPEN: i32 = 14;
@@ -246,7 +268,12 @@ const ERROR: i32 = 1;
 
 /// Another writer held the lock for longer than the busy timeout.
 pub(super) fn is_busy(error: &SqlxError) -> bool {
-    code(error) == Some(BUSY)
+    code(error) == Some(SQLITE_BUSY)
+}
+
+/// A constraint of the application's tables, perhaps a deferred one at the commit.
+pub(super) fn is_constraint(error: &SqlxError) -> bool {
+    code(error) == Some(CONSTRAINT)
 }
 
 /// The one place that decides whether an error of SQLite may pass.
@@ -254,17 +281,15 @@ fn is_transient(error: &SqlxError) -> bool {
     !matches!(code(error), Some(ERROR | READONLY | CORRUPT | CANTOPEN | NOTADB))
 }
 
+const LOCKED: &str = "the database stayed locked by another write transaction; if it is your own, emit inside it with \
+                      `emit_in(&mut tx, event)`, or after its commit";
+
 fn write_failed(error: &SqlxError, stage: &Stage) -> StoreError {
     let written = match stage {
         Stage::Commit if !is_busy(error) => Written::Unknown,
         _ => Written::Nothing,
     };
-    let text = if is_busy(error) {
-        "the database stayed locked by another write transaction; if it is your own, emit inside it with \
-         `emit_in(&mut tx, event)`, or after its commit"
-    } else {
-        "the database refused the write"
-    };
+    let text = if is_busy(error) { LOCKED } else { "the database refused the write" };
     let new = if is_transient(error) { StoreError::transient } else { StoreError::lasting };
     new(text, written).because(error.to_string())
 }
