@@ -1,6 +1,6 @@
 //! The expansion of `#[handler]`: the function itself, one shim that calls it, and its registration.
 
-use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
     Attribute, FnArg, Generics, ReturnType, Signature, Type, Visibility,
@@ -78,7 +78,8 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
     // would stay, and fail to find the function. The library's macro writes the enum, for rustc to show that one's name.
     let holder = format_ident!("__evented_handler_{}", check::item_name(name), span = name.span());
 
-    let library = library(&options.common, name.span());
+    let holds = library(&options.common, name.span());
+    let library = library(&options.common, Span::call_site());
     let shim = shim(sig, route);
     let checks = checks(event, route);
     let id = options.common.id.as_ref().map_or_else(|| quote!(None), |Text { text, .. }| quote!(Some(#text)));
@@ -117,11 +118,12 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
     let allow = allow_deprecated(attrs);
     let mut registration = Group::new(Delimiter::Brace, quote_spanned!(span=> #allow #holder #body));
     registration.set_span(name.span());
-    quote_spanned!(name.span()=> #library::a_handler_is_a_free_function__move_it_out_of_the_impl! #registration)
+    quote_spanned!(name.span()=> #holds::a_handler_is_a_free_function__move_it_out_of_the_impl! #registration)
 }
 
-/// The one function that evented calls: it takes the arguments, calls the user's function, and brings what that returns
-/// to one shape.
+/// What evented calls, and what `run()` asks before that. The first function takes the arguments, calls the user's
+/// function, and brings what that returns to one shape; the second says what the first will look for. Both are closures of
+/// one constant, which rustc checks as one body: it says once of an argument that it cannot be one.
 fn shim(sig: &Signature, route: &Route) -> TokenStream {
     let name = &sig.ident;
     let span = hidden(name.span());
@@ -170,7 +172,7 @@ fn shim(sig: &Signature, route: &Route) -> TokenStream {
             for<'a> fn(#received, &mut __evented::Context<'a>) -> #result,
             fn(&mut __evented::Needs),
         ) = (
-            |__evented_event, __evented_context| { #body },
+            |__evented_event, __evented_context| #body,
             |__evented_needs| { #(#needs(__evented_needs);)* },
         );
     }

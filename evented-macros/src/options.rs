@@ -217,7 +217,8 @@ pub fn is_constant(name: &str, value: &TokenStream, errors: &mut Errors) -> bool
     let constant = args::is_path(value);
     if constant {
         let why = "attributes are read before constants are";
-        errors.at(value, format!("`{name}` takes a literal, not a constant: {why}"));
+        let help = form(name).map_or_else(String::new, |form| format!("\n\n= help: write `{form}`"));
+        errors.at(value, format!("`{name}` takes a literal, not a constant: {why}{help}"));
     }
     constant
 }

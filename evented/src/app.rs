@@ -16,8 +16,9 @@ use crate::{
     id::DeliveryId,
     instance::{self, Instance, SCOPE, Scope},
     registry::{names_of, registry},
-    store::{DeadLetter, Route, tx::InTx},
+    store::{DeadLetter, Route, StoredCount, tx::InTx},
     time,
+    worker::runnable,
 };
 
 /// How long a stop waits for settlements after the grace.
@@ -116,8 +117,9 @@ impl App {
     /// Stops: claims nothing more, waits for running handlers as long as the grace, then drops them. What was dropped is
     /// given back at once and runs in another process or after the next start, without an attempt being counted.
     ///
-    /// Afterwards emits answer [`NotStarted`](crate::ErrorKind::NotStarted), and another instance can be started. A
-    /// second stop waits for the first.
+    /// Afterwards emits through this instance answer [`NotStarted`](crate::ErrorKind::NotStarted), and another instance can
+    /// be started. A second stop waits for the first, or goes on with it where it was dropped. A blocking handler goes on
+    /// until it returns, which ends no earlier than the process.
     pub async fn stop(&self) {
         let Inner { instance, grace, work, .. } = &*self.0;
         instance.stopping.send_replace(true);
@@ -157,7 +159,7 @@ impl App {
                 None => 0,
             };
             let counts = self.counts().await?;
-            let left: u64 = counts.iter().filter(|count| count.linked).map(|count| count.waiting + count.running).sum();
+            let left: u64 = counts.iter().map(|count| count.left).sum();
             let settled: u64 = counts.iter().map(|count| count.done + count.retried + count.dead).sum();
             if rows + left == 0 {
                 if quiet == Some(settled) {
@@ -179,36 +181,17 @@ impl App {
     /// When a store cannot be read.
     pub async fn counts(&self) -> Result<Vec<Count>, Error> {
         let instance = &self.0.instance;
-        let mut stored = Vec::new();
-        for store in instance.stores() {
-            stored.extend(store.counts().await?);
-        }
-        let linked = names_of(instance.active_handlers());
         let mut counts: Vec<Count> = Vec::new();
-        for more in stored {
-            // Both catalogues know each handler; one of them has its deliveries.
-            let at = counts.iter().position(|count| count.handler == more.handler).unwrap_or_else(|| {
-                let (handler, event, route) = (more.handler.clone(), more.event.clone(), more.route);
-                let linked = linked.contains_key(handler.as_str());
-                counts.push(Count {
-                    handler,
-                    event,
-                    route,
-                    linked,
-                    waiting: 0,
-                    running: 0,
-                    done: 0,
-                    retried: 0,
-                    dead: 0,
-                });
-                counts.len() - 1
-            });
-            let count = &mut counts[at];
-            count.waiting += more.waiting;
-            count.running += more.running;
-            count.done += more.done;
-            count.retried += more.retried;
-            count.dead += more.dead;
+        for store in instance.stores() {
+            let linked = names_of(runnable(instance, instance.is_outbox(store.name())));
+            for stored in store.counts().await? {
+                let linked = linked.contains_key(stored.handler.as_str());
+                // Both catalogues know each handler; one of the stores has its deliveries.
+                match counts.iter_mut().find(|count| count.handler == stored.handler) {
+                    Some(count) => count.add(&stored, linked),
+                    None => counts.push(Count::of(stored, linked)),
+                }
+            }
         }
         counts.extend(instance.active_handlers().filter_map(|index| self.in_process(index)));
         counts.sort_by(|a, b| a.handler.cmp(&b.handler));
@@ -236,6 +219,7 @@ impl App {
             done: ran.saturating_sub(dead),
             retried: 0,
             dead,
+            left: 0,
         })
     }
 
@@ -318,6 +302,26 @@ pub struct Count {
     pub retried: u64,
     /// Dead letters. For an in-process handler: calls that failed.
     pub dead: u64,
+    /// Of those waiting and running, the ones that this process can run from where they are.
+    left: u64,
+}
+
+impl Count {
+    fn of(stored: StoredCount, linked: bool) -> Self {
+        let StoredCount { handler, event, route, waiting, running, done, retried, dead } = stored;
+        let left = if linked { waiting + running } else { 0 };
+        Self { handler, event, route, linked, waiting, running, done, retried, dead, left }
+    }
+
+    fn add(&mut self, stored: &StoredCount, linked: bool) {
+        self.linked |= linked;
+        self.waiting += stored.waiting;
+        self.running += stored.running;
+        self.done += stored.done;
+        self.retried += stored.retried;
+        self.dead += stored.dead;
+        self.left += if linked { stored.waiting + stored.running } else { 0 };
+    }
 }
 
 /// The signals that ask a process to end.

@@ -13,7 +13,7 @@ use std::{
     task::Poll,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
     context::States,
@@ -47,6 +47,8 @@ pub(crate) struct Instance {
     pub stopped: AtomicBool,
     /// A loop ended by itself.
     pub failed: AtomicBool,
+    /// The task that all loops end in.
+    pub work: OnceLock<AbortHandle>,
     plans: RwLock<Arc<Plans>>,
 }
 
@@ -79,6 +81,7 @@ impl Instance {
             aborting: watch::Sender::new(false),
             stopped: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            work: OnceLock::new(),
             plans: RwLock::default(),
         }
     }
@@ -90,6 +93,11 @@ impl Instance {
 
     pub(crate) fn active_handlers(&self) -> impl Iterator<Item = usize> {
         self.active.iter().enumerate().filter(|(_, active)| **active).map(|(index, _)| index)
+    }
+
+    /// False when the runtime in which it was started has ended, and its loops with it.
+    fn is_alive(&self) -> bool {
+        self.work.get().is_none_or(|work| !work.is_finished())
     }
 
     pub(crate) fn queue(&self) -> Option<&Arc<dyn Store>> {
@@ -105,6 +113,11 @@ impl Instance {
     /// Whether some handler, here or in another process, needs a queue that is not open here.
     pub(crate) fn lacks_queue(&self) -> bool {
         self.queue().is_none() && self.plans().has_background()
+    }
+
+    /// Whether the store of this name is the outbox.
+    pub(crate) fn is_outbox(&self, store: &str) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.name() == store)
     }
 
     /// The stores, each once: the queue and the outbox may be one.
@@ -227,7 +240,7 @@ thread_local! {
 /// Makes `instance` the process-wide one, or says that there is one.
 pub(crate) fn install(instance: &Arc<Instance>) -> Result<(), Error> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if installed.is_some() {
+    if installed.as_ref().is_some_and(|installed| installed.is_alive()) {
         return Err(Error::new(
             ErrorKind::Boot,
             "evented is started already in this process; stop the first, or start the second with `.install(false)`",
@@ -249,7 +262,7 @@ pub(crate) fn uninstall(instance: &Arc<Instance>) {
 
 /// Whether a process-wide instance is there: asked before a second one opens its stores.
 pub(crate) fn is_installed() -> bool {
-    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|installed| installed.is_alive())
 }
 
 /// The process-wide instance, without a lock or an atomic increment while it stays the same.

@@ -54,8 +54,26 @@
 //! | `background` | in a worker, after `emit` stored it | yes, once `emit` returned | at least once |
 //! | `outbox` | in a worker, after the emitter's commit | yes, if and only if the transaction committed | at least once; exactly-once effects with `&mut Tx<Db>` |
 //!
-//! A failed attempt is tried again with exponential backoff, then kept as a dead letter. A worker that dies is noticed by
-//! the end of its leases, and its deliveries run again, at no cost of attempts.
+//! A failed attempt is tried again with exponential backoff, then kept as a dead letter, until [`App::requeue`] makes it a
+//! delivery again. A worker that dies is noticed by the end of its leases (30 seconds, see [`Run::lease`]), and its
+//! deliveries run again at no cost of attempts: one after the other, with nothing beside them in their process, since one of
+//! them may have been what killed the worker. One that is running alone so at three deaths of its worker is a dead letter.
+//!
+//! # Changing an event
+//!
+//! Stored events are JSON. Give a new field `#[serde(default)]`, and keep reading what a running release still writes. A
+//! payload that cannot be decoded goes to the dead letters at once; `requeue` it with a release that reads it. A renamed
+//! event or handler names its earlier id in `aliases(..)`.
+//!
+//! # Testing
+//!
+//! A handler is a function, and a test calls it as one: with [`State::new`], [`Delivery::test`] and [`Tx::of`]. Functions
+//! that emit are called inside [`App::scope`], with an instance that has `.install(false)`. [`App::until_idle`] waits until
+//! all is delivered.
+//!
+//! # Logs
+//!
+//! Failures are told through `tracing`: without a subscriber, such as `tracing_subscriber::fmt::init()`, nobody sees them.
 //!
 //! # Linking
 //!

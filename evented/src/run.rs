@@ -52,7 +52,8 @@ impl Run {
         self
     }
 
-    /// The store of background deliveries, by its URL: `sqlite:evented.db`, `sqlite:///var/lib/shop/queue.db`.
+    /// The store of background deliveries, by its URL: `sqlite:evented.db`, `sqlite:///var/lib/shop/queue.db`. A relative
+    /// path is relative to the working directory: processes that share a queue name the same file.
     ///
     /// `?synchronous=full` is the default: a stored delivery survives a power cut. With `normal` the last commits before
     /// a power cut may be gone, though a crash of the process loses nothing; `extra` also syncs the directory. See
@@ -64,8 +65,9 @@ impl Run {
 
     /// The application's own database, by its pool: the outbox is kept in it, and transactional handlers run in it.
     ///
-    /// evented adds its tables, all named `evented_..`, and opens three connections of its own with the pool's options.
-    /// The file must be in WAL mode.
+    /// evented adds its tables, all named `evented_..`, and opens four connections of its own with the pool's options. The
+    /// file must be in WAL mode. Transactional handlers take a connection of the pool, one at a time, and on SQLite hold
+    /// the file's write lock, for a third of the lease at the most.
     pub fn outbox<Db: Outboxed>(mut self, pool: Pool<Db>) -> Self {
         if self.0.outbox.is_some() {
             self.0.problems.push("`.outbox(..)` was given two pools; an instance has one outbox".to_owned());
@@ -102,7 +104,8 @@ impl Run {
     }
 
     /// Runs only the handlers of this module and those below it: `module_path!()`. For tests, and for several instances
-    /// in one process; handlers elsewhere in the binary are then neither checked nor run by this instance.
+    /// in one process. What handlers elsewhere in the binary need is not asked for, and they are not run by this instance;
+    /// but every id in the binary must be unique all the same.
     pub fn module(mut self, path: impl Into<String>) -> Self {
         self.0.module = Some(path.into());
         self

@@ -103,11 +103,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
 
     let instance = Arc::new(Instance::new(run.states, queue, outbox, active));
     if let Err(error) = record(&instance).await {
-        return Err(Error::new(
-            ErrorKind::Boot,
-            "evented could not start: the handlers could not be recorded in the catalogue",
-        )
-        .because(error));
+        return Err(refuse(&[format!("the handlers could not be recorded in the stores: {}", in_one_line(&error))]));
     }
     if run.install {
         instance::install(&instance)?;
@@ -280,8 +276,9 @@ fn spawn_work(instance: &Arc<Instance>, role: Role, lease: Duration) -> Result<t
     let keeper = Keeper::start(held, lease).map_err(|error| {
         Error::new(ErrorKind::Boot, "evented could not start the thread that renews leases").because(error)
     })?;
-    let instance = Arc::clone(instance);
-    Ok(tokio::spawn(async move {
+    let loops = Arc::clone(instance);
+    let work = tokio::spawn(async move {
+        let instance = loops;
         while let Some(ended) = tasks.join_next().await {
             // Before a stop no loop ends, unless it panicked: a bug of ours. What runs elsewhere would hide it.
             if !*instance.stopping.borrow() {
@@ -292,5 +289,8 @@ fn spawn_work(instance: &Arc<Instance>, role: Role, lease: Duration) -> Result<t
             }
         }
         drop(keeper);
-    }))
+    });
+    // An instance is worked for once.
+    let _worked_for = instance.work.set(work.abort_handle());
+    Ok(work)
 }

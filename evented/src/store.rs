@@ -492,7 +492,8 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
         "sqlite" => format!(
             "the {what} `{url}` needs the feature `sqlite` of `evented`, which is off; turn it on in Cargo.toml"
         ),
-        _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:evented.db`"),
+        "" => format!("the {what}'s URL `{url}` does not say what it is; write `sqlite:{url}`"),
+        _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:{what}.db`"),
     };
     StoreError::lasting(text, crate::error::Written::Nothing)
 }

@@ -9,9 +9,9 @@ use crate::{
     error::in_one_line,
     instance::Instance,
     registry::names_of,
-    store::{self, Catalogue, QUEUE_DEFAULT},
+    store::{self, QUEUE_DEFAULT, Store, StoredCount},
     time::{self, Instant},
-    worker::Shared,
+    worker::{Shared, runnable},
 };
 
 /// How often a process looks for handlers that others have added.
@@ -60,11 +60,8 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
                 tracing::debug!(error = %in_one_line(&error), "old events could not be forgotten; trying again in an hour");
             }
         }
-        if let Some(queue) = instance.queue() {
-            unknown.report(instance, &**queue).await;
-        }
-        if let Some(outbox) = &instance.outbox {
-            unknown.report(instance, &**outbox).await;
+        for store in instance.stores() {
+            unknown.report(instance, &*store).await;
         }
     }
 }
@@ -93,22 +90,24 @@ struct Unknown {
 
 impl Unknown {
     /// Names handlers that were waited for at two looks in a row: at the first, another worker may be at it.
-    async fn report(&mut self, instance: &Instance, store: &dyn Catalogue) {
+    async fn report(&mut self, instance: &Instance, store: &dyn Store) {
         let looked = self.looked.get(store.name());
         if looked.is_some_and(|(at, _)| at.elapsed() < UNKNOWN_LOOK) {
             return;
         }
-        let Ok(counts) = store.counts().await else { return };
-        let linked = names_of(instance.active_handlers());
-        let waiting: Vec<_> = counts
-            .into_iter()
-            .filter(|count| count.waiting > 0 && !linked.contains_key(count.handler.as_str()))
-            .collect();
+        let (Ok(counts), Ok(catalogue)) = (store.counts().await, store.catalogue().await) else { return };
+        let linked = names_of(runnable(instance, instance.is_outbox(store.name())));
+        let unknown = |count: &StoredCount| {
+            count.waiting > 0
+                && !linked.contains_key(count.handler.as_str())
+                && !catalogue.retired.contains(&count.handler)
+        };
+        let waiting: Vec<_> = counts.into_iter().filter(unknown).collect();
         for count in &waiting {
             if looked.is_some_and(|(_, before)| before.contains(&count.handler)) {
                 tracing::warn!(handler = %count.handler, waiting = count.waiting, store = store.name(),
-                    "deliveries wait for a handler that this process does not have; if no other has it, link its crate, \
-                     give it back as an alias, or retire it");
+                    "deliveries wait for a handler that this process cannot run from this store; if no other can, link \
+                     its crate, name it in the `aliases` of its new name, or take it off with `App::retire`");
             }
         }
         let found = waiting.into_iter().map(|count| count.handler).collect();

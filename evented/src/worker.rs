@@ -164,10 +164,7 @@ impl Worker {
         outbox: Option<Arc<dyn OutboxStore>>,
         leases: Arc<Leases>,
     ) -> Option<Arc<Self>> {
-        let runnable = shared.instance.active_handlers().filter(|index| {
-            let handler = &registry().handlers[*index];
-            handler.stored.is_some() && (outbox.is_some() || !handler.takes_tx())
-        });
+        let runnable = runnable(&shared.instance, outbox.is_some());
         let named: Vec<_> =
             names_of(runnable).into_iter().map(|(name, handler)| (name, handler, queue_of(handler))).collect();
         let queue_names: Vec<&str> =
@@ -496,6 +493,14 @@ impl Queue {
         // Two runs that end at once may forget one of them, which an average can bear.
         self.run_micros.store(now, Ordering::Relaxed);
     }
+}
+
+/// The handlers of an instance whose deliveries can run from a store: transactional ones run from the outbox alone.
+pub(crate) fn runnable(instance: &Instance, in_outbox: bool) -> impl Iterator<Item = usize> {
+    instance.active_handlers().filter(move |index| {
+        let handler = &registry().handlers[*index];
+        handler.stored.is_some() && (in_outbox || !handler.takes_tx())
+    })
 }
 
 /// The queue of a handler on a stored route.

@@ -1,6 +1,6 @@
 //! The demo: place every order of the file, wait until all is delivered, and check that it adds up.
 
-use std::{cell::Cell, collections::BTreeMap, process::ExitCode};
+use std::{cell::Cell, collections::BTreeMap, process::ExitCode, time::Duration};
 
 use anyhow::ensure;
 use evented::{App, prelude::*, sqlx};
@@ -46,6 +46,9 @@ pub async fn run(shop: &Shop) -> anyhow::Result<ExitCode> {
     Ok(if checks.mismatches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Between two orders, so that there is time to watch, and to kill it in the middle.
+const PAUSE: Duration = Duration::from_millis(15);
+
 /// Places the orders one after the other, and comes back when all that they set off is done.
 async fn place_all(shop: &Shop, app: &App, orders: &[Order], placed: &Cell<usize>) -> anyhow::Result<Answers> {
     let mut answers = Answers::default();
@@ -56,8 +59,12 @@ async fn place_all(shop: &Shop, app: &App, orders: &[Order], placed: &Cell<usize
                 answers.revenue_cents += order.total_cents;
             }
             Placed::Refused { .. } => answers.refused += 1,
-            Placed::Before => {}
+            Placed::Before => {
+                placed.set(placed.get() + 1);
+                continue;
+            }
         }
+        tokio::time::sleep(PAUSE).await;
         placed.set(placed.get() + 1);
     }
     app.until_idle().await?;

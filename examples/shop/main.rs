@@ -27,6 +27,7 @@ mod server;
 mod shop;
 mod table;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use evented::prelude::*;
@@ -71,9 +72,11 @@ async fn work(shop: &Shop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The demo keeps its screen for the table; the long-running modes tell what they do.
+/// The demo keeps its screen for the table, which counts the retries and dead letters that a worker would log; the
+/// long-running modes tell what they do.
 fn log_to_stderr(mode: &Mode) {
-    let level = if matches!(mode, Mode::Demo) { "warn" } else { "info" };
+    let level = if matches!(mode, Mode::Demo) { "warn,evented::worker=off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
 }

@@ -48,6 +48,6 @@ fn mistakes_in_the_environment_are_reported_together_with_what_to_write() {
     assert!(!output.status.success());
     assert!(said.contains("evented could not start: 2 problems"), "{said}");
     assert!(said.contains("`EVENTED_ROLE=worker` is no role; write `all`, `emit` or `work`"), "{said}");
-    assert!(said.contains("`redis://127.0.0.1`") && said.contains("sqlite:evented.db"), "{said}");
+    assert!(said.contains("`redis://127.0.0.1`") && said.contains("sqlite:queue.db"), "{said}");
     fs::remove_dir_all(&folder).unwrap();
 }

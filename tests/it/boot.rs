@@ -116,7 +116,7 @@ mod queue {
     #[tokio::test]
     async fn a_queue_of_another_kind_in_memory_or_with_an_unknown_setting_is_refused() {
         let unknown = refused(evented::run().queue("carrier-pigeon://loft")).await;
-        assert!(unknown.contains("`carrier-pigeon://loft`") && unknown.contains("sqlite:evented.db"), "{unknown}");
+        assert!(unknown.contains("`carrier-pigeon://loft`") && unknown.contains("sqlite:queue.db"), "{unknown}");
         let memory = refused(evented::run().queue("sqlite::memory:")).await;
         assert!(memory.contains("in memory") && memory.contains("name a file"), "{memory}");
         let off = refused(evented::run().queue("sqlite:evented.db?synchronous=off")).await;

@@ -1,6 +1,14 @@
 //! The behaviour of evented at its public boundary, on real SQLite files. One binary, one module for each subject; each
 //! module starts instances of its own handlers alone, with `.module(module_path!())`.
 
+/// An instance of the calling module's handlers alone.
+macro_rules! run {
+    ($place:expr, $seen:expr) => {
+        evented::run().install(false).module(module_path!()).queue($place.queue()).state($seen.clone())
+    };
+}
+
+mod attempts;
 mod boot;
 mod contract;
 mod emit;

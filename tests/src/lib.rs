@@ -10,9 +10,12 @@ use std::{
     time::Duration,
 };
 
-use evented::sqlx::{
-    SqlitePool, query,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+use evented::{
+    Count,
+    sqlx::{
+        AssertSqlSafe, SqlitePool, query,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+    },
 };
 use tempfile::TempDir;
 
@@ -92,4 +95,20 @@ impl Seen {
     pub fn count(&self, what: &str) -> usize {
         self.all().iter().filter(|noted| *noted == what).count()
     }
+}
+
+/// The queue's file, opened beside evented: to look into it, and to play another process.
+pub async fn file(place: &Place) -> SqlitePool {
+    open_pool(place.path("evented.db")).await
+}
+
+/// Changes the queue's file behind evented's back.
+pub async fn tamper(place: &Place, sql: &str) {
+    query(AssertSqlSafe(sql)).execute(&file(place).await).await.expect("the statement is right");
+}
+
+/// What became of a handler's deliveries.
+pub async fn count_of(app: &evented::App, handler: &str) -> Count {
+    let counts = app.counts().await.expect("the stores can be read");
+    counts.into_iter().find(|count| count.handler == handler).expect("the handler is known")
 }

@@ -95,6 +95,19 @@ impl<'a> HandlerArg<'a, Outbox> for &'a mut Connection {
     fn needs(_: &mut Needs) {}
 }
 
+/// No transaction of a database.
+struct Transaction<T>(T);
+
+impl<'a, R> HandlerArg<'a, R> for Transaction<u32> {
+    fn take(_: &mut Context<'a>) -> Result<Self, Error> {
+        Ok(Transaction(1))
+    }
+    fn needs(_: &mut Needs) {}
+}
+
+#[handler(Plain)]
+fn name_of_a_database_type(_: &Plain, Transaction(_): Transaction<u32>) {}
+
 #[handler(Payment, outbox)]
 async fn arguments_that_borrow<'a, 'b>(
     _: &'a Payment,
@@ -124,7 +137,7 @@ fn main() {
     assert_eq!(payment.place.line, LINE_AFTER_PAYMENT - 1, "the line of the type's name");
 
     let handlers: Vec<_> = inventory::iter::<HandlerDef>.into_iter().collect();
-    assert_eq!(handlers.len(), 11);
+    assert_eq!(handlers.len(), 12);
     let handler = |name| *handlers.iter().find(|handler| handler.name == name).expect("registered");
     assert_eq!(handler("by_value").id, Some("choice.by-value"));
     assert_eq!(handler("by_value").aliases, ["Choice/earlier", "earlier"]);
