@@ -87,7 +87,8 @@ impl Delivery {
         self.0.event_id
     }
 
-    /// The id of the event that began the chain: an event emitted by a handler carries its own event's correlation on.
+    /// The id of the event that began the chain: what a handler on a stored route emits carries its own event's correlation
+    /// on.
     #[must_use]
     pub fn correlation(&self) -> EventId {
         self.0.correlation

@@ -291,7 +291,10 @@ pub(crate) fn retry_of(error: &(dyn StdError + Send + Sync + 'static)) -> Retry 
     Retry::WithBackoff
 }
 
-/// An error with its causes in one line, as it is logged and kept with a dead letter.
+/// The longest text of an error that is logged or stored, in bytes.
+const TEXT_MAX: usize = 4_000;
+
+/// An error with its causes in one line, as it is logged and kept with a dead letter. What is too long is cut.
 pub(crate) fn in_one_line(error: &(dyn StdError + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
@@ -303,6 +306,10 @@ pub(crate) fn in_one_line(error: &(dyn StdError + 'static)) -> String {
             line.push_str(&text);
         }
         cause = error.source();
+    }
+    if line.len() > TEXT_MAX {
+        line.truncate(line.floor_char_boundary(TEXT_MAX));
+        line.push_str(" ..");
     }
     line
 }

@@ -106,7 +106,10 @@ async fn forward(shared: &Shared, outbox: &dyn OutboxStore, rows: &[OutboxRow]) 
 
 /// Who gets a row. An event that no handler has ever asked for has nobody to go to, and its row is done.
 fn fan(row: &OutboxRow, plans: &Plans) -> Fan {
-    let Some(plan) = plans.of(&row.event) else { return Fan::default() };
+    let Some(plan) = plans.of(&row.event) else {
+        tracing::debug!(event = %row.event, event_id = %row.event_id, "no handler was ever recorded for an event of the outbox");
+        return Fan::default();
+    };
     let delivery = |planned: &Planned| NewDelivery {
         id: DeliveryId::derive(row.event_id, &planned.handler),
         event_id: row.event_id,

@@ -65,7 +65,7 @@ impl Run {
 
     /// The application's own database, by its pool: the outbox is kept in it, and transactional handlers run in it.
     ///
-    /// evented adds its tables, all named `evented_..`, and opens four connections of its own with the pool's options. The
+    /// evented adds its tables, all named `evented_..`, and opens up to five connections of its own with the pool's options. The
     /// file must be in WAL mode. Transactional handlers take a connection of the pool, one at a time, and on SQLite hold
     /// the file's write lock, for a third of the lease at the most.
     pub fn outbox<Db: Outboxed>(mut self, pool: Pool<Db>) -> Self {

@@ -1,7 +1,7 @@
 //! SQLite: the embedded queue, and the outbox in the application's own database file.
 //!
-//! Four connections for each store, beside the application's pool: one writes (`writer.rs`), one reads, one watches the
-//! file for commits of other processes, one renews leases. In this process, whoever writes takes the store's `turn`
+//! Up to five connections for each store, beside the application's pool: one writes (`writer.rs`), one reads, one watches
+//! the file for commits of other processes, one renews leases, and one counts when it is asked to. In this process, whoever writes takes the store's `turn`
 //! first: it is fair, where SQLite's own lock is not.
 
 mod catalogue;
@@ -45,6 +45,8 @@ use self::writer::{Link, Writer, read_failed};
 const BUSY: Duration = Duration::from_secs(5);
 /// How often the file is looked at for commits of other processes: `pragma data_version`, some 20 microseconds.
 const LOOK: Duration = Duration::from_millis(25);
+/// How often while it cannot be looked at.
+const LOOK_BROKEN: Duration = Duration::from_secs(1);
 /// How often while a transaction of this process with an emitted event may commit any moment.
 const LOOK_HOT: Duration = Duration::from_millis(1);
 /// How long after an `emit_in` its commit is looked for so often.
@@ -68,6 +70,8 @@ pub(crate) struct SqliteStore {
     writer: Writer,
     reader: Mutex<Link>,
     keeper: Mutex<Link>,
+    /// For what reads long and is asked seldom: a claim must not wait for a count.
+    counter: Mutex<Link>,
     changes: watch::Sender<u64>,
     hot_until: Arc<SyncMutex<Instant>>,
     watcher: AbortHandle,
@@ -135,6 +139,7 @@ impl SqliteStore {
             writer: Writer::start(link(), Arc::clone(&turn), committed),
             reader: Mutex::new(link()),
             keeper: Mutex::new(link()),
+            counter: Mutex::new(link()),
             name,
             promise: promise(synchronous),
             pool,
@@ -215,6 +220,8 @@ async fn watch(mut link: Link, changes: watch::Sender<u64>, hot_until: Arc<SyncM
             Err(error) => {
                 link.mend(&error);
                 seen = None;
+                // Whoever reads or writes says what is wrong.
+                time::sleep(LOOK_BROKEN).await;
             }
         }
         let hot = *hot_until.lock().unwrap_or_else(PoisonError::into_inner) > time::now();
@@ -326,7 +333,7 @@ impl Catalogue for SqliteStore {
     }
 
     fn counts(&self) -> Pending<'_, Vec<StoredCount>> {
-        Box::pin(self.read(async |conn| catalogue::counts(conn).await))
+        Box::pin(async move { read_on(self.counter.lock().await, async |conn| catalogue::counts(conn).await).await })
     }
 
     fn requeue(&self, delivery: DeliveryId) -> Pending<'_, bool> {
@@ -334,7 +341,9 @@ impl Catalogue for SqliteStore {
     }
 
     fn dead_letters(&self, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
-        Box::pin(self.read(async move |conn| catalogue::dead_letters(conn, limit).await))
+        Box::pin(async move {
+            read_on(self.counter.lock().await, async |conn| catalogue::dead_letters(conn, limit).await).await
+        })
     }
 
     fn name(&self) -> &str {

@@ -104,6 +104,11 @@ const MIGRATIONS: &[&[&str]] = &[&[
 /// Brings the tables to this release's version, or says why it cannot.
 pub(super) async fn migrate(conn: &mut SqliteConnection, name: &str) -> Result<(), StoreError> {
     let failed = |error: sqlx::Error| read_failed("could not prepare evented's tables", &error).because(error);
+    // Most starts find the tables as they should be, and need no lock for that.
+    let found = query_as("select version, min_compatible from evented_schema").fetch_optional(&mut *conn).await;
+    if matches!(found, Ok(Some((VERSION.., ..=VERSION)))) {
+        return Ok(());
+    }
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     query(
         "create table if not exists evented_schema (
