@@ -106,8 +106,9 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// At its timeout the attempt has failed, and what becomes of the handler depends on its kind. The future of an
 /// `async fn` is dropped, at the `.await` where it stands; one that blocks its thread has no such place, and cannot be
-/// stopped. A plain `fn` cannot be stopped either: it goes on in its slot, beside a retry perhaps, and should look at
-/// `Delivery::is_cancelled` now and then.
+/// stopped. A plain `fn` cannot be stopped either: it keeps its slot and its delivery until it returns, is tried again
+/// only then, and should look at `Delivery::is_cancelled` now and then. A handler with `&mut Tx` on SQLite has a third of
+/// the lease at the most, 10 seconds unless `run()` was told otherwise, since it holds the file's write lock.
 ///
 /// The options of the handler itself, on every route:
 ///

@@ -140,7 +140,7 @@ impl App {
             *work = None;
             tracing::info!("stopped");
         }
-        instance.stopped.store(true, Ordering::Relaxed);
+        instance.close();
         instance::uninstall(instance);
     }
 
@@ -269,7 +269,7 @@ impl Drop for Inner {
         if !self.installed {
             self.instance.stopping.send_replace(true);
             self.instance.aborting.send_replace(true);
-            self.instance.stopped.store(true, Ordering::Relaxed);
+            self.instance.close();
         }
     }
 }

@@ -95,6 +95,14 @@ impl Instance {
         self.active.iter().enumerate().filter(|(_, active)| **active).map(|(index, _)| index)
     }
 
+    /// Refuses further emits, and lets the stores rest.
+    pub(crate) fn close(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        for store in self.stores() {
+            store.close();
+        }
+    }
+
     /// False when the runtime in which it was started has ended, and its loops with it.
     fn is_alive(&self) -> bool {
         self.work.get().is_none_or(|work| !work.is_finished())

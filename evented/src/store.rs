@@ -92,6 +92,9 @@ pub trait Catalogue: Send + Sync + 'static {
 
     /// What a stored delivery survives with the store's settings, for `run()` to print.
     fn promise(&self) -> &str;
+
+    /// Ends what the store does by itself, when its instance has stopped. It can still be asked.
+    fn close(&self);
 }
 
 /// A store that can be the queue: [`run().queue(..)`](crate::Run::queue) takes its URL.

@@ -20,9 +20,11 @@ pub(crate) fn millis_since_1970(time: SystemTime) -> i64 {
 }
 
 /// The longest delay that is kept: ten years. What asks for more is a mistake, and must not overflow a store's clock.
+#[cfg(feature = "sqlite")]
 const DELAY_MAX: Duration = Duration::from_hours(24 * 365 * 10);
 
 /// The stored time that is `delay` from now, at most ten years.
+#[cfg(feature = "sqlite")]
 pub(crate) fn due_at(delay: Duration) -> i64 {
     unix_ms() + millis(delay.min(DELAY_MAX))
 }
@@ -56,7 +58,7 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     tokio::time::timeout(limit, future).await.ok()
 }
 
-/// Sleeps the calling thread: for the lease keeper's own thread, never for a runtime's.
+/// Ticks each `period`, for the first time after one; a late tick is followed by a whole period.
 pub(crate) fn tick_every(period: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval_at(now() + period, period);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -353,6 +353,10 @@ impl Catalogue for SqliteStore {
     fn promise(&self) -> &str {
         self.promise
     }
+
+    fn close(&self) {
+        self.watcher.abort();
+    }
 }
 
 impl OutboxStore for SqliteStore {
