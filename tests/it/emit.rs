@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evented::{EventId, prelude::*, sqlx::query_scalar};
-use evented_tests::{Place, Seen, eventually, open_pool};
+use evented_tests::{Place, Seen, eventually, open_pool, tamper};
 use serde::{Deserialize, Serialize};
 
 #[event(aliases("OldPing"))]
@@ -93,6 +93,26 @@ async fn a_process_that_runs_already_learns_of_handlers_that_another_adds() {
         seen.count("first 4") > 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_event_that_was_renamed_reaches_the_handlers_of_a_release_before_and_after() {
+    let (place, seen) = (Place::new(), Seen::default());
+    run(&place, &seen).await.unwrap().stop().await;
+    // What a release before the rename of the event has recorded.
+    let before = "update evented_handlers
+        set id = 'OldPing/' || substr(id, 6), event = 'OldPing', aliases = '[]', event_aliases = '[]'
+        where event = 'Ping'";
+    tamper(&place, before).await;
+    run_without_handlers(&place).await.unwrap().emit(Ping { number: 11 }).await.unwrap();
+    assert_eq!(stored(&place).await, 2);
+
+    let app = run(&place, &seen).await.unwrap();
+    app.until_idle().await.unwrap();
+    assert_eq!((seen.count("first 11"), seen.count("second 11")), (1, 1));
+    app.emit(Ping { number: 13 }).await.unwrap();
+    app.until_idle().await.unwrap();
+    assert_eq!((seen.count("first 13"), seen.count("second 13")), (1, 1), "once, under its new name");
 }
 
 #[tokio::test]
