@@ -18,7 +18,7 @@ use evented_tests::{Place, open_pool};
 use serde::{Deserialize, Serialize};
 
 /// How often the process is killed.
-const KILLS: u64 = 6;
+const KILLS: u64 = 12;
 /// How long the last process may take to work off what is left.
 const FINISH: Duration = Duration::from_mins(2);
 
