@@ -176,13 +176,13 @@ impl Instance {
         let in_process = in_process.filter(|handler| handler.stored.is_none()).map(|handler| Arc::clone(&handler.id));
         let events = &registry().events;
         let plans = Plans::unite(&self.own_entries(), &in_process.collect(), events, &queue, &outbox);
-        for (state, event) in self.events.iter().zip(events) {
-            let stored = plans.of(event.id).is_some_and(|plan| !plan.background.is_empty());
-            state.stored.store(stored, Ordering::Relaxed);
-        }
         let mut current = self.plans.write().unwrap_or_else(PoisonError::into_inner);
         // Two refreshes may end in the other order than they read.
         if current.queue_generation <= plans.queue_generation && current.outbox_generation <= plans.outbox_generation {
+            for (state, event) in self.events.iter().zip(events) {
+                let stored = plans.of(event.id).is_some_and(|plan| !plan.background.is_empty());
+                state.stored.store(stored, Ordering::Relaxed);
+            }
             *current = Arc::new(plans);
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The lease keeper: renews the leases of all running deliveries, on a thread of its own.
 //!
 //! A lease is held from its claim until its settlement. One statement per store renews all of them each third of a
-//! lease, so two renewals may fail before one is lost. The thread has its own runtime: a handler that blocks the
+//! lease, so that one which fails or is late can be repeated. The thread has its own runtime: a handler that blocks the
 //! application's runtime does not cost the others their leases. A lease counts as lost when the store says so, or when
 //! its end has come by the worker's own monotonic clock, which counts from before the claim was sent: whichever is first.
 
@@ -122,10 +122,11 @@ async fn expire_by_our_clock(leases: Arc<Leases>, lease: Duration) {
 async fn renew_each_third(store: Arc<dyn QueueStore>, leases: Arc<Leases>, lease: Duration) {
     let mut failing = false;
     loop {
+        let began = time::now();
         match renew(&*store, &leases, lease).await {
             Ok(()) => {
                 failing = false;
-                time::sleep(lease / 3).await;
+                time::sleep((lease / 3).saturating_sub(began.elapsed())).await;
             }
             Err(error) => {
                 if !failing {

@@ -48,9 +48,7 @@ impl Plans {
     ) -> Self {
         let mut entries: BTreeMap<&str, &CatalogueEntry> = BTreeMap::new();
         for entry in queue.handlers.iter().chain(&outbox.handlers) {
-            if !in_process.contains(&entry.handler) {
-                entries.insert(&entry.handler, entry);
-            }
+            entries.insert(&entry.handler, entry);
         }
         entries.extend(own.iter().map(|entry| (&*entry.handler, entry)));
         // A renamed handler gets each event once, under its new name.
@@ -67,7 +65,7 @@ impl Plans {
             })
             .map(|(_, alias)| alias.clone())
             .collect();
-        entries.retain(|handler, _| !renamed.contains(*handler));
+        entries.retain(|handler, _| !renamed.contains(*handler) && !in_process.contains(*handler));
 
         let mut plans =
             Self { queue_generation: queue.generation, outbox_generation: outbox.generation, by_event: HashMap::new() };

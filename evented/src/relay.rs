@@ -19,8 +19,13 @@ use crate::{
 
 /// At most so many rows in one turn.
 const ROWS_MAX: usize = 500;
-/// How often a relay looks whether the queue that it needs was opened.
-const QUEUE_LOOK: Duration = Duration::from_millis(100);
+/// How long a row is left that needs a queue which is not open here: to a relay that has it, or until it is.
+const QUEUE_LOOK: Duration = Duration::from_secs(1);
+/// How long a row is left whose event no handler was ever recorded for, and which is not linked here: a release that is
+/// still to come may know it, by an alias.
+const UNKNOWN_LOOK: Duration = Duration::from_mins(1);
+/// How long such rows are kept.
+const UNKNOWN_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// How long the relay waits without looking, though nothing seems to have changed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
@@ -30,14 +35,6 @@ pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxSt
     let mut trouble = Trouble::default();
     let mut mark = 0;
     while !*stopping.borrow() {
-        if shared.instance.lacks_queue() {
-            // Rows that need it are left to a relay that has it; the look around opens it here as well.
-            tokio::select! {
-                () = time::sleep(QUEUE_LOOK) => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
-            }
-            continue;
-        }
         let wait = match turn(&shared, &*outbox).await {
             Ok(relayed) => {
                 trouble.over("relaying");
@@ -64,7 +61,8 @@ async fn turn(shared: &Shared, outbox: &dyn OutboxStore) -> Result<Relayed, Stor
     let instance = &shared.instance;
     let plans = instance.plans();
     let generation = plans.outbox_generation;
-    let fan_out = Arc::new(move |row: &OutboxRow| fan(row, &plans));
+    let has_queue = instance.queue().is_some();
+    let fan_out = Arc::new(move |row: &OutboxRow| fan_or_leave(row, &plans, has_queue));
     let relayed = outbox.relay(Relay { generation, rows: ROWS_MAX, lease: shared.lease, fan_out }).await?;
     if relayed.catalogue_moved {
         instance.refresh().await?;
@@ -104,12 +102,29 @@ async fn forward(shared: &Shared, outbox: &dyn OutboxStore, rows: &[OutboxRow]) 
     queue.forget(done.collect()).await
 }
 
-/// Who gets a row. An event that no handler has ever asked for has nobody to go to, and its row is done.
+/// Who gets a row, or for how long it is left.
+fn fan_or_leave(row: &OutboxRow, plans: &Plans, has_queue: bool) -> Fan {
+    let later = |later| Fan { later: Some(later), ..Fan::default() };
+    match plans.of(&row.event) {
+        Some(plan) if !plan.background.is_empty() && !has_queue => later(QUEUE_LOOK),
+        Some(_) => fan(row, plans),
+        None => {
+            let age = time::unix_ms() - row.emitted_unix_ms;
+            if age > time::millis(UNKNOWN_RETENTION) {
+                tracing::error!(event = %row.event, event_id = %row.event_id,
+                    "an event of the outbox is given up: no handler was recorded for it in {UNKNOWN_RETENTION:?}");
+                return Fan::default();
+            }
+            tracing::warn!(event = %row.event, event_id = %row.event_id,
+                "an event of the outbox waits: no handler was ever recorded for it, and its type is not linked here");
+            later(UNKNOWN_LOOK)
+        }
+    }
+}
+
+/// Who gets a row. A linked event that no handler asks for has nobody to go to, and its row is done.
 fn fan(row: &OutboxRow, plans: &Plans) -> Fan {
-    let Some(plan) = plans.of(&row.event) else {
-        tracing::debug!(event = %row.event, event_id = %row.event_id, "no handler was ever recorded for an event of the outbox");
-        return Fan::default();
-    };
+    let Some(plan) = plans.of(&row.event) else { return Fan::default() };
     let delivery = |planned: &Planned| NewDelivery {
         id: DeliveryId::derive(row.event_id, &planned.handler),
         event_id: row.event_id,
@@ -121,5 +136,9 @@ fn fan(row: &OutboxRow, plans: &Plans) -> Fan {
         policy: planned.policy,
         payload: Arc::clone(&row.payload),
     };
-    Fan { here: plan.outbox.iter().map(delivery).collect(), elsewhere: plan.background.iter().map(delivery).collect() }
+    Fan {
+        here: plan.outbox.iter().map(delivery).collect(),
+        elsewhere: plan.background.iter().map(delivery).collect(),
+        later: None,
+    }
 }

@@ -96,7 +96,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
     // An outbox that was given and could not be opened is one problem, not one for each handler.
     let outbox_failed = problems.len() > before_outbox;
     problems.extend(check(&handlers, role, &run.states, outbox.as_deref(), outbox_failed));
-    let queue = open_queue(run.queue.take(), &handlers, outbox.as_ref(), &mut problems).await;
+    let queue = open_queue(run.queue.take(), &handlers, role, outbox.as_ref(), &mut problems).await;
     if !problems.is_empty() {
         return Err(refuse(&problems));
     }
@@ -187,11 +187,12 @@ fn check(
     problems
 }
 
-/// Opens the queue where something may need it: it was named, a linked handler is stored in it, an earlier process left
-/// it, or the outbox has handlers of other processes that it feeds.
+/// Opens the queue where something may need it: it was named, a linked handler is stored in it, or another process made the
+/// default one.
 async fn open_queue(
     named: Option<String>,
     handlers: &[&Linked],
+    role: Role,
     outbox: Option<&Arc<dyn OutboxStore>>,
     problems: &mut Vec<String>,
 ) -> Option<Arc<dyn Store>> {
@@ -202,9 +203,18 @@ async fn open_queue(
             QUEUE_DEFAULT.to_owned()
         }
         None => {
-            let catalogue = outbox?.catalogue().await;
-            let fed = open(catalogue, problems)?.handlers.iter().any(|entry| entry.route == Route::Background);
-            fed.then(|| QUEUE_DEFAULT.to_owned())?
+            let catalogue = open(outbox?.catalogue().await, problems)?;
+            if let Some(fed) = catalogue.handlers.iter().find(|entry| entry.route == Route::Background)
+                && role != Role::Emit
+            {
+                // A queue made here would take what the handlers' workers look for in theirs.
+                problems.push(format!(
+                    "handler `{}` of another process is on `background`, and this process relays to it: name the queue that \
+                     it has, with `.queue(url)` or EVENTED_QUEUE",
+                    fed.handler
+                ));
+            }
+            return None;
         }
     };
     let queue = open(store::open_queue(&url).await, problems)?;

@@ -46,9 +46,9 @@ pub trait QueueStore: Send + Sync + 'static {
     /// it waits for that one, and fails when it takes too long.
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>>;
 
-    /// Notes that a delivery which outlived a lease runs now, alone in its process: should this lease end as well, it is
-    /// one of its [`deaths`](Claimed::deaths). Answers whether the lease is still held.
-    fn runs_alone(&self, lease: Lease) -> Pending<'_, bool>;
+    /// Notes whether a delivery which outlived a lease runs now, alone in its process: should this lease end while it does,
+    /// that is one of its [`deaths`](Claimed::deaths). Answers whether the lease is still held.
+    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool>;
 
     /// Settles each delivery whose lease is still held, all in one commit, and answers for each whether it was.
     ///
@@ -222,7 +222,7 @@ pub struct Claimed {
     pub emitted_unix_ms: i64,
     /// Attempts that failed so far.
     pub failed: u32,
-    /// Its last lease ended without a settlement.
+    /// A lease on it ended without a settlement, and it has not run to an end since.
     pub lost: bool,
     /// How often its lease ended so while it ran alone in its process.
     pub deaths: u32,
@@ -393,6 +393,8 @@ pub struct Fan {
     pub here: Vec<NewDelivery>,
     /// Its background deliveries: they go to the queue store.
     pub elsewhere: Vec<NewDelivery>,
+    /// This relay cannot say who gets it: it is left as it is, for so long.
+    pub later: Option<Duration>,
 }
 
 /// What a relay's turn came to.

@@ -28,14 +28,22 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
     let mut stopping = shared.stopping.clone();
     let mut marks = (0, 0);
     let mut unknown = Unknown::default();
+    let mut say_at = time::now();
     let mut forget_at = time::now() + FORGET_LOOK;
     loop {
         tokio::select! {
             () = time::sleep(CATALOGUE_LOOK) => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
-        if instance.queue().is_none() && (store::exists(QUEUE_DEFAULT) || instance.lacks_queue()) {
+        if instance.queue().is_none() && store::exists(QUEUE_DEFAULT) {
             open_queue(instance).await;
+        } else if instance.lacks_queue() && time::now() >= say_at {
+            // Never made here: the handlers' workers have it, perhaps elsewhere.
+            say_at = time::now() + UNKNOWN_LOOK;
+            tracing::warn!(
+                "handlers of other processes are on `background`, and this process has no queue: name theirs \
+                            with `.queue(url)` or EVENTED_QUEUE"
+            );
         }
         let queue = match instance.queue() {
             Some(queue) => queue.wait(marks.0, Duration::ZERO).await,
@@ -66,8 +74,8 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
     }
 }
 
-/// Opens the default queue that another process made, or that handlers of another process need. Nothing named a queue
-/// here and no linked handler is stored in one, or it would have been opened at the start.
+/// Opens the default queue that another process made. Nothing named a queue here and no linked handler is stored in one, or
+/// it would have been opened at the start.
 async fn open_queue(instance: &Instance) {
     let opened = async {
         let queue = store::open_queue(QUEUE_DEFAULT).await?;

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc, watch};
 
 use crate::{
     attempt::{AsyncCall, BlockingCall, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
@@ -142,15 +142,42 @@ impl Drop for InFlight {
     }
 }
 
+/// One of those that wait for a slot.
+struct Waiting {
+    worker: Arc<Worker>,
+    queue: usize,
+}
+
+impl Waiting {
+    fn enter(worker: &Arc<Worker>, queue: usize) -> Self {
+        worker.queues[queue].waiting.fetch_add(1, Ordering::Relaxed);
+        Self { worker: Arc::clone(worker), queue }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.worker.queues[self.queue].waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a delivery has when it is its turn: a slot, and its side of the lock on running alone.
+struct Turn<'w> {
+    slot: OwnedSemaphorePermit,
+    beside: Option<RwLockReadGuard<'w, ()>>,
+    alone: Option<RwLockWriteGuard<'w, ()>>,
+}
+
 /// The slot of a blocking function, held by the function itself: given back when it returns.
 struct BlockingSlot {
-    _slot: OwnedSemaphorePermit,
+    slot: Option<OwnedSemaphorePermit>,
     worker: Arc<Worker>,
     handler: usize,
 }
 
 impl Drop for BlockingSlot {
     fn drop(&mut self) {
+        drop(self.slot.take());
         self.worker.shared.instance.blocking.leave(self.handler);
         self.worker.freed.notify_waiters();
     }
@@ -184,11 +211,16 @@ impl Worker {
     /// Works until the instance stops and all that was claimed is settled.
     pub(crate) async fn work(self: Arc<Self>) {
         let (ended, endings) = mpsc::unbounded_channel();
-        let settler = tokio::spawn(Arc::clone(&self).settle_until_closed(endings));
-        self.claim_until_stopped(ended).await;
-        // The settler ends when the last running delivery has.
-        if let Err(error) = settler.await {
-            tracing::error!(%error, "the worker's settler ended early; its leases will end by themselves");
+        let mut settler = tokio::spawn(Arc::clone(&self).settle_until_closed(endings));
+        tokio::select! {
+            // It ends when the last running delivery has.
+            () = Arc::clone(&self).claim_until_stopped(ended) => {
+                if let Err(error) = settler.await {
+                    tracing::error!(%error, "the worker's settler ended early; its leases will end by themselves");
+                }
+            }
+            // Before that it ends by a bug of ours alone: nothing more is claimed, and the end of this loop is noticed.
+            _ = &mut settler => tracing::error!("the worker's settler ended early; its leases will end by themselves"),
         }
     }
 
@@ -261,11 +293,13 @@ impl Worker {
             return;
         };
         held.room = Some(room);
+        // Counted here and not in the task: the next claim may come before the task's first step.
+        let waiting = Waiting::enter(self, queue);
         let worker = Arc::clone(self);
         tokio::spawn(async move {
             // A panic outside the handler itself, in the `Drop` or the `Display` of something of the application's, must
             // not leave a lease behind that is renewed for ever.
-            let running = catch(Box::pin(async { Ok(worker.run(handler, queue, &claimed, lost).await) })).await;
+            let running = catch(Box::pin(async { Ok(worker.run(handler, waiting, &claimed, lost).await) })).await;
             let outcome = running.unwrap_or_else(|panic| {
                 let handler = &registry().handlers[handler];
                 let policy = handler.stored.map_or(claimed.policy, |stored| stored.policy);
@@ -281,11 +315,11 @@ impl Worker {
     async fn run(
         self: &Arc<Self>,
         index: usize,
-        queue: usize,
+        waiting: Waiting,
         claimed: &Claimed,
         mut lost: watch::Receiver<bool>,
     ) -> Option<Outcome> {
-        let queue = &self.queues[queue];
+        let queue = &self.queues[waiting.queue];
         let handler = &registry().handlers[index];
         let stored = handler.stored.expect("a worker claims stored handlers only");
         let policy = stored.policy;
@@ -301,28 +335,24 @@ impl Worker {
         let turn = async {
             let slot = Arc::clone(&queue.slots).acquire_owned().await.expect("slots are never closed");
             // A delivery that outlived a lease may be what killed its worker: it runs with nothing beside it.
+            let everyone = &self.shared.alone;
             if claimed.lost {
-                (slot, None, Some(self.shared.alone.write().await))
+                Turn { slot, beside: None, alone: Some(everyone.write().await) }
             } else {
-                (slot, Some(self.shared.alone.read().await), None)
+                Turn { slot, beside: Some(everyone.read().await), alone: None }
             }
         };
-        queue.waiting.fetch_add(1, Ordering::Relaxed);
         let turn = tokio::select! {
-            turn = turn => Ok(turn),
-            _ = lost.wait_for(|lost| *lost) => Err(note_lost(handler, claimed)),
+            turn = turn => turn,
+            _ = lost.wait_for(|lost| *lost) => return note_lost(handler, claimed),
             // What has not been started when the worker stops is given back at once.
-            _ = stopping.wait_for(|stop| *stop) => Err(Some(Outcome::Released)),
+            _ = stopping.wait_for(|stop| *stop) => return Some(Outcome::Released),
         };
-        queue.waiting.fetch_sub(1, Ordering::Relaxed);
-        let (slot, _beside, _alone) = match turn {
-            Ok(turn) => turn,
-            Err(refused) => return refused,
-        };
+        drop(waiting);
         if claimed.lost {
             tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery, event_id = %claimed.event_id,
                 deaths = claimed.deaths, "a delivery runs again, alone in its process: its last worker died, or lost its lease");
-            if let Ok(false) = self.store.runs_alone(claimed.lease).await {
+            if let Ok(false) = self.store.runs_alone(claimed.lease, true).await {
                 return note_lost(handler, claimed);
             }
         }
@@ -334,7 +364,7 @@ impl Worker {
             attempt: claimed.failed + 1,
             attempts_max: policy.attempts_max,
             emitted_unix_ms: claimed.emitted_unix_ms,
-            timeout: policy.timeout,
+            timeout: self.timeout(handler, policy),
         });
         let scope = Scope {
             instance: Arc::clone(&self.shared.instance),
@@ -344,8 +374,13 @@ impl Worker {
         let attempt = Attempt { index, policy, event, delivery, cancel: cancel.clone(), scope, lost };
         let ended = match (stored.call, &self.outbox) {
             (StoredCall::Async(call), Some(outbox)) if handler.takes_tx() => {
-                match self.attempt_in_tx(&**outbox, call, attempt, claimed).await {
-                    Ok(TxEnd::Committed) => return None,
+                let end = self.attempt_in_tx(&**outbox, call, attempt, claimed).await;
+                cancel.send_replace(true);
+                match end {
+                    Ok(TxEnd::Committed) => {
+                        queue.note_run(began.elapsed());
+                        return None;
+                    }
                     Ok(TxEnd::Lost) => return note_lost(handler, claimed),
                     Ok(TxEnd::Failed(error)) => Err(error),
                     Err(error) => {
@@ -363,7 +398,7 @@ impl Worker {
                 let running = run_async(call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
                 SCOPE.scope(attempt.scope, interrupts.or(running)).await
             }
-            (StoredCall::Blocking(call), _) => self.attempt_blocking(call, attempt, claimed, slot).await?,
+            (StoredCall::Blocking(call), _) => self.attempt_blocking(call, attempt, claimed, turn).await?,
         };
         // What the handler may have left running elsewhere can see that the attempt is over.
         cancel.send_replace(true);
@@ -382,8 +417,7 @@ impl Worker {
         attempt: Attempt,
         claimed: &Claimed,
     ) -> Result<TxEnd, StoreError> {
-        // It holds the store's write lock, behind which the renewal of all leases waits.
-        let timeout = attempt.policy.timeout.min(self.shared.lease / 3);
+        let timeout = self.timeout(&registry().handlers[attempt.index], attempt.policy);
         let interrupts = self.interrupts(timeout, &attempt.lost);
         let Attempt { event, delivery, scope, .. } = attempt;
         run_in_tx(outbox, claimed.lease, call, event, delivery, scope, interrupts).await
@@ -397,10 +431,11 @@ impl Worker {
         call: BlockingCall,
         attempt: Attempt,
         claimed: &Claimed,
-        slot: OwnedSemaphorePermit,
+        turn: Turn<'_>,
     ) -> Option<HandlerResult> {
+        let Turn { slot, beside, alone } = turn;
         let Attempt { index, policy, event, delivery, cancel, scope, lost } = attempt;
-        let slot = BlockingSlot { _slot: slot, worker: Arc::clone(self), handler: index };
+        let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
         self.shared.instance.blocking.enter(index);
         let mut running = pin!(run_blocking(call, event, delivery, scope, slot));
         let ended = self.interrupts(policy.timeout, &lost).or(&mut running).await;
@@ -412,13 +447,36 @@ impl Worker {
                 tracing::warn!(handler = %handler.id, place = %handler.place, timeout = ?policy.timeout,
                     delivery = %claimed.lease.delivery, "a blocking handler's time is up, but it still runs; it keeps its \
                     slot and its lease until it returns, and should look at `Delivery::is_cancelled`");
+                // Its time is over: those that wait for it to be alone, or for its end to be alone, go on.
+                self.runs_alone_no_more(claimed).await;
+                drop((beside, alone));
                 let returned = async { running.await.or(Ok(())) };
                 self.interrupts(Duration::MAX, &lost).or(returned).await.ok()?;
                 Some(ended)
             }
-            Some(Interrupt::Stopped | Interrupt::Lost) => None,
+            // A stop is no death, though the function goes on under its lease until the process ends.
+            Some(Interrupt::Stopped) => {
+                self.runs_alone_no_more(claimed).await;
+                None
+            }
+            Some(Interrupt::Lost) => None,
             None => Some(ended),
         }
+    }
+
+    /// What happens to this worker from now on is not this delivery's doing.
+    async fn runs_alone_no_more(&self, claimed: &Claimed) {
+        if claimed.lost
+            && let Err(error) = self.store.runs_alone(claimed.lease, false).await
+        {
+            tracing::debug!(error = %in_one_line(&error), "could not note that a delivery runs alone no more");
+        }
+    }
+
+    /// How long an attempt may take. A transactional handler holds the store's write lock, behind which the renewal of all
+    /// leases waits, so it has a third of one at the most.
+    fn timeout(&self, handler: &Linked, policy: Policy) -> Duration {
+        if handler.takes_tx() { policy.timeout.min(self.shared.lease / 3) } else { policy.timeout }
     }
 
     fn interrupts(&self, timeout: Duration, lost: &watch::Receiver<bool>) -> Interrupts {

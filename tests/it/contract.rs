@@ -55,7 +55,7 @@ macro_rules! queue_promises {
                 the_oldest_of_a_handler_comes_first
                 a_handler_with_a_backlog_does_not_starve_its_neighbours
                 a_delivery_is_due_again_when_its_lease_ends_and_says_that_it_was_lost
-                a_delivery_that_was_released_does_not_say_that_it_was_lost
+                a_lost_delivery_that_was_released_before_it_ran_still_says_that_it_was_lost
                 deaths_count_only_while_alone
                 next_due_tells_when_to_look_again
                 next_due_is_told_while_more_is_due_than_was_wanted

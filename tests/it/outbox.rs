@@ -317,6 +317,62 @@ mod chain {
     }
 }
 
+mod elsewhere {
+    use super::*;
+
+    mod web {
+        use super::*;
+
+        #[event(transactional)]
+        #[derive(Serialize, Deserialize)]
+        pub struct Ordered;
+
+        #[handler(Ordered, background)]
+        async fn far(_event: Ordered) {}
+
+        pub async fn start(place: &Place) -> evented::Result<evented::App> {
+            run!(place, place.pool().await, Seen::default()).await
+        }
+    }
+
+    mod billing {
+        use super::*;
+
+        #[handler(super::web::Ordered, outbox)]
+        async fn near(_event: super::web::Ordered, seen: State<Seen>) {
+            seen.note("near");
+        }
+
+        pub fn run(pool: &SqlitePool, seen: &Seen) -> evented::Run {
+            evented::run().install(false).module(module_path!()).outbox(pool.clone()).state(seen.clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_relays_to_anothers_queue_must_name_it() {
+        let place = Place::new();
+        let pool = place.pool().await;
+        web::start(&place).await.unwrap().stop().await;
+        let error = billing::run(&pool, &Seen::default()).await.unwrap_err().to_string();
+        assert!(error.contains("`Ordered/far` of another process is on `background`"), "{error}");
+        assert!(error.contains("EVENTED_QUEUE"), "{error}");
+        billing::run(&pool, &Seen::default()).queue(place.queue()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_event_of_a_type_that_is_not_linked_and_no_catalogue_knows_is_left_for_a_later_release() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = billing::run(&pool, &seen).queue(place.queue()).await.unwrap();
+        let sql = "insert into evented_outbox (event_id, event, due_at, version, emitted_at, payload)
+            values (randomblob(16), 'FromTheFuture', 0, 1, unixepoch() * 1000, cast('null' as blob))";
+        query(sql).execute(&pool).await.unwrap();
+        let due = async || -> i64 { query_scalar("select due_at from evented_outbox").fetch_one(&pool).await.unwrap() };
+        eventually("the relay put it off", async || due().await > 0).await;
+        drop(app);
+    }
+}
+
 mod in_transaction {
     use super::*;
 

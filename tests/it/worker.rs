@@ -188,6 +188,69 @@ mod leases {
     }
 }
 
+mod stuck {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    static LET_GO: AtomicBool = AtomicBool::new(false);
+
+    /// Ends the handlers with the test, also where it fails: the runtime waits for them.
+    struct LetGo;
+
+    impl Drop for LetGo {
+        fn drop(&mut self) {
+            LET_GO.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Stuck;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Quick;
+
+    /// Does not return by itself.
+    #[handler(Stuck, background(queue = "stuck", timeout = "50ms"))]
+    fn hang(_event: Stuck, seen: State<Seen>) {
+        seen.note("hangs");
+        while !LET_GO.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[handler(Quick, background)]
+    async fn quick(_event: Quick, seen: State<Seen>) {
+        seen.note("quick");
+    }
+
+    #[tokio::test]
+    async fn a_blocking_function_past_its_time_stalls_nobody_and_a_stop_is_no_death() {
+        let _let_go = LetGo;
+        let (place, seen) = (Place::new(), Seen::default());
+        let start = async |role| {
+            let run = run!(place, seen).lease(Duration::from_secs(1)).grace(Duration::from_millis(20));
+            run.role(role).await.unwrap()
+        };
+        let app = start(Role::Emit).await;
+        app.emit(Stuck).await.unwrap();
+        app.stop().await;
+        // It outlived a lease, so it is to run alone.
+        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1, alone = 1").await;
+        for round in 1..=4 {
+            let app = start(Role::All).await;
+            eventually("it hangs", async || seen.count("hangs") == round).await;
+            app.emit(Quick).await.unwrap();
+            eventually("the others go on", async || seen.count("quick") == round).await;
+            app.stop().await;
+        }
+        let app = start(Role::Emit).await;
+        assert!(app.dead_letters().await.unwrap().is_empty(), "nobody died");
+    }
+}
+
 mod limits {
     use super::*;
 
@@ -203,6 +266,29 @@ mod limits {
         MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(2)).await;
         RUNNING.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Crawling;
+
+    #[handler(Crawling, background(queue = "slow"))]
+    async fn crawl(_event: Crawling, seen: State<Seen>) {
+        seen.note("began");
+        std::future::pending::<()>().await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_claimed_ahead_of_slow_handlers() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).role(Role::Emit).await.unwrap();
+        app.emit_all((0..300).map(|_| Crawling)).await.unwrap();
+        app.stop().await;
+        let _app = run!(place, seen).await.unwrap();
+        eventually("every slot is taken", async || seen.count("began") == 64).await;
+        let leased: i64 =
+            query_scalar("select count(lease) from evented_deliveries").fetch_one(&file(&place).await).await.unwrap();
+        assert_eq!(leased, 64);
     }
 
     #[tokio::test]

@@ -292,7 +292,12 @@ impl QueueStore for SqliteStore {
 
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
         Box::pin(async move {
-            let _turn = self.turn.lock().await;
+            let Some(_turn) = time::within(BUSY, self.turn.lock()).await else {
+                return Err(StoreError::transient(
+                    "a handler's transaction held the database for too long",
+                    Written::Nothing,
+                ));
+            };
             let held = read_on(self.keeper.lock().await, async |conn| queue::extend(conn, leases, lease).await).await?;
             Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())
         })
@@ -306,8 +311,8 @@ impl QueueStore for SqliteStore {
         self.writer.run(deliveries, queue::forget)
     }
 
-    fn runs_alone(&self, lease: Lease) -> Pending<'_, bool> {
-        self.writer.run(lease, queue::runs_alone)
+    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
+        self.writer.run((lease, runs), queue::runs_alone)
     }
 
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {

@@ -46,6 +46,7 @@ fn of_row(handler: &str, row: &OutboxRow) -> NewDelivery {
 
 fn relay_of(generation: u64, rows: usize, lease: Duration, goes: Goes) -> Relay {
     let fan_out = move |row: &OutboxRow| Fan {
+        later: None,
         here: if matches!(goes, Goes::Here | Goes::Both) { vec![of_row("book", row)] } else { Vec::new() },
         elsewhere: if matches!(goes, Goes::Elsewhere | Goes::Both) { vec![of_row("mail", row)] } else { Vec::new() },
     };

@@ -62,11 +62,15 @@ async fn move_generation(conn: &mut SqliteConnection) -> Result<(), SqlxError> {
 
 pub(super) fn retire<'a>(conn: &'a mut SqliteConnection, handler: &'a String) -> Running<'a, bool> {
     Box::pin(async move {
-        let retired = query("update evented_handlers set retired = 1 where id = ? and not retired")
-            .bind(handler)
-            .execute(&mut *conn)
-            .await?
-            .rows_affected()
+        // With its earlier names, which would otherwise be handlers again.
+        let retired = query(
+            "update evented_handlers set retired = 1 where not retired and (id = ?1 or id in
+                (select value from json_each((select aliases from evented_handlers where id = ?1))))",
+        )
+        .bind(handler)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected()
             > 0;
         if retired {
             move_generation(conn).await?;
@@ -160,7 +164,7 @@ pub(super) async fn dead_letters(conn: &mut SqliteConnection, limit: u32) -> Res
 pub(super) fn requeue<'a>(conn: &'a mut SqliteConnection, delivery: &'a DeliveryId) -> Running<'a, bool> {
     Box::pin(async move {
         let id = delivery.to_bytes().to_vec();
-        let moved = query(
+        query(
             "insert into evented_deliveries (id, event_id, handler, due_at, attempts_max, backoff_first_ms, backoff_max_ms,
                 timeout_ms, version, emitted_at, correlation, error, payload)
              select id, event_id, handler, ?2, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, version,
@@ -172,8 +176,9 @@ pub(super) fn requeue<'a>(conn: &'a mut SqliteConnection, delivery: &'a Delivery
         .bind(time::unix_ms())
         .execute(&mut *conn)
         .await?;
-        query("delete from evented_dead_letters where id = ?").bind(&id).execute(conn).await?;
-        Ok(moved.rows_affected() > 0)
+        // Where a delivery of this id waits already, that one stands for it.
+        let deleted = query("delete from evented_dead_letters where id = ?").bind(&id).execute(conn).await?;
+        Ok(deleted.rows_affected() > 0)
     })
 }
 

@@ -76,7 +76,13 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
                 payload: row.try_get::<&[u8], _>(6)?.into(),
             };
             let fan = (relay.fan_out)(&row);
-            if fan.elsewhere.is_empty() {
+            if let Some(later) = fan.later {
+                query("update evented_outbox set due_at = ?2 where seq = ?1")
+                    .bind(row.row)
+                    .bind(time::due_at(later))
+                    .execute(&mut *conn)
+                    .await?;
+            } else if fan.elsewhere.is_empty() {
                 here.extend(fan.here);
                 done.push(row.row);
             } else {

@@ -211,7 +211,7 @@ pub(super) fn claim<'a>(
                 lease = ?1,
                 due_at = ?2,
                 deaths = deaths + (lease is not null and alone = 2),
-                alone = lease is not null
+                alone = lease is not null or alone > 0
              where seq in (select value from json_each(?3)) and due_at <= ?4
              returning seq, id, event_id, (select h.id from evented_handlers h where h.num = handler), correlation,
                 version, emitted_at, failed, alone, deaths, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms,
@@ -306,12 +306,13 @@ pub(super) async fn extend(
     Ok(held.into_iter().collect())
 }
 
-/// Notes that a delivery runs alone now.
-pub(super) fn runs_alone<'a>(conn: &'a mut SqliteConnection, lease: &'a Lease) -> Running<'a, bool> {
+/// Notes whether a delivery runs alone now.
+pub(super) fn runs_alone<'a>(conn: &'a mut SqliteConnection, (lease, runs): &'a (Lease, bool)) -> Running<'a, bool> {
     Box::pin(async move {
-        let held = query("update evented_deliveries set alone = 2 where seq = ?1 and lease = ?2")
+        let held = query("update evented_deliveries set alone = ?3 where seq = ?1 and lease = ?2")
             .bind(lease.row)
             .bind(lease.token.to_i64())
+            .bind(if *runs { 2 } else { 1 })
             .execute(conn)
             .await?;
         Ok(held.rows_affected() > 0)
@@ -427,7 +428,7 @@ pub(super) async fn remove(conn: &mut SqliteConnection, lease: Lease) -> Result<
 
 async fn release(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64>, SqlxError> {
     query_scalar(
-        "update evented_deliveries set lease = null, alone = 0, due_at = ?3 where seq = ?1 and lease = ?2 returning handler",
+        "update evented_deliveries set lease = null, alone = alone > 0, due_at = ?3 where seq = ?1 and lease = ?2 returning handler",
     )
     .bind(lease.row)
     .bind(lease.token.to_i64())
