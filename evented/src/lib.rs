@@ -107,6 +107,7 @@ mod emit_in;
 mod trouble;
 mod lease;
 mod attempt;
+mod judge;
 mod worker;
 mod relay;
 mod watch;

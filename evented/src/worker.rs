@@ -10,12 +10,11 @@
 //! The lease keeper (lease.rs) renews from the claim to the settlement. A crash at any point leaves the lease to end,
 //! and the delivery to run again: nothing here holds what the store does not know.
 //!
-//! To add an outcome: `Outcome` in store.rs, `settle` of each store, `judge` here.
+//! To add an outcome: `Outcome` in store.rs, `settle` of each store, judge.rs.
 
 use std::{
     any::Any,
     collections::{BTreeSet, HashMap},
-    panic::catch_unwind,
     pin::pin,
     sync::{
         Arc,
@@ -29,12 +28,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockW
 use crate::{
     attempt::{AsyncCall, BlockingCall, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
     delivery::{Delivery, Starting},
-    error::{HandlerResult, Retry, StoreError, in_one_line, retry_of},
+    error::{HandlerResult, StoreError, in_one_line},
     event::PAYLOAD_VERSION,
     handler::StoredCall,
-    instance::{Instance, SCOPE, Scope, catch, panicked},
+    instance::{Instance, SCOPE, Scope, catch},
+    judge::{decode, judge, judge_dead, note_lost},
     lease::Leases,
-    registry::{Linked, Stored, names_of, registry},
+    registry::{Linked, names_of, registry},
     retry::Policy,
     store::{Claim, ClaimQueue, Claimed, Lease, OutboxStore, Outcome, QueueStore, Settlement, TxEnd},
     time::{self, Instant},
@@ -564,54 +564,4 @@ pub(crate) fn runnable(instance: &Instance, in_outbox: bool) -> impl Iterator<It
 /// The queue of a handler on a stored route.
 fn queue_of(handler: usize) -> &'static str {
     registry().handlers[handler].stored.expect("a worker has stored handlers only").queue
-}
-
-/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others.
-fn decode(stored: Stored, claimed: &Claimed) -> Result<Box<dyn Any + Send>, String> {
-    let decoded = catch_unwind(|| (stored.decode)(&claimed.payload));
-    decoded.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(|error| {
-        format!(
-            "the payload could not be decoded: {}; give new fields `#[serde(default)]`, or requeue it with a release that \
-             reads it",
-            in_one_line(&*error)
-        )
-    })
-}
-
-/// What an attempt's end means for its delivery; `None` when there is nothing to settle.
-fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
-    let Err(error) = ended else { return Some(Outcome::Completed) };
-    match error.downcast_ref::<Interrupt>() {
-        Some(Interrupt::Lost) => return note_lost(handler, claimed),
-        Some(Interrupt::Stopped) => {
-            tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
-                "the grace of the stop is over: a running delivery was dropped, and will run again");
-            return Some(Outcome::Released);
-        }
-        Some(Interrupt::TimedOut(_)) | None => {}
-    }
-    let failed = claimed.failed + 1;
-    let text = in_one_line(&*error);
-    let delay = match retry_of(&*error) {
-        Retry::Never => return Some(judge_dead(handler, claimed, failed, text)),
-        _ if failed >= policy.attempts_max => return Some(judge_dead(handler, claimed, failed, text)),
-        Retry::After(delay) => delay,
-        Retry::WithBackoff => policy.backoff.delay(failed),
-    };
-    tracing::warn!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
-        event_id = %claimed.event_id, attempt = failed, attempts_max = policy.attempts_max, retry_in = ?delay, error = %text,
-        "a delivery failed and will be tried again");
-    Some(Outcome::Retry { delay, error: text })
-}
-
-fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {
-    tracing::error!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
-        event_id = %claimed.event_id, attempts = failed, %error, "a delivery goes to the dead letters");
-    Outcome::Dead { failed, error }
-}
-
-fn note_lost(handler: &Linked, claimed: &Claimed) -> Option<Outcome> {
-    tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
-        "the lease of a running delivery was lost; it runs again elsewhere, and no attempt is counted");
-    None
 }

@@ -1,0 +1,62 @@
+//! What an attempt's end means for its delivery, and the line in the log that says so.
+
+use std::{any::Any, panic::catch_unwind};
+
+use crate::{
+    attempt::Interrupt,
+    error::{HandlerResult, Retry, in_one_line, retry_of},
+    instance::panicked,
+    registry::{Linked, Stored},
+    retry::Policy,
+    store::{Claimed, Outcome},
+};
+
+/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others.
+pub(crate) fn decode(stored: Stored, claimed: &Claimed) -> Result<Box<dyn Any + Send>, String> {
+    let decoded = catch_unwind(|| (stored.decode)(&claimed.payload));
+    decoded.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(|error| {
+        format!(
+            "the payload could not be decoded: {}; give new fields `#[serde(default)]`, or requeue it with a release that \
+             reads it",
+            in_one_line(&*error)
+        )
+    })
+}
+
+/// What an attempt's end means for its delivery; `None` when there is nothing to settle.
+pub(crate) fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
+    let Err(error) = ended else { return Some(Outcome::Completed) };
+    match error.downcast_ref::<Interrupt>() {
+        Some(Interrupt::Lost) => return note_lost(handler, claimed),
+        Some(Interrupt::Stopped) => {
+            tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
+                "the grace of the stop is over: a running delivery was dropped, and will run again");
+            return Some(Outcome::Released);
+        }
+        Some(Interrupt::TimedOut(_)) | None => {}
+    }
+    let failed = claimed.failed + 1;
+    let text = in_one_line(&*error);
+    let delay = match retry_of(&*error) {
+        Retry::Never => return Some(judge_dead(handler, claimed, failed, text)),
+        _ if failed >= policy.attempts_max => return Some(judge_dead(handler, claimed, failed, text)),
+        Retry::After(delay) => delay,
+        Retry::WithBackoff => policy.backoff.delay(failed),
+    };
+    tracing::warn!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
+        event_id = %claimed.event_id, attempt = failed, attempts_max = policy.attempts_max, retry_in = ?delay, error = %text,
+        "a delivery failed and will be tried again");
+    Some(Outcome::Retry { delay, error: text })
+}
+
+pub(crate) fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {
+    tracing::error!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
+        event_id = %claimed.event_id, attempts = failed, %error, "a delivery goes to the dead letters");
+    Outcome::Dead { failed, error }
+}
+
+pub(crate) fn note_lost(handler: &Linked, claimed: &Claimed) -> Option<Outcome> {
+    tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
+        "the lease of a running delivery was lost; it runs again elsewhere, and no attempt is counted");
+    None
+}
