@@ -64,8 +64,7 @@ pub(crate) async fn run_async(
     tx: Option<&mut (dyn Any + Send)>,
 ) -> HandlerResult {
     let mut context = Context { states: &instance.states, delivery: Some(delivery), tx };
-    // The call itself takes the arguments and may panic as well, so it is made inside what catches.
-    catch(Box::pin(async { call(&mut *event, &mut context).await })).await
+    catch(|| call(&mut *event, &mut context)).await
 }
 
 pub(crate) async fn run_in_tx(

@@ -32,13 +32,7 @@ pub(crate) async fn run<E: Event>(filled: &Filled<E>, event: &E, instance: Optio
     for entry in active(filled, instance) {
         let ended = match entry.call {
             InProcessCall::Sync(call) => catch_sync(|| call(event, &mut context(instance))),
-            InProcessCall::Async(call) => {
-                let running = catch_start(|| call(event, &mut context(instance)));
-                match running {
-                    Ok(running) => catch(running).await,
-                    Err(panic) => Err(panic),
-                }
-            }
+            InProcessCall::Async(call) => catch(|| call(event, &mut context(instance))).await,
         };
         note(ended, entry.handler, instance);
     }
@@ -68,10 +62,6 @@ fn active<'a, E>(filled: &'a Filled<E>, instance: Option<&'a Instance>) -> impl 
 
 fn context(instance: Option<&Instance>) -> Context<'_> {
     Context { states: instance.map_or(&NO_STATES, |instance| &instance.states), delivery: None, tx: None }
-}
-
-fn catch_start<T>(start: impl FnOnce() -> T) -> Result<T, BoxError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(start)).map_err(|panic| crate::instance::panicked(&*panic))
 }
 
 fn note(ended: HandlerResult, handler: usize, instance: Option<&Instance>) {

@@ -176,7 +176,7 @@ async fn run_in_transaction<E: Event>(
         instance.calls[entry.handler].fetch_add(1, Ordering::Relaxed);
         let ended: Result<(), BoxError> = match entry.call {
             InProcessCall::Sync(call) => catch_sync(|| call(&event, &mut context)),
-            InProcessCall::Async(call) => catch(call(&event, &mut context)).await,
+            InProcessCall::Async(call) => catch(|| call(&event, &mut context)).await,
         };
         if let Err(error) = ended {
             let handler = &registry().handlers[entry.handler];

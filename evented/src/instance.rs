@@ -297,11 +297,15 @@ pub(crate) fn scope() -> Option<Scope> {
     SCOPE.try_with(Clone::clone).ok()
 }
 
-/// A handler's future whose panic is its failure. The handler is dropped after a panic, so nothing sees what it left
-/// half-done except through shared state, which is as with any panic of a thread.
-pub(crate) async fn catch<T>(
-    mut running: Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + '_>>,
+/// Starts a handler's future and runs it, with a panic of either as its failure. The handler is dropped after a panic, so
+/// nothing sees what it left half-done except through shared state, which is as with any panic of a thread.
+pub(crate) async fn catch<'a, T>(
+    start: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>,
 ) -> Result<T, BoxError> {
+    let mut running = match catch_unwind(AssertUnwindSafe(start)) {
+        Ok(running) => running,
+        Err(panic) => return Err(panicked(&*panic)),
+    };
     std::future::poll_fn(move |cx| {
         catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)))
             .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))

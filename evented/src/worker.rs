@@ -299,7 +299,7 @@ impl Worker {
         tokio::spawn(async move {
             // A panic outside the handler itself, in the `Drop` or the `Display` of something of the application's, must
             // not leave a lease behind that is renewed for ever.
-            let running = catch(Box::pin(async { Ok(worker.run(handler, waiting, &claimed, lost).await) })).await;
+            let running = catch(|| Box::pin(async { Ok(worker.run(handler, waiting, &claimed, lost).await) })).await;
             let outcome = running.unwrap_or_else(|panic| {
                 let handler = &registry().handlers[handler];
                 let policy = handler.stored.map_or(claimed.policy, |stored| stored.policy);

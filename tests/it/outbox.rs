@@ -422,6 +422,42 @@ mod in_transaction {
     }
 }
 
+mod panicking {
+    use evented::{Context, Error, HandlerArg, Needs};
+
+    use super::*;
+
+    /// An argument of the application's own that cannot be taken without a panic.
+    struct Explosive;
+
+    impl<'a, R> HandlerArg<'a, R> for Explosive {
+        fn take(_: &mut Context<'a>) -> Result<Self, Error> {
+            panic!("this argument panics on purpose");
+        }
+        fn needs(_: &mut Needs) {}
+    }
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct Touchy;
+
+    #[handler(Touchy, in_process(in_transaction))]
+    async fn touch(_event: &Touchy, _argument: Explosive) {}
+
+    #[tokio::test]
+    async fn a_panic_while_an_argument_is_taken_undoes_the_emit_and_spares_the_emitter() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let app = run!(place, pool, seen).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        let error = app.emit_in(&mut tx, Touchy).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Handler);
+        assert!(format!("{error:?}").contains("panicked: this argument panics on purpose"), "{error:?}");
+        let rows: i64 = query_scalar("select count(*) from evented_outbox").fetch_one(&mut *tx).await.unwrap();
+        assert_eq!(rows, 0);
+    }
+}
+
 mod misuse {
     use super::*;
 
