@@ -4,6 +4,8 @@
 
 use evented::prelude::*;
 
+evented::link!(evented_tests);
+
 /// The other one is in this package's library, which is another crate.
 #[event]
 struct Twin;
@@ -13,7 +15,6 @@ fn ring(_event: &Twin) {}
 
 #[tokio::test]
 async fn duplicates_across_crates_are_refused_with_both_places() {
-    evented_tests::twin::link();
     let error = evented::run().install(false).await.unwrap_err().to_string();
     for what in ["two events are named `Twin`", "two handlers are named `Twin/ring`"] {
         let problem = error.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {error}"));

@@ -58,6 +58,14 @@ impl Arg {
         }
     }
 
+    /// The first word of an entry that has not the shape of an option.
+    pub fn begins_with(&self) -> Option<String> {
+        match self.to_token_stream().into_iter().next() {
+            Some(TokenTree::Ident(name)) => Some(name.to_string()),
+            _ => None,
+        }
+    }
+
     /// The entry as it is written, for a help text.
     pub fn written(&self) -> String {
         match self {
@@ -107,6 +115,14 @@ pub fn integer(tokens: &TokenStream) -> Option<u32> {
     }
 }
 
+/// The number of an integer literal with a suffix, like `8u32`.
+pub fn suffixed(tokens: &TokenStream) -> Option<u32> {
+    match syn::parse2(tokens.clone()) {
+        Ok(Lit::Int(literal)) if !literal.suffix().is_empty() => literal.base10_digits().parse().ok(),
+        _ => None,
+    }
+}
+
 /// Whether the tokens name something, such as a constant, where a literal is expected.
 pub fn is_path(tokens: &TokenStream) -> bool {
     syn::parse2::<syn::Path>(tokens.clone()).is_ok()
@@ -133,11 +149,11 @@ pub fn millis(text: &str) -> Result<u64, String> {
         }
         _ => {
             let help = match unit.trim_start() {
-                "sec" | "secs" | "second" | "seconds" | "S" => "s",
-                "min" | "mins" | "minute" | "minutes" | "M" => "m",
-                "hr" | "hrs" | "hour" | "hours" | "H" => "h",
-                "day" | "days" | "D" => "d",
-                "msec" | "millis" | "milliseconds" => "ms",
+                "s" | "sec" | "secs" | "second" | "seconds" | "S" => "s",
+                "m" | "min" | "mins" | "minute" | "minutes" | "M" => "m",
+                "h" | "hr" | "hrs" | "hour" | "hours" | "H" => "h",
+                "d" | "day" | "days" | "D" => "d",
+                "ms" | "msec" | "millis" | "milliseconds" => "ms",
                 _ => return Err(format!("`{text:?}` is not a duration\n\n{UNITS}")),
             };
             return Err(format!("`{text:?}` is not a duration\n\n= help: did you mean `\"{number}{help}\"`?"));

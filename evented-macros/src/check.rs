@@ -1,6 +1,6 @@
 //! The rules of what is marked: which types can be events, and which functions handlers.
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, FnArg, GenericParam, Generics, PatType, ReturnType, Safety, Signature, Type, TypeReference};
 
@@ -17,6 +17,9 @@ pub fn event(name: &Ident, generics: &Generics, errors: &mut Errors) {
         let help = "= help: replace borrowed fields by owned ones, like `String`";
         let why = "it may outlive the call that emits it";
         errors.at(params, format!("event `{name}` must own its data: {why}\n\n{help}"));
+    } else if params.iter().all(|param| matches!(param, GenericParam::Const(_))) && !params.is_empty() {
+        let help = "= help: make the value a field";
+        errors.at(params, format!("event `{name}` must not be generic: its id names one type\n\n{help}"));
     } else if !params.is_empty() {
         let help = "= help: declare one event for each type";
         errors.at(params, format!("event `{name}` must not be generic: its id names one type\n\n{help}"));
@@ -45,10 +48,10 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
         must(param, "not be generic: it handles one type of event");
     }
     if let Some(variadic) = &sig.variadic {
-        must(variadic, "not be variadic");
+        must(variadic, "have a fixed list of arguments, without `...`");
     }
     if let Some(receiver) = sig.receiver() {
-        let help = "= help: move it out of the `impl` block and take shared data as `State<..>`";
+        let help = "= help: move it out of the `impl` or `trait`, and take shared data as `State<..>`";
         must(receiver, &format!("be a free function, not a method\n\n{help}"));
     } else if sig.inputs.is_empty() {
         must(&sig.ident, "take the event as its first argument");
@@ -57,6 +60,11 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
             must(arg, "take the event as its first argument");
         } else if let Type::Reference(TypeReference { mutability: Some(token), .. }) = &*arg.ty {
             must(token, "not change the event: other handlers get it too");
+        } else if let Type::Reference(TypeReference { lifetime: Some(lifetime), elem, .. }) = &*arg.ty
+            && lifetime.ident == "static"
+        {
+            let help = format!("= help: write `&{}`", elem.to_token_stream());
+            must(lifetime, &format!("borrow the event only while it runs\n\n{help}"));
         }
     }
     for input in &sig.inputs {
@@ -81,6 +89,9 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
             Some(Transaction::Sqlx) => {
                 must(&arg.ty, "take its transaction from evented\n\n= help: write `&mut Tx<Sqlite>`");
             }
+            Some(Transaction::Misspelt) => {
+                must(&arg.ty, "take its transaction as `&mut Tx<Db>`\n\n= help: write `&mut Tx<Sqlite>`");
+            }
             None => {}
         }
     }
@@ -91,7 +102,7 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
     }
     if let ReturnType::Type(_, ty) = &sig.output {
         match **ty {
-            Type::Never(_) => must(ty, "return: `()`, or `Result<(), E>`"),
+            Type::Never(_) => must(ty, "return `()` or `Result<(), E>`"),
             Type::ImplTrait(_) => {
                 must(ty, "return `()` or `Result<(), E>`\n\n= help: to await in it, write `async fn`");
             }
@@ -122,6 +133,8 @@ fn needless_borrow(ty: &Type) -> Option<&Ident> {
 enum Transaction {
     /// `&mut Tx<..>`
     Evented,
+    /// `Tx` in another form.
+    Misspelt,
     /// One of sqlx, or the connection that it derefs to.
     Sqlx,
 }
@@ -136,6 +149,7 @@ fn transaction(ty: &Type) -> Option<Transaction> {
     let last = segments.last()?;
     match last.ident.to_string().as_str() {
         "Tx" if is_mut && !last.arguments.is_none() => Some(Transaction::Evented),
+        "Tx" if segments.len() == 1 && !last.arguments.is_none() => Some(Transaction::Misspelt),
         "SqliteTransaction" | "SqliteConnection" => Some(Transaction::Sqlx),
         // A type of the user's own may have this name, though hardly that argument.
         "Transaction" => {
@@ -163,7 +177,12 @@ pub fn ids(item: &Ident, common: &Common, errors: &mut Errors) {
                 errors.on(alias.span, format!("the alias `{}` is the id itself", id.text));
             }
         }
-        None if is_name(&name) => {}
+        None if is_name(&name) => {
+            if let Some(alias) = common.aliases.iter().find(|alias| alias.text == name) {
+                let help = "= help: remove it, or give the event a new `id = \"..\"`";
+                errors.on(alias.span, format!("the alias `{name}` is the id itself\n\n{help}"));
+            }
+        }
         None => {
             let help = "= help: ids are 1 to 100 ASCII letters, digits, `_`, `.` and `-`; write one: `id = \"..\"`";
             errors.on(item.span(), format!("`{name}` cannot be in an id\n\n{help}"));
@@ -180,4 +199,95 @@ pub fn item_name(item: &Ident) -> String {
 /// Whether the item has the same attribute once more.
 pub fn repeated<'a>(attribute: &str, attrs: &'a [Attribute]) -> Option<&'a Attribute> {
     attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|last| last.ident == attribute))
+}
+
+/// Whether the item is a function, as far as it is written.
+pub fn is_function(item: &TokenStream) -> bool {
+    let before = ["pub", "default", "const", "async", "safe", "unsafe", "extern"];
+    words(item).find(|word| !before.contains(&word.as_str())).is_some_and(|word| word == "fn")
+}
+
+/// What stands where a type or a function should, as the end of a sentence, and the help for one kind of it.
+pub fn other_item(item: &TokenStream, confused: &str, help: &str) -> (String, String) {
+    let Some(found) = words(item).find(|word| ITEMS.contains(&word.as_str())) else {
+        return (String::new(), String::new());
+    };
+    let help = if found == confused { format!("\n\n= help: {help}") } else { String::new() };
+    let article =
+        if found.starts_with(['a', 'e', 'i', 'u']) && found != "use" && found != "union" { "an" } else { "a" };
+    (format!(", and this is {article} `{found}`"), help)
+}
+
+/// The words of an item outside its brackets, the attributes' among those.
+fn words(item: &TokenStream) -> impl Iterator<Item = String> {
+    item.clone().into_iter().filter_map(|token| match token {
+        TokenTree::Ident(word) => Some(word.to_string()),
+        _ => None,
+    })
+}
+
+/// The keywords that items begin with.
+const ITEMS: &[&str] = &[
+    "fn",
+    "struct",
+    "enum",
+    "union",
+    "trait",
+    "impl",
+    "mod",
+    "type",
+    "static",
+    "use",
+    "macro_rules",
+    "extern",
+    "const",
+];
+
+/// Whether the item is none, but a statement in a function.
+pub fn is_statement(item: &TokenStream) -> bool {
+    words(item).next().is_some_and(|word| word == "let")
+}
+
+/// The item without further attributes of the same name: each would expand to mistakes of its own.
+pub fn without_repeated(attribute: &str, item: &TokenStream) -> TokenStream {
+    let tokens: Vec<_> = item.clone().into_iter().collect();
+    let is_repeated = |at: usize| match (&tokens[at], tokens.get(at + 1)) {
+        (TokenTree::Punct(hash), Some(TokenTree::Group(group))) if hash.as_char() == '#' => {
+            let path = group.stream().into_iter().take_while(|token| !matches!(token, TokenTree::Group(_)));
+            path.last().is_some_and(|last| last.to_string() == attribute)
+        }
+        _ => false,
+    };
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_repeated(at) {
+            at += 2;
+        } else {
+            kept.push(tokens[at].clone());
+            at += 1;
+        }
+    }
+    kept.into_iter().collect()
+}
+
+/// The function without its `...`, which rustc would refuse in words of its own.
+pub fn without_variadic(item: &TokenStream) -> TokenStream {
+    let is_dot = |token: &TokenTree| matches!(token, TokenTree::Punct(dot) if dot.as_char() == '.');
+    let is_comma = |token: &TokenTree| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',');
+    let shortened = |group: &Group| {
+        let tokens: Vec<_> = group.stream().into_iter().collect();
+        let dots = tokens.windows(3).position(|three| three.iter().all(is_dot))?;
+        let end = tokens[..dots].iter().rposition(is_comma).unwrap_or(0);
+        let mut kept = Group::new(group.delimiter(), tokens[..end].iter().cloned().collect());
+        kept.set_span(group.span());
+        Some(kept)
+    };
+    let tokens = item.clone().into_iter().map(|token| match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis => {
+            TokenTree::Group(shortened(&group).unwrap_or(group))
+        }
+        token => token,
+    });
+    tokens.collect()
 }

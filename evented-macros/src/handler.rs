@@ -10,8 +10,8 @@ use syn::{
 use crate::{
     args::{Errors, Text},
     check,
-    options::{self, HandlerOptions},
-    parts::{allow_deprecated, attribute, guards, hidden, library, on_type, place, start},
+    options::{self, Common, HandlerOptions},
+    parts::{allow_deprecated, attribute, completions, guards, hidden, library, on_type, place, position, start},
     route::{Backoff, Route, Stored},
 };
 
@@ -26,31 +26,53 @@ impl Parse for Function {
         let attrs = input.call(Attribute::parse_outer)?;
         input.parse::<Visibility>()?;
         let sig = input.parse()?;
+        // Nothing, or the semicolon of a function without a body.
         input.parse::<TokenStream>()?;
         Ok(Self { attrs, sig })
     }
 }
 
 pub fn expand(args: TokenStream, item: &TokenStream) -> TokenStream {
+    let mut item = item.clone();
     let mut errors = Errors::default();
     let mut registration = TokenStream::new();
-    match syn::parse2::<Function>(item.clone()) {
-        Ok(function) => {
-            let Function { attrs, sig } = &function;
-            let options = options::of_handler(args, attribute(item), &likely_event(sig), &mut errors);
-            check::ids(&sig.ident, &options.common, &mut errors);
-            if let Some(second) = check::repeated("handler", attrs) {
-                let help = "= help: write a second function for this `#[handler]`";
-                errors.at(second, format!("a function handles one event, on one route\n\n{help}"));
-            } else if check::handler(sig, options.event.as_ref(), options.route.as_ref(), &mut errors)
-                && let HandlerOptions { event: Some(event), route: Some(route), .. } = &options
-            {
-                registration = register(&function, event, route, &options);
-            }
-        }
-        Err(_) => errors.on(attribute(item), "`#[handler]` marks a function"),
+    let function = syn::parse2::<Function>(without_body(&item));
+    if function.is_err() && check::is_statement(&item) {
+        // rustc has its own text about attributes on those.
+        return item;
+    } else if function.is_err() && !check::is_function(&item) {
+        let (what, help) = check::other_item(&item, "struct", "an event is marked `#[event]`");
+        errors.on(attribute(&item), format!("`#[handler]` marks a function{what}{help}"));
+        return quote!(#item #errors);
     }
-    quote!(#item #registration #errors)
+    let example = function.as_ref().map_or_else(|_| "OrderPlaced".to_owned(), |function| likely_event(&function.sig));
+    let options = options::of_handler(args.clone(), attribute(&item), &example, &mut errors);
+    if matches!(&function, Ok(function) if function.sig.variadic.is_some()) {
+        item = check::without_variadic(&item);
+    }
+    // One that is half typed has no more mistakes than that: whoever reads it as Rust says what is missing.
+    if let Ok(function) = &function {
+        let Function { attrs, sig } = function;
+        check::ids(&sig.ident, &options.common, &mut errors);
+        if let Some(second) = check::repeated("handler", attrs) {
+            let help = "= help: write a second function for this `#[handler]`";
+            errors.at(second, format!("a function handles one event, on one route\n\n{help}"));
+            item = check::without_repeated("handler", &item);
+        } else if check::handler(sig, options.event.as_ref(), options.route.as_ref(), &mut errors)
+            && let HandlerOptions { event: Some(event), route: Some(route), .. } = &options
+        {
+            registration = register(function, event, route, &options);
+        }
+    }
+    let completions = completions(&args, "handler", &library(&options.common, Span::mixed_site()));
+    quote!(#item #registration #completions #errors)
+}
+
+/// Parsing looks into every group, and a function's body can be long.
+fn without_body(item: &TokenStream) -> TokenStream {
+    let mut tokens: Vec<_> = item.clone().into_iter().collect();
+    tokens.pop_if(|last| matches!(last, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));
+    tokens.into_iter().collect()
 }
 
 /// The event to name in a help text: the first argument's type, where that is a plain one.
@@ -68,88 +90,121 @@ fn likely_event(sig: &Signature) -> String {
     }
 }
 
-/// The shim takes its arguments without waiting and hands the user's future on as it is: one `async` block less to
-/// compile for each handler, and an error about a future that is not `Send` names the user's function.
+/// One registration, held by a `struct`, in the length of an array. Where there can be no struct, in an `impl`, rustc drops
+/// it with all that it holds: one error, on the function's name. A `const _` would stay, and fail to find the function. The
+/// library's macro writes the struct, for rustc to show that one's name.
 fn register(function: &Function, event: &TokenStream, route: &Route, options: &HandlerOptions) -> TokenStream {
     let Function { attrs, sig } = function;
     let name = &sig.ident;
     let span = hidden(name.span());
-    // In an `impl` an enum is one error, on the function's name, and rustc drops it with all that it holds. A `const _`
-    // would stay, and fail to find the function. The library's macro writes the enum, for rustc to show that one's name.
-    let holder = format_ident!("__evented_handler_{}", check::item_name(name), span = name.span());
+    // The line, for a second function of this name in the module to be rustc's error about the function alone.
+    let line = position(name).1;
+    let holder = format_ident!("__evented_handler_{}_{}", check::item_name(name), line, span = name.span());
 
     let holds = library(&options.common, name.span());
     let library = library(&options.common, Span::call_site());
-    let shim = shim(sig, route);
-    let checks = checks(event, route);
-    let id = options.common.id.as_ref().map_or_else(|| quote!(None), |Text { text, .. }| quote!(Some(#text)));
-    let function_name = check::item_name(name);
-    let aliases = options.common.aliases.iter().map(|alias| &alias.text);
-    let event_id = on_type(event, &quote!(Event), "ID");
-    let call = call(event, route, sig.asyncness.is_some());
-    let place = place(name);
-    let guards = guards("handler", &options.common, None);
-    let mut body = Group::new(
+    let def = def(sig, event, route, &options.common);
+    // A default id is made of the event's, which is not known here: that two are the same, `run()` says.
+    let guards = guards("handler", &options.common);
+    let mut held = Group::new(
         Delimiter::Brace,
         quote_spanned! {span=>
-            __Registration = {
-                use #library::__private as __evented;
-                type __EventedEvent = #event;
-                #checks
-                #shim
-                __evented::inventory::submit! {
-                    __evented::HandlerDef {
-                        id: __evented::Option::#id,
-                        name: #function_name,
-                        aliases: &[#(#aliases),*],
-                        event: #event_id,
-                        event_type: __evented::TypeId::of::<__EventedEvent>,
-                        needs: __EVENTED_SHIM.1,
-                        call: #call,
-                        place: #place,
-                    }
-                }
-                #guards
-                0
-            }
+            use #library::__private as __evented;
+            type __EventedEvent = #event;
+            __evented::inventory::submit! { #def }
+            #guards
+            0
         },
     );
-    body.set_span(name.span());
+    held.set_span(name.span());
     let allow = allow_deprecated(attrs);
-    let mut registration = Group::new(Delimiter::Brace, quote_spanned!(span=> #allow #holder #body));
+    let mut registration = Group::new(Delimiter::Brace, quote_spanned!(span=> #allow #holder #held));
     registration.set_span(name.span());
     quote_spanned!(name.span()=> #holds::a_handler_is_a_free_function__move_it_out_of_the_impl! #registration)
 }
 
-/// What evented calls, and what `run()` asks before that. The first function takes the arguments, calls the user's
-/// function, and brings what that returns to one shape; the second says what the first will look for. Both are closures of
-/// one constant, which rustc checks as one body: it says once of an argument that it cannot be one.
+/// The registration, as `HandlerDef`'s own functions would make it. They have bounds; what the route asks of the event hangs
+/// on the event's `Delivery` here, so that a type which is no event has that one error.
+fn def(sig: &Signature, event: &TokenStream, route: &Route, common: &Common) -> TokenStream {
+    let span = hidden(sig.ident.span());
+    let name = check::item_name(&sig.ident);
+    let id = common.id.as_ref().map_or_else(|| quote!(None), |Text { text, .. }| quote!(Some(#text)));
+    let aliases = common.aliases.iter().map(|alias| &alias.text);
+    let event_id = on_type(event, &quote!(Event), "ID");
+    let version = on_type(event, &quote!(Event), "VERSION");
+    let needs = argument_types(sig).skip(1).map(|ty| on_type(&ty, &handler_arg(sig, route), "needs"));
+    let call = call(sig, event, route);
+    let place = place(&sig.ident);
+    quote_spanned! {span=>
+        __evented::HandlerDef {
+            id: __evented::Option::#id,
+            name: #name,
+            aliases: &[#(#aliases),*],
+            event: #event_id,
+            event_type: __evented::TypeId::of::<__EventedEvent>,
+            version: #version,
+            needs: &[#(#needs),*],
+            call: __evented::Call::#call,
+            place: #place,
+        }
+    }
+}
+
+fn call(sig: &Signature, event: &TokenStream, route: &Route) -> TokenStream {
+    let span = hidden(sig.ident.span());
+    let kind = if sig.asyncness.is_some() { quote!(Async) } else { quote!(Plain) };
+    let shim = shim(sig, route);
+    let delivery = on_type(event, &quote!(Event), "Delivery");
+    let check = |of: TokenStream| on_type(&delivery, &quote!(#of<__EventedEvent>), "CHECK");
+    let (route, check, stored) = match route {
+        Route::InProcess => (quote!(InProcess), check(quote!(HandledInProcess)), None),
+        Route::InTransaction => (quote!(InTransaction), check(quote!(HandledInTransaction)), None),
+        Route::Background(stored) => (quote!(Background), quote!(()), Some(stored)),
+        Route::Outbox(stored) => (quote!(Outbox), check(quote!(HandledByOutbox)), Some(stored)),
+    };
+    let Some(stored) = stored else {
+        return quote_spanned!(span=> #route(&__evented::InProcessCall::<__EventedEvent>::#kind(#shim), #check));
+    };
+    let decode = on_type(&delivery, &quote!(Stored<__EventedEvent>), "DECODE");
+    let queue = stored.queue.as_deref().unwrap_or("default");
+    let policy = policy(stored);
+    quote_spanned! {span=>
+        #route(
+            __evented::Stores {
+                queue: #queue,
+                policy: __evented::Policy::DEFAULT #policy,
+                decode: #decode,
+                call: &__evented::StoredCall::<__EventedEvent>::#kind(#shim),
+            },
+            #check
+        )
+    }
+}
+
+/// What evented calls. It takes the arguments without waiting, and hands the user's future on as it is: one `async` block
+/// less to compile for each handler, and an error about a future that is not `Send` names the user's function. It stands in
+/// the body that also says what the arguments need, so that rustc says once of an argument that it cannot be one.
 fn shim(sig: &Signature, route: &Route) -> TokenStream {
     let name = &sig.ident;
     let span = hidden(name.span());
     let is_async = sig.asyncness.is_some();
-    let (received, source) = match route {
-        Route::InProcess | Route::InTransaction => (quote!(&'a __EventedEvent), quote_spanned!(span=> __evented_event)),
-        Route::Background(_) | Route::Outbox(_) => (
-            quote!(&'a mut (dyn __evented::Any + __evented::Send)),
-            quote_spanned!(span=> __evented::decoded::<__EventedEvent>(__evented_event)),
-        ),
-    };
     let marker = marker(sig, route);
     let values = argument_types(sig).enumerate().map(|(position, ty)| {
         let span = hidden(start(&ty));
         if position == 0 {
             let from_source = on_type(&ty, &quote!(EventArg<'_, __EventedEvent, #marker>), "from_source");
-            return quote_spanned!(span=> #from_source(#source));
+            return quote_spanned!(span=> #from_source(__evented_event));
         }
         let take = on_type(&ty, &handler_arg(sig, route), "take");
-        if !is_async {
-            return quote_spanned!(span=> #take(__evented_context)?);
-        }
+        let refuse = if is_async {
+            quote_spanned!(span=> __evented::refuse(__evented_error))
+        } else {
+            quote_spanned!(span=> __evented::refuse_sync(__evented_error))
+        };
         quote_spanned! {span=>
             match #take(__evented_context) {
                 __evented::Result::Ok(__evented_value) => __evented_value,
-                __evented::Result::Err(__evented_error) => return __evented::refuse(__evented_error),
+                __evented::Result::Err(__evented_error) => return #refuse,
             }
         }
     });
@@ -161,21 +216,12 @@ fn shim(sig: &Signature, route: &Route) -> TokenStream {
         ReturnType::Type(_, ty) => without_lifetimes(ty.to_token_stream(), &sig.generics),
     };
     let into_result = on_type(&output, &quote!(HandlerOutput), "into_result");
-    let (result, body) = if is_async {
-        (quote!(__evented::Running<'a>), quote_spanned!(span=> __evented::run_async(#name #values, #into_result)))
+    let body = if is_async {
+        quote_spanned!(span=> __evented::run_async(#name #values, #into_result))
     } else {
-        (quote!(__evented::HandlerResult), quote_spanned!(span=> #into_result(#name #values)))
+        quote_spanned!(span=> #into_result(#name #values))
     };
-    let needs = argument_types(sig).skip(1).map(|ty| on_type(&ty, &handler_arg(sig, route), "needs"));
-    quote_spanned! {span=>
-        const __EVENTED_SHIM: (
-            for<'a> fn(#received, &mut __evented::Context<'a>) -> #result,
-            fn(&mut __evented::Needs),
-        ) = (
-            |__evented_event, __evented_context| #body,
-            |__evented_needs| { #(#needs(__evented_needs);)* },
-        );
-    }
+    quote_spanned!(span=> |__evented_event, __evented_context| #body)
 }
 
 /// The arguments' types as they can be written in an expression: the function's own lifetimes are left to inference.
@@ -223,47 +269,6 @@ fn handler_arg(sig: &Signature, route: &Route) -> TokenStream {
     quote!(HandlerArg<'_, #marker>)
 }
 
-/// What the route asks of the event. Each check hangs on the event's `Delivery`, so that a type which is no event has
-/// that one error.
-fn checks(event: &TokenStream, route: &Route) -> TokenStream {
-    let check = match route {
-        Route::InProcess => quote!(HandledInProcess<__EventedEvent>),
-        Route::InTransaction => quote!(HandledInTransaction<__EventedEvent>),
-        Route::Background(_) => return TokenStream::new(),
-        Route::Outbox(_) => quote!(HandledByOutbox<__EventedEvent>),
-    };
-    let check = on_type(&on_type(event, &quote!(Event), "Delivery"), &check, "CHECK");
-    quote!(const _: () = #check;)
-}
-
-/// How the registry calls the shim.
-fn call(event: &TokenStream, route: &Route, is_async: bool) -> TokenStream {
-    let (route, stored) = match route {
-        Route::InProcess => (quote!(InProcess), None),
-        Route::InTransaction => (quote!(InTransaction), None),
-        Route::Background(stored) => (quote!(Background), Some(stored)),
-        Route::Outbox(stored) => (quote!(Outbox), Some(stored)),
-    };
-    let Some(stored) = stored else {
-        let kind = if is_async { quote!(Async) } else { quote!(Sync) };
-        return quote! {
-            __evented::Call::#route(&__evented::InProcessCall::<__EventedEvent>::#kind(__EVENTED_SHIM.0))
-        };
-    };
-    let kind = if is_async { quote!(Async) } else { quote!(Blocking) };
-    let queue = stored.queue.as_deref().unwrap_or("default");
-    let policy = policy(stored);
-    let decode = on_type(&on_type(event, &quote!(Event), "Delivery"), &quote!(Stored<__EventedEvent>), "DECODE");
-    quote! {
-        __evented::Call::#route {
-            queue: #queue,
-            policy: #policy,
-            decode: #decode,
-            call: __evented::StoredCall::#kind(__EVENTED_SHIM.0),
-        }
-    }
-}
-
 /// Only what the attribute says: the rest stays evented's default.
 fn policy(stored: &Stored) -> TokenStream {
     let duration = |millis: &u64| quote!(__evented::Duration::from_millis(#millis));
@@ -279,5 +284,5 @@ fn policy(stored: &Stored) -> TokenStream {
         }
     });
     let timeout = stored.timeout.iter().map(duration).map(|timeout| quote!(.timeout(#timeout)));
-    quote!(__evented::Policy::DEFAULT #(#retries)* #(#backoff)* #(#timeout)*)
+    retries.chain(backoff).chain(timeout).collect()
 }

@@ -11,6 +11,8 @@ mod handler;
 mod options;
 mod parts;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 
@@ -37,7 +39,30 @@ use proc_macro::TokenStream;
 /// | `transactional` | The event is only emitted inside a database transaction, with `emit_in`, and exists if, and only if, that commits. Its handlers use `outbox`, `background` or `in_process(in_transaction)`. |
 /// | `id = "orders.placed"` | The event's name in stores, logs and the catalogue. It is the type's name unless this says otherwise; the module is never part of it. 1 to 100 ASCII letters, digits, `_`, `.` and `-`. |
 /// | `aliases("old.name", ..)` | Earlier ids: what was stored under them is still delivered. |
+/// | `version = 2` | The version of the payloads that are written, from 1. Workers that read only older ones leave them to others. |
+/// | `from(OrderPlacedV1, ..)` | The types that earlier versions had, the oldest first: stored payloads become the event through `From`. |
 /// | `crate = path` | The path to `evented`, where it is not `::evented`. |
+///
+/// ```
+/// #[evented::event(version = 2, from(SignedUpV1))]
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct SignedUp {
+///     first: String,
+///     last: String,
+/// }
+///
+/// #[derive(serde::Deserialize)]
+/// struct SignedUpV1 {
+///     name: String,
+/// }
+///
+/// impl From<SignedUpV1> for SignedUp {
+///     fn from(earlier: SignedUpV1) -> Self {
+///         let (first, last) = earlier.name.split_once(' ').unwrap_or((&earlier.name, ""));
+///         Self { first: first.to_owned(), last: last.to_owned() }
+///     }
+/// }
+/// ```
 ///
 /// An event is one type that owns its data: it has neither type parameters nor lifetimes, and is `Send + Sync`. It
 /// needs serde's `Serialize` and `DeserializeOwned` only to be stored, for a `background` or `outbox` handler. Two

@@ -1,6 +1,8 @@
 //! The options of both attributes: which there are, where they belong, and what they may say.
 
-use proc_macro2::{Span, TokenStream};
+use std::ops::RangeInclusive;
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::Type;
 
@@ -13,6 +15,9 @@ use crate::{
 #[derive(Default)]
 pub struct EventOptions {
     pub transactional: bool,
+    pub version: Option<u32>,
+    /// The types that earlier versions had, the oldest first.
+    pub from: Vec<TokenStream>,
     pub common: Common,
 }
 
@@ -35,6 +40,8 @@ pub struct Common {
 }
 
 pub const COMMON: &[&str] = &["id", "aliases", "crate"];
+pub const EVENT: &[&str] = &["transactional", "id", "aliases", "version", "from", "crate"];
+pub const HANDLER: &[&str] = &["in_process", "background", "outbox", "id", "aliases", "crate"];
 
 pub fn of_event(args: TokenStream, errors: &mut Errors) -> EventOptions {
     let elsewhere = |name: &str, arg: &Arg| {
@@ -46,17 +53,56 @@ pub fn of_event(args: TokenStream, errors: &mut Errors) -> EventOptions {
         let help = format!("write it on the handler: `#[handler(.., {of_handler})]`");
         Some(format!("`{name}` is an option of a handler, not of an event\n\n= help: {help}"))
     };
-    let known = &["transactional", "id", "aliases", "crate"];
-    let list = List { title: "#[event(..)]", known, elsewhere: &elsewhere };
+    let list = List { title: "#[event(..)]", known: EVENT, elsewhere: &elsewhere };
     let mut result = EventOptions::default();
-    for (name, arg) in list.options(&Arg::list(args), errors) {
+    let args = Arg::list(args);
+    let options = list.options(&args, errors);
+    for (name, arg) in &options {
         match (name.as_str(), arg) {
             ("transactional", Arg::Word(_)) => result.transactional = true,
-            ("transactional", _) => misshapen(&name, arg, errors),
-            _ => result.common.read(&name, arg, false, errors),
+            ("version", Arg::Value(_, value)) => result.version = number("version", value, 1..=65_535, errors),
+            ("from", Arg::List(_, types)) if !types.is_empty() => result.read_from(types, errors),
+            ("transactional" | "version" | "from", _) => misshapen(name, arg, errors),
+            _ => result.common.read(name, arg, false, errors),
         }
     }
+    if let Some((_, from)) = options.iter().find(|(name, _)| name == "from") {
+        let is_given = options.iter().any(|(name, _)| name == "version");
+        result.check_from(from, is_given, errors);
+    }
     result
+}
+
+impl EventOptions {
+    fn read_from(&mut self, types: &[Arg], errors: &mut Errors) {
+        for ty in types {
+            let tokens = ty.to_token_stream();
+            match syn::parse2(tokens.clone()) {
+                Ok(Type::Path(_) | Type::Group(_)) => self.from.push(tokens),
+                _ => errors
+                    .at(ty, "an earlier version is written as its type's name\n\n= help: write `from(OrderPlacedV1)`"),
+            }
+        }
+    }
+
+    fn check_from(&self, from: &Arg, is_given: bool, errors: &mut Errors) {
+        let earlier = self.from.len();
+        match self.version {
+            Some(version) if earlier >= version as usize => {
+                let help = format!("= help: write `version = {}`, or name fewer types", earlier + 1);
+                let has = version - 1;
+                errors.at(
+                    from,
+                    format!("`from(..)` names {earlier} earlier versions, and version {version} has {has}\n\n{help}"),
+                );
+            }
+            None if !is_given => {
+                let help = format!("= help: write `version = {}, {}`", earlier + 1, suggestion(from));
+                errors.at(from, format!("`from(..)` needs the version that the event has now\n\n{help}"));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// `attribute` is where an error points that has no token of its own; `example` is the event that the function's first
@@ -73,14 +119,22 @@ pub fn of_handler(args: TokenStream, attribute: Span, example: &str, errors: &mu
             ("transactional", _) => {
                 ("the event", "declare the event `#[event(transactional)]`, and write `outbox` here".to_owned())
             }
+            ("version" | "from", _) => ("the event", format!("write it there: `#[event({})]`", suggestion(arg))),
+            ("route", _) => {
+                let help = "= help: write `background`, `outbox` or `in_process`";
+                return Some(format!("a route is written by its name alone\n\n{help}"));
+            }
+            _ if arg.name().is_some_and(is_type) => {
+                let help = format!("= help: write a second function for `{name}`");
+                return Some(format!("a handler has one event\n\n{help}"));
+            }
             _ if !STORED.contains(&name) => return None,
             (_, Some(route)) => ("the route", format!("move it inside: `{route}({})`", suggestion(arg))),
             (_, None) => return Some(route::no_effect_in_process(name, arg)),
         };
         Some(format!("`{name}` is an option of {owner}\n\n= help: {help}"))
     };
-    let known = &["in_process", "background", "outbox", "id", "aliases", "crate"];
-    let list = List { title: "#[handler(..)]", known, elsewhere: &elsewhere };
+    let list = List { title: "#[handler(..)]", known: HANDLER, elsewhere: &elsewhere };
     let errors_before = errors.count();
     let options = list.options(&args, errors);
     // One that is not known may be a misspelt route, which must not be checked as if it were in-process.
@@ -104,25 +158,41 @@ pub fn of_handler(args: TokenStream, attribute: Span, example: &str, errors: &mu
     result
 }
 
-/// The event stands first. Where an option stands there instead, the event was forgotten.
+/// The event stands first. Where an option stands there instead, the event was forgotten, or comes later.
 fn take_event(args: &mut Vec<Arg>, attribute: Span, example: &str, errors: &mut Errors) -> Option<TokenStream> {
-    let is_option = |name: &str| ROUTES.contains(&name) || COMMON.contains(&name) || STORED.contains(&name);
+    let as_type = format!("the event is written as its type's name\n\n= help: write `#[handler({example})]`");
     match args.first() {
-        Some(Arg::Word(name)) if !is_option(&name.to_string()) => Some(args.remove(0).into_token_stream()),
-        Some(Arg::Bare(_)) => {
-            let event = args.remove(0).into_token_stream();
-            match syn::parse2(event.clone()) {
-                Ok(Type::Path(_) | Type::Group(_)) => return Some(event),
-                _ => errors.at(
-                    &event,
-                    format!("the event is written as its type's name\n\n= help: write `#[handler({example})]`"),
-                ),
+        Some(Arg::Word(name)) if name != "_" && !is_option(&name.to_string()) => {
+            Some(args.remove(0).into_token_stream())
+        }
+        Some(Arg::Value(name, _)) if name == "event" => {
+            errors.at(&args.remove(0), as_type);
+            None
+        }
+        Some(Arg::Bare(_) | Arg::Word(_)) if !matches!(args[0].name(), Some(name) if name != "_") => {
+            let first = args.remove(0);
+            let event = first.to_token_stream();
+            if let Ok(Type::Path(_) | Type::Group(_)) = syn::parse2(event.clone()) {
+                return Some(event);
+            }
+            if !missing_comma(&first, HANDLER, errors) {
+                errors.at(&event, as_type);
             }
             None
         }
-        Some(option) => {
-            let help = format!("= help: write `#[handler({example}, {})]`", suggestion(option));
-            errors.at(option, format!("`#[handler]` needs the event, before anything else\n\n{help}"));
+        Some(_) => {
+            let option = args.remove(0);
+            let is_event = |arg: &Arg| arg.to_token_stream().to_string() == example || arg.name().is_some_and(is_type);
+            if let Some(event) = args.iter().position(is_event) {
+                // It is there, and said to be an unknown option by nobody.
+                args.remove(event);
+            }
+            let help = format!("= help: write `#[handler({example}, {})]`", suggestion(&option));
+            errors.at(&option, format!("`#[handler]` needs the event, before anything else\n\n{help}"));
+            // A mistake in the option itself is another one, unless it is what the help corrects.
+            if suggestion(&option) == option.written() {
+                args.insert(0, option);
+            }
             None
         }
         None => {
@@ -131,6 +201,39 @@ fn take_event(args: &mut Vec<Arg>, attribute: Span, example: &str, errors: &mut 
             None
         }
     }
+}
+
+/// Whether a word is spelled like a type.
+fn is_type(name: &Ident) -> bool {
+    name.to_string().starts_with(|first: char| first.is_uppercase())
+}
+
+/// True, and a mistake, where an option begins inside the entry of another.
+fn missing_comma(arg: &Arg, known: &[&str], errors: &mut Errors) -> bool {
+    let tokens: Vec<_> = match arg {
+        Arg::Value(_, value) | Arg::Bare(value) => value.clone().into_iter().collect(),
+        Arg::Word(_) | Arg::List(..) => return false,
+    };
+    for pair in tokens.windows(2) {
+        let TokenTree::Ident(option) = &pair[1] else { continue };
+        if !known.contains(&option.to_string().as_str()) {
+            continue;
+        }
+        match &pair[0] {
+            TokenTree::Punct(semicolon) if semicolon.as_char() == ';' => {
+                errors.at(semicolon, "options are separated by commas\n\n= help: write `,` instead of `;`");
+            }
+            TokenTree::Punct(_) => continue,
+            _ => errors.at(option, format!("a comma is missing before `{option}`")),
+        }
+        return true;
+    }
+    false
+}
+
+/// Whether a word is an option of a handler or of its route, and so hardly an event.
+pub fn is_option(name: &str) -> bool {
+    ROUTES.contains(&name) || COMMON.contains(&name) || STORED.contains(&name)
 }
 
 impl Common {
@@ -152,6 +255,10 @@ impl Common {
                             errors.on(alias.span, format!("the alias `{}` is given twice", alias.text));
                         }
                         Some(alias) if alias.text.splitn(parts, '/').all(is_name) => self.aliases.push(alias),
+                        Some(alias) if of_handler => {
+                            let help = "an alias of a handler may have one `/`, between the event's id and the function's name";
+                            errors.on(alias.span, format!("{}\n= help: {help}", unnamable("an alias", &alias.text)));
+                        }
                         Some(alias) => errors.on(alias.span, unnamable("an alias", &alias.text)),
                         None if is_constant(name, &value, errors) => {}
                         None => misshapen(name, alias, errors),
@@ -173,13 +280,30 @@ pub struct List<'a> {
 }
 
 impl List<'_> {
+    fn known(&self) -> String {
+        let quoted = |words: &[&str]| format!("`{}`", words.join("`, `"));
+        let (routes, others): (Vec<_>, Vec<_>) = self.known.iter().partition(|name| ROUTES.contains(name));
+        if routes.is_empty() {
+            format!("known options are {}", quoted(&others))
+        } else {
+            format!("known routes are {}, and known options {}", quoted(&routes), quoted(&others))
+        }
+    }
+
     /// The known options among `args`, each once; the others are mistakes.
     pub fn options<'a>(&self, args: &'a [Arg], errors: &mut Errors) -> Vec<(String, &'a Arg)> {
-        let known = format!("= note: known options are `{}`", self.known.join("`, `"));
+        let known = format!("= note: {}", self.known());
         let mut options = Vec::<(String, &Arg)>::new();
         for arg in args {
+            if missing_comma(arg, self.known, errors) {
+                continue;
+            }
             let Some(ident) = arg.name() else {
-                errors.at(arg, format!("expected an option of `{}`\n\n{known}", self.title));
+                match arg.begins_with() {
+                    // `retries: 8`, `background[..]`
+                    Some(name) if self.known.contains(&name.as_str()) => misshapen(&name, arg, errors),
+                    _ => errors.at(arg, format!("expected an option of `{}`\n\n{known}", self.title)),
+                }
                 continue;
             };
             let name = ident.to_string();
@@ -205,16 +329,50 @@ impl List<'_> {
 pub fn misshapen(name: &str, at: &Arg, errors: &mut Errors) {
     let form = match name {
         "in_process" => "`in_process` or `in_process(in_transaction)`".to_owned(),
-        "background" | "outbox" => format!(r#"`{name}` or `{name}(queue = "..")`"#),
+        "background" | "outbox" => {
+            let value = match at {
+                Arg::Value(_, value) => args::string(value).filter(|queue| is_name(&queue.text)),
+                _ => None,
+            };
+            let queue = value.map_or_else(|| "..".to_owned(), |queue| queue.text);
+            format!(r#"`{name}` or `{name}(queue = "{queue}")`"#)
+        }
         "backoff" => r#"`backoff("1s", max = "1h")` or `backoff(fixed = "10s")`"#.to_owned(),
-        _ => form(name).map_or_else(|| "alone".to_owned(), |form| format!("`{form}`")),
+        _ => match (form(name), at) {
+            (None, _) => return errors.at(at, format!("`{name}` takes no value\n\n= help: write `{name}` alone")),
+            // A name, or a number, without its quotes.
+            (Some(form), Arg::Value(_, value)) if form.ends_with(r#" = "..""#) && !value.is_empty() => {
+                let bare = value.to_string();
+                let example = if is_name(&bare) { form.replace("..", &bare) } else { form.to_owned() };
+                return errors.at(value, format!("`{name}` takes a text in quotes\n\n= help: write `{example}`"));
+            }
+            (Some(form), _) => format!("`{form}`"),
+        },
     };
     errors.at(at, format!("`{name}` is written {form}"));
 }
 
+/// The number of a literal such as `8`.
+pub fn number(name: &str, value: &TokenStream, limits: RangeInclusive<u32>, errors: &mut Errors) -> Option<u32> {
+    let in_limits = |number: &u32| limits.contains(number);
+    let quoted = args::string(value).and_then(|text| text.text.parse().ok());
+    if let Some(number) = args::integer(value).filter(in_limits) {
+        return Some(number);
+    } else if let Some(number) = quoted.filter(in_limits) {
+        errors.at(value, format!("`{name}` takes a number without quotes: write `{name} = {number}`"));
+    } else if let Some(number) = args::suffixed(value).filter(in_limits) {
+        errors.at(value, format!("`{name}` takes a number without a suffix: write `{name} = {number}`"));
+    } else if !is_constant(name, value, errors) {
+        errors.at(value, format!("`{name}` must be an integer from {} to {}", limits.start(), limits.end()));
+    }
+    None
+}
+
 /// True, and a mistake, where a path stands for the option's literal.
 pub fn is_constant(name: &str, value: &TokenStream, errors: &mut Errors) -> bool {
-    let constant = args::is_path(value);
+    // One word in small letters is a value without its quotes rather.
+    let is_word = |value: &TokenStream| value.to_string().chars().all(|c| c.is_lowercase() || c.is_ascii_digit());
+    let constant = args::is_path(value) && !is_word(value);
     if constant {
         let why = "attributes are read before constants are";
         let help = form(name).map_or_else(String::new, |form| format!("\n\n= help: write `{form}`"));
@@ -229,10 +387,14 @@ fn form(option: &str) -> Option<&'static str> {
         "id" => r#"id = "..""#,
         "aliases" => r#"aliases("..")"#,
         "crate" => "crate = path::to::evented",
+        "version" => "version = 2",
+        "from" => "from(OrderPlacedV1)",
         "queue" => r#"queue = "..""#,
         "retries" => "retries = 8",
         "timeout" => r#"timeout = "30s""#,
         "backoff" => r#"backoff("1s", max = "1h")"#,
+        "max" => r#"max = "1h""#,
+        "fixed" => r#"fixed = "10s""#,
         _ => return None,
     })
 }
@@ -254,5 +416,11 @@ pub fn is_name(text: &str) -> bool {
 }
 
 pub fn unnamable(what: &str, text: &str) -> String {
-    format!("{what} cannot be `{text:?}`\n\n= help: use 1 to 100 ASCII letters, digits, `_`, `.` and `-`")
+    let foreign = text.chars().find(|c| !is_name(c.encode_utf8(&mut [0; 4])));
+    let why = match foreign {
+        Some(foreign) => format!(": {foreign:?} is not allowed in it"),
+        None if text.is_empty() => ": it is empty".to_owned(),
+        None => format!(": it has {} characters", text.len()),
+    };
+    format!("{what} cannot be `{text:?}`{why}\n\n= help: use 1 to 100 ASCII letters, digits, `_`, `.` and `-`")
 }

@@ -1,10 +1,14 @@
 //! What both expansions are made of.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::Attribute;
 
-use crate::{args::Text, check, options::Common};
+use crate::{
+    args::{Arg, Text},
+    check,
+    options::{self, Common},
+};
 
 /// The crate whose items an expansion names, where `span` is if the user does not say which.
 pub fn library(common: &Common, span: Span) -> TokenStream {
@@ -22,17 +26,75 @@ pub fn hidden(span: Span) -> Span {
     Span::mixed_site().located_at(span)
 }
 
-/// Where the item is. `line!` answers for the place of its own tokens, so they have the item's span itself.
+/// Where the item is. The compiler says it here, once, which is cheaper than three macros for each item to expand.
 pub fn place(item: &Ident) -> TokenStream {
-    let line = quote_spanned!(item.span()=> __evented::line!());
+    let (file, line) = position(item);
     quote_spanned! {hidden(item.span())=>
-        __evented::Place { file: __evented::file!(), line: #line, module: __evented::module_path!() }
+        __evented::Place { file: #file, line: #line, module: __evented::module_path!() }
     }
 }
 
-/// For what is marked `#[deprecated]`: that it is still registered is no use of it.
+/// The file and the line of a name; of no file, where no compiler runs the macro.
+pub fn position(item: &Ident) -> (String, u32) {
+    if !proc_macro::is_available() {
+        return ("src/lib.rs".to_owned(), 1);
+    }
+    let span = Span::unwrap(item.span());
+    (span.file(), u32::try_from(span.line()).unwrap_or(0))
+}
+
+/// What rust-analyzer completes and explains in the attribute's list: each option's name stands where it imports the
+/// documented item of that name, and the event where a type does. The library's macro drops it for everyone else.
+pub fn completions(args: &TokenStream, attribute: &str, library: &TokenStream) -> TokenStream {
+    let span = Span::mixed_site();
+    let mut args = Arg::list(args.clone());
+    let event = match args.first() {
+        Some(Arg::Word(name)) if attribute == "event" || options::is_option(&name.to_string()) => None,
+        Some(Arg::Word(_) | Arg::Bare(_)) => Some(args.remove(0).into_token_stream()),
+        _ => None,
+    };
+    let event = event.filter(|event| syn::parse2::<syn::Type>(event.clone()).is_ok());
+    let event = event.map(|event| quote_spanned!(span=> type __Event = #event;));
+    let mut lists = TokenStream::new();
+    complete(&args, attribute, &mut lists);
+    if event.is_none() && lists.is_empty() {
+        return TokenStream::new();
+    }
+    quote_spanned!(span=> #library::seen_by_rust_analyzer! { #event #lists })
+}
+
+/// One module for a list of options, and one for each list in it.
+fn complete(args: &[Arg], list: &str, lists: &mut TokenStream) {
+    let span = Span::mixed_site();
+    let names = args.iter().filter_map(Arg::name).filter(|name| *name != "crate");
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        return;
+    }
+    let module = Ident::new(list, span);
+    lists.extend(quote_spanned! {span=>
+        mod #module {
+            use ::evented::__private::options::#module::*;
+            use self::{#(#names as _),*};
+        }
+    });
+    for arg in args {
+        match arg {
+            Arg::List(name, options) if LISTS.iter().any(|list| name == list) => {
+                complete(options, &name.to_string(), lists);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The options that have a list of options.
+const LISTS: &[&str] = &["in_process", "background", "outbox", "backoff"];
+
+/// For what is marked `#[deprecated]`, or is of an event that is: that it is registered is no use of it. Where neither is in
+/// sight, no lint is asked.
 pub fn allow_deprecated(attrs: &[Attribute]) -> Option<TokenStream> {
-    let deprecated = attrs.iter().any(|attr| attr.path().is_ident("deprecated"));
+    let deprecated = attrs.iter().any(|attr| attr.to_token_stream().to_string().contains("deprecated"));
     deprecated.then(|| quote!(#[allow(deprecated)]))
 }
 
@@ -54,27 +116,30 @@ pub fn start(tokens: &TokenStream) -> Span {
 /// One exported macro for each id that the attribute claims. Exported macros share one namespace in a crate, so rustc
 /// reports an id that is claimed twice, with both places and the macro's name: that is all it says, so the name says what
 /// to do.
-pub fn guards(kind: &str, common: &Common, default: Option<&Ident>) -> TokenStream {
-    let claimed = common.id.iter().chain(&common.aliases).map(|Text { text, span }| (text.clone(), *span));
-    let default = default.filter(|_| common.id.is_none()).map(|name| (check::item_name(name), name.span()));
-    claimed
-        .chain(default)
-        .map(|(id, span)| {
-            let guard = format_ident!(
-                "two_{kind}s_have_this_id__give_one_an_id_of_its_own__{}",
-                as_identifier(&id),
-                span = span
-            );
-            quote_spanned! {span=>
-                #[doc(hidden)]
-                #[allow(non_local_definitions)]
-                #[macro_export]
-                macro_rules! #guard {
-                    () => {};
-                }
-            }
-        })
-        .collect()
+pub fn guards(kind: &str, common: &Common) -> TokenStream {
+    let claimed = common.id.iter().chain(&common.aliases);
+    let guards = claimed.map(|Text { text, span }| {
+        guard(&format!("two_{kind}s_have_this_id__give_one_an_id_of_its_own__{}", as_identifier(text)), *span)
+    });
+    guards.collect()
+}
+
+/// The same for an event whose id is its type's name.
+pub fn guard_of_type(name: &Ident) -> TokenStream {
+    let id = as_identifier(&check::item_name(name));
+    guard(&format!("two_events_have_this_id__give_one_an_id_of_its_own__{id}"), name.span())
+}
+
+fn guard(name: &str, span: Span) -> TokenStream {
+    let name = Ident::new(name, span);
+    quote_spanned! {span=>
+        #[doc(hidden)]
+        #[allow(non_local_definitions)]
+        #[macro_export]
+        macro_rules! #name {
+            () => {};
+        }
+    }
 }
 
 /// An id as a part of an identifier. Different ids stay different: each character has its own spelling, and none is the

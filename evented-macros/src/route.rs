@@ -7,7 +7,7 @@ use quote::ToTokens;
 
 use crate::{
     args::{self, Arg, Errors},
-    options::{COMMON, List, is_constant, is_name, misshapen, suggestion, unnamable},
+    options::{COMMON, List, is_constant, is_name, misshapen, number, suggestion, unnamable},
 };
 
 /// Where a handler runs.
@@ -112,7 +112,7 @@ impl Stored {
                     None if is_constant(&name, value, errors) => {}
                     None => misshapen(&name, arg, errors),
                 },
-                ("retries", Arg::Value(_, value)) => stored.retries = retries(value, errors),
+                ("retries", Arg::Value(_, value)) => stored.retries = number("retries", value, 0..=1000, errors),
                 ("timeout", Arg::Value(_, value)) => stored.timeout = duration("timeout", value, TIMEOUTS, errors),
                 ("backoff", Arg::List(_, waits)) => stored.backoff = Backoff::read(arg, waits, errors),
                 _ => misshapen(&name, arg, errors),
@@ -125,6 +125,24 @@ impl Stored {
 impl Backoff {
     fn read(backoff: &Arg, waits: &[Arg], errors: &mut Errors) -> Option<Self> {
         let name_of = |wait: &Arg| wait.name().map(ToString::to_string);
+        for wait in waits {
+            match (name_of(wait).as_deref(), wait) {
+                // A word may be meant as a constant, a name with a value is an option.
+                (Some("max" | "fixed"), Arg::Value(_, value)) if !value.is_empty() => {}
+                (Some(name @ ("max" | "fixed")), _) => {
+                    misshapen(name, wait, errors);
+                    return None;
+                }
+                (Some(name), Arg::Value(..) | Arg::List(..)) => {
+                    let known = "= note: known options are `max`, `fixed`";
+                    let meant = args::nearest(name, &["max", "fixed"]);
+                    let meant = meant.map(|meant| format!("= help: did you mean `{meant}`?\n")).unwrap_or_default();
+                    errors.at(wait, format!("unknown option in `backoff(..)`: `{name}`\n\n{meant}{known}"));
+                    return None;
+                }
+                _ => {}
+            }
+        }
         match waits {
             [first @ (Arg::Bare(_) | Arg::Word(_))] => {
                 let first = duration("backoff", &first.to_token_stream(), WAITS, errors)?;
@@ -136,7 +154,10 @@ impl Backoff {
                 let first = duration("backoff", &first.to_token_stream(), WAITS, errors);
                 let (max, first) = (duration("max", max, WAITS, errors)?, first?);
                 if first > max {
-                    errors.at(wait, "`max` must not be shorter than the first wait");
+                    let [first, max] = [waits[0].to_token_stream(), wait_value(wait)].map(|wait| wait.to_string());
+                    let why =
+                        format!("`max` is `{max}`, and the first wait is `{first}`: it is the longest wait of all");
+                    errors.at(wait, format!("{why}\n\n= help: write `backoff({max}, max = {first})`"));
                     return None;
                 }
                 Some(Self::Doubling { first, max })
@@ -153,18 +174,11 @@ impl Backoff {
     }
 }
 
-/// The number of a literal such as `8`.
-fn retries(value: &TokenStream, errors: &mut Errors) -> Option<u32> {
-    let in_limits = |retries: &u32| *retries <= 1000;
-    let quoted = args::string(value).and_then(|text| text.text.parse().ok());
-    if let Some(retries) = args::integer(value).filter(in_limits) {
-        return Some(retries);
-    } else if let Some(retries) = quoted.filter(in_limits) {
-        errors.at(value, format!("`retries` takes a number without quotes: write `retries = {retries}`"));
-    } else if !is_constant("retries", value, errors) {
-        errors.at(value, "`retries` must be an integer from 0 to 1000");
+fn wait_value(wait: &Arg) -> TokenStream {
+    match wait {
+        Arg::Value(_, value) => value.clone(),
+        wait => wait.to_token_stream(),
     }
-    None
 }
 
 /// The milliseconds of a literal such as `"30s"`.
@@ -172,8 +186,15 @@ fn duration(name: &str, value: &TokenStream, limits: RangeInclusive<u64>, errors
     let Some(text) = args::string(value) else {
         if !is_constant(name, value, errors) {
             let bare = value.to_string();
-            let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
-            errors.at(value, format!("`{name}` takes a duration in quotes, like `\"{example}\"`"));
+            let number = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit());
+            let text = if number {
+                let help = format!("did you mean `\"{bare}s\"` (seconds) or `\"{bare}ms\"` (milliseconds)?");
+                format!("`{name}` takes a duration in quotes, with its unit\n\n= help: {help}")
+            } else {
+                let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
+                format!("`{name}` takes a duration in quotes, like `\"{example}\"`")
+            };
+            errors.at(value, text);
         }
         return None;
     };

@@ -6,10 +6,10 @@ use tokio::sync::watch;
 
 use crate::{
     context::Context,
+    def::ErasedCall,
     delivery::Delivery,
     error::{BoxError, HandlerResult, StoreError},
     instance::{Instance, SCOPE, Scope, catch, panicked},
-    slot::Running,
     store::{Lease, OutboxStore, TxCall, TxEnd},
     time,
 };
@@ -53,24 +53,21 @@ impl Interrupts {
     }
 }
 
-pub(crate) type AsyncCall = for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> Running<'a>;
-pub(crate) type BlockingCall = for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> HandlerResult;
-
 pub(crate) async fn run_async(
-    call: AsyncCall,
+    call: &'static dyn ErasedCall,
     mut event: Box<dyn Any + Send>,
     delivery: Delivery,
     instance: Arc<Instance>,
     tx: Option<&mut (dyn Any + Send)>,
 ) -> HandlerResult {
     let mut context = Context { states: &instance.states, delivery: Some(delivery), tx };
-    catch(|| call(&mut *event, &mut context)).await
+    catch(|| call.start(&mut *event, &mut context)).await
 }
 
 pub(crate) async fn run_in_tx(
     outbox: &dyn OutboxStore,
     lease: Lease,
-    call: AsyncCall,
+    call: &'static dyn ErasedCall,
     event: Box<dyn Any + Send>,
     delivery: Delivery,
     scope: Scope,
@@ -88,7 +85,7 @@ pub(crate) async fn run_in_tx(
 /// Runs a plain function on the blocking pool, where a free `emit` finds its instance too. When this future is dropped,
 /// the function goes on to its end, in its slot, and its result is discarded.
 pub(crate) async fn run_blocking(
-    call: BlockingCall,
+    call: &'static dyn ErasedCall,
     mut event: Box<dyn Any + Send>,
     delivery: Delivery,
     scope: Scope,
@@ -99,7 +96,7 @@ pub(crate) async fn run_blocking(
         let instance = Arc::clone(&scope.instance);
         SCOPE.sync_scope(scope, || {
             let mut context = Context { states: &instance.states, delivery: Some(delivery), tx: None };
-            call(&mut *event, &mut context)
+            call.run_blocking(&mut *event, &mut context)
         })
     });
     match running.await {

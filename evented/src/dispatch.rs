@@ -19,7 +19,7 @@ static NO_STATES: States = States::none();
 /// Calls the handlers of an event that has no async ones. Allocates nothing, takes no lock, hashes nothing.
 pub(crate) fn run_sync<E: Event>(filled: &Filled<E>, event: &E, instance: Option<&Instance>) {
     for entry in active(filled, instance) {
-        if let InProcessCall::Sync(call) = entry.call {
+        if let InProcessCall::Plain(call) = entry.call {
             let ended = catch_sync(|| call(event, &mut context(instance)));
             note(ended, entry.handler, instance);
         }
@@ -31,7 +31,7 @@ pub(crate) fn run_sync<E: Event>(filled: &Filled<E>, event: &E, instance: Option
 pub(crate) async fn run<E: Event>(filled: &Filled<E>, event: &E, instance: Option<&Instance>) {
     for entry in active(filled, instance) {
         let ended = match entry.call {
-            InProcessCall::Sync(call) => catch_sync(|| call(event, &mut context(instance))),
+            InProcessCall::Plain(call) => catch_sync(|| call(event, &mut context(instance))),
             InProcessCall::Async(call) => catch(|| call(event, &mut context(instance))).await,
         };
         note(ended, entry.handler, instance);

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     dispatch,
     error::{Error, ErrorKind},
-    event::{EmittedDirectly, Event, PAYLOAD_VERSION},
+    event::{EmittedDirectly, Event},
     id::{DeliveryId, EventId},
     instance::{Instance, SCOPE, installed, scope},
     plan::{Planned, Plans},
@@ -259,7 +259,7 @@ async fn store<E: Event>(
                 event_id: *id,
                 handler: Arc::clone(&planned.handler),
                 correlation: correlation.unwrap_or(*id),
-                version: PAYLOAD_VERSION,
+                version: E::VERSION,
                 emitted_unix_ms: None,
                 delay,
                 policy: planned.policy,

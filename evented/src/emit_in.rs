@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     emit::{Boxed, instance_for, is_stopped, payload},
     error::{BoxError, Error, ErrorKind, in_one_line},
-    event::{EmittedInTransaction, Event, PAYLOAD_VERSION},
+    event::{EmittedInTransaction, Event},
     id::EventId,
     instance::{Instance, catch, catch_sync},
     registry::{fill, registry},
@@ -126,7 +126,7 @@ fn write_row<T: InTx, E: Event>(emit: EmitIn<'_, T, E>) -> Boxed<'_> {
             event_id: id,
             event: E::ID,
             correlation,
-            version: PAYLOAD_VERSION,
+            version: E::VERSION,
             delay,
             outbox: outbox_name,
             payload,
@@ -175,7 +175,7 @@ async fn run_in_transaction<E: Event>(
         let mut context = Context { states: &instance.states, delivery: None, tx: Some(&mut *tx) };
         instance.calls[entry.handler].fetch_add(1, Ordering::Relaxed);
         let ended: Result<(), BoxError> = match entry.call {
-            InProcessCall::Sync(call) => catch_sync(|| call(&event, &mut context)),
+            InProcessCall::Plain(call) => catch_sync(|| call(&event, &mut context)),
             InProcessCall::Async(call) => catch(|| call(&event, &mut context)).await,
         };
         if let Err(error) = ended {

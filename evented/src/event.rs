@@ -1,28 +1,33 @@
 //! What makes a type an event: its id, whether it needs a transaction, and how it is stored.
 
-use std::{
-    any::{Any, TypeId},
-    marker::PhantomData,
-};
+use std::{any::Any, marker::PhantomData};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{error::BoxError, slot::Slot};
 
-/// A fact that happened. Implemented by [`#[event]`](macro@crate::event), never by hand.
+/// A fact that happened. [`#[event]`](macro@crate::event) implements it and registers the type; [`by_hand`](crate::by_hand)
+/// shows how to do both without the attribute.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "not an event",
-    note = "add `#[event]` to the definition of `{Self}`"
+    note = "add `#[event]` to the definition of the type, or `#[event(transactional)]` for `emit_in` and `outbox`",
+    note = "`emit` takes the event itself, by value; `emit_all` takes several"
 )]
 pub trait Event: Sized + Send + Sync + 'static {
     /// The event's name in stores, logs and the catalogue: its type's name unless `#[event(id = "..")]` says otherwise.
     const ID: &'static str;
+    /// The version of the payloads that are written, from 1: `#[event(version = 2, ..)]`. Workers that read only older ones
+    /// leave these to workers that read them.
+    const VERSION: u32 = 1;
     /// [`Immediate`] or [`Transactional`].
-    type Delivery;
-    #[doc(hidden)]
-    const ENCODE: Option<Encode<Self>>;
-    #[doc(hidden)]
+    type Delivery: 'static;
+    /// How the event becomes its payload; `None` where it is never stored.
+    const ENCODE: Option<Encode<Self>> = None;
+    /// How payloads of earlier versions are read: the last is of the version before [`VERSION`](Self::VERSION), the one
+    /// before it is one version older, and so on. `#[event(.., from(OrderPlacedV1))]`.
+    const EARLIER: &'static [Upcast<Self>] = &[];
+    /// The place of the event's in-process handlers: a `static` of the event's own.
     fn slot() -> &'static Slot<Self>;
 }
 
@@ -103,22 +108,94 @@ pub trait Stored<E> {
     const DECODE: Decode;
 }
 #[diagnostic::do_not_recommend]
-impl<E: Serialize + DeserializeOwned + Send + 'static> Stored<E> for Immediate {
+impl<E: Event + Serialize + DeserializeOwned> Stored<E> for Immediate {
     const DECODE: Decode = decode::<E>;
 }
 #[diagnostic::do_not_recommend]
-impl<E: Serialize + DeserializeOwned + Send + 'static> Stored<E> for Transactional {
+impl<E: Event + Serialize + DeserializeOwned> Stored<E> for Transactional {
     const DECODE: Decode = decode::<E>;
 }
 
-/// The version of every payload, until an event can say otherwise. A worker leaves newer ones to newer workers.
-pub(crate) const PAYLOAD_VERSION: u32 = 1;
+/// A type that an earlier version of the event `E` had.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "event `{E}` cannot be made from its earlier version `{Self}`",
+    label = "`{E}` does not implement `From<{Self}>`",
+    note = "stored payloads of that version become the event through `From`: write `impl From<{Self}> for {E}`"
+)]
+pub trait EarlierVersion<E>: Sized {
+    fn upcast(self) -> E;
+}
+#[diagnostic::do_not_recommend]
+impl<E: From<Old>, Old> EarlierVersion<E> for Old {
+    fn upcast(self) -> E {
+        self.into()
+    }
+}
+
+/// What payloads are read into.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "stored payloads cannot be read into the earlier version `{Self}`",
+    label = "`{Self}` must implement `serde::de::DeserializeOwned`",
+    note = "add `#[derive(serde::Deserialize)]` to `{Self}`"
+)]
+pub trait Readable: Sized {
+    fn read(payload: &[u8]) -> Result<Self, BoxError>;
+}
+#[diagnostic::do_not_recommend]
+impl<Old: DeserializeOwned> Readable for Old {
+    fn read(payload: &[u8]) -> Result<Self, BoxError> {
+        Ok(serde_json::from_slice(payload)?)
+    }
+}
 
 /// Turns an event into its payload.
 pub type Encode<E> = fn(&E) -> Result<Vec<u8>, BoxError>;
 
-/// Turns a payload into an `Option<E>` that holds the event, for a shim to borrow or take.
-pub type Decode = fn(&[u8]) -> Result<Box<dyn Any + Send>, BoxError>;
+/// Turns a payload of an earlier version into the event.
+pub type Upcast<E> = fn(&[u8]) -> Result<E, BoxError>;
+
+/// Turns a payload of some version into an `Option<E>` that holds the event, for a shim to borrow or take.
+#[doc(hidden)]
+pub type Decode = fn(u32, &[u8]) -> Result<Box<dyn Any + Send>, BoxError>;
+
+/// The payload that evented writes unless told otherwise: JSON.
+///
+/// # Errors
+/// Those of the type's own `Serialize`, and of what JSON cannot say, such as a map whose keys are no strings.
+pub fn json<E: Serialize>(event: &E) -> Result<Vec<u8>, BoxError> {
+    serde_json::to_vec(event).map_err(Into::into)
+}
+
+/// Reads the JSON of an earlier version's type, which becomes the event through `From`.
+///
+/// # Errors
+/// When the payload is not one of that type.
+pub fn upcast<Old: DeserializeOwned, E: From<Old>>(payload: &[u8]) -> Result<E, BoxError> {
+    Ok(Old::read(payload)?.upcast())
+}
+
+fn decode<E: Event + DeserializeOwned>(version: u32, payload: &[u8]) -> Result<Box<dyn Any + Send>, BoxError> {
+    let event: E = if version == E::VERSION {
+        serde_json::from_slice(payload)?
+    } else {
+        // Workers claim no newer versions than they read.
+        let back = E::VERSION.saturating_sub(version) as usize;
+        let upcast = E::EARLIER.len().checked_sub(back).and_then(|at| E::EARLIER.get(at));
+        let upcast = upcast.ok_or_else(|| {
+            let oldest = E::VERSION as usize - E::EARLIER.len();
+            format!(
+                "it is of version {version}, and this build reads `{}` from version {oldest} to {}; name the type of the older \
+                 version in `from(..)`",
+                E::ID,
+                E::VERSION
+            )
+        })?;
+        upcast(payload)?
+    };
+    Ok(Box::new(Some(event)))
+}
 
 /// Asks whether `E` is `Serialize`, without requiring it: the inherent constant wins where its bound holds, the trait's
 /// constant stands in elsewhere.
@@ -127,7 +204,7 @@ pub type Decode = fn(&[u8]) -> Result<Box<dyn Any + Send>, BoxError>;
 pub struct EncodeOf<E>(PhantomData<E>);
 
 impl<E: Serialize> EncodeOf<E> {
-    pub const ENCODE: Option<Encode<E>> = Some(encode::<E>);
+    pub const ENCODE: Option<Encode<E>> = Some(json::<E>);
 }
 
 #[doc(hidden)]
@@ -135,32 +212,6 @@ pub trait NotSerialize<E> {
     const ENCODE: Option<Encode<E>> = None;
 }
 impl<E> NotSerialize<E> for EncodeOf<E> {}
-
-fn encode<E: Serialize>(event: &E) -> Result<Vec<u8>, BoxError> {
-    serde_json::to_vec(event).map_err(Into::into)
-}
-
-fn decode<E: DeserializeOwned + Send + 'static>(payload: &[u8]) -> Result<Box<dyn Any + Send>, BoxError> {
-    let event: E = serde_json::from_slice(payload)?;
-    Ok(Box::new(Some(event)))
-}
-
-/// What the registry knows of an event: a constant that `#[event]` registers.
-#[derive(Debug)]
-pub struct EventDef {
-    /// The event's id.
-    pub id: &'static str,
-    /// Its earlier ids.
-    pub aliases: &'static [&'static str],
-    /// Whether it is declared transactional.
-    pub transactional: bool,
-    /// Whether its type is `Serialize`, so that it can be stored.
-    pub storable: bool,
-    /// Where it is declared.
-    pub place: Place,
-    #[doc(hidden)]
-    pub type_id: fn() -> TypeId,
-}
 
 /// A place in the source: `file:line`, and the crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +222,16 @@ pub struct Place {
     pub line: u32,
     /// The module's path, which starts with the crate's name.
     pub module: &'static str,
+}
+
+impl Place {
+    pub(crate) const NONE: Self = Self { file: "", line: 0, module: "" };
+
+    /// The crate's name, as code names it.
+    #[must_use]
+    pub fn crate_name(&self) -> &'static str {
+        self.module.split("::").next().unwrap_or_default()
+    }
 }
 
 impl std::fmt::Display for Place {

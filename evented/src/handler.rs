@@ -1,16 +1,11 @@
-//! What makes a function a handler: its arguments, its output, and the erased shape in which it is registered.
+//! What makes a function a handler: its arguments and its output.
 
-use std::{
-    any::{Any, TypeId},
-    fmt,
-};
+use std::any::Any;
 
 use crate::{
     context::{Context, Needs, State},
     delivery::Delivery,
     error::{BoxError, Error, HandlerResult},
-    event::{Decode, Place},
-    retry::Policy,
     slot::Running,
 };
 
@@ -138,15 +133,15 @@ pub trait Copies<E> {
 macro_rules! owned_source {
     ($($route:ident)*) => {$(
         impl Source for $route {
-            type Of<'a, E: 'a> = &'a mut Option<E>;
-            fn borrow<'a, E: 'a>(source: &'a mut Option<E>) -> &'a E {
-                source.as_ref().expect("a decoded event is taken once")
+            type Of<'a, E: 'a> = Received<'a, E>;
+            fn borrow<'a, E: 'a>(source: Received<'a, E>) -> &'a E {
+                source.borrow()
             }
         }
         #[diagnostic::do_not_recommend]
         impl<'a, E: 'a> EventArg<'a, E, $route> for E {
-            fn from_source(source: &'a mut Option<E>) -> Self {
-                source.take().expect("a decoded event is taken once")
+            fn from_source(source: Received<'a, E>) -> Self {
+                source.take()
             }
         }
     )*};
@@ -176,8 +171,8 @@ impl<'a, E: 'a, R: Source> EventArg<'a, E, R> for &'a E {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "expected `()` or `Result<(), E>`",
-    note = "return `()` when the handler cannot fail, or `Result<(), E>` where `E` is an error, `anyhow::Error` included; to say that something else happened, call `emit`",
-    note = "a boxed error is `Box<dyn Error + Send + Sync>`"
+    note = "return `()` when the handler cannot fail, or `Result<(), E>` where `E` implements `std::error::Error`, is an `anyhow::Error`, a `String`, or a `Box<dyn Error + Send + Sync>`",
+    note = "to await in the handler, write `async fn`; to say that something else happened, call `emit`"
 )]
 pub trait HandlerOutput {
     fn into_result(self) -> HandlerResult;
@@ -211,82 +206,46 @@ pub fn refuse<'a>(error: Error) -> Running<'a> {
     Box::pin(std::future::ready(Err(error.into())))
 }
 
-/// The decoded event in a shim of a stored handler.
-///
-/// # Panics
-/// When the payload was decoded as another event: the macro writes both, so it is our bug.
+/// The answer of a plain `fn` whose arguments could not be taken.
 #[doc(hidden)]
-pub fn decoded<E: 'static>(event: &mut (dyn Any + Send)) -> &mut Option<E> {
-    event.downcast_mut().expect("a handler's event is decoded by its own `decode`")
+pub fn refuse_sync(error: Error) -> HandlerResult {
+    Err(error.into())
 }
 
-/// A handler on a stored route.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
-pub enum StoredCall {
-    Async(for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> Running<'a>),
-    Blocking(for<'a> fn(&'a mut (dyn Any + Send), &mut Context<'a>) -> HandlerResult),
+/// The event of a stored handler, fresh from its payload: to be taken, or to be looked at while the handler runs.
+#[derive(Debug)]
+pub struct Received<'a, E>(&'a mut Option<E>);
+
+impl<'a, E: 'static> Received<'a, E> {
+    pub(crate) fn of(event: &'a mut (dyn Any + Send)) -> Self {
+        Self(event.downcast_mut().expect("a handler's event is decoded as its own type"))
+    }
 }
 
-/// Holds what `#[handler]` writes beside the function. Where that is a method, rustc refuses the enum and shows nothing of
+#[expect(clippy::missing_panics_doc, reason = "there is one of it for each run, and both functions consume it")]
+impl<'a, E> Received<'a, E> {
+    /// The event itself.
+    #[must_use]
+    pub fn take(self) -> E {
+        self.0.take().expect("a received event is taken once")
+    }
+
+    /// The event, for as long as the handler runs.
+    #[must_use]
+    pub fn borrow(self) -> &'a E {
+        self.0.as_ref().expect("a received event is taken once")
+    }
+}
+
+/// Holds what `#[handler]` writes beside the function. Where that is a method, rustc refuses the struct and shows nothing of
 /// ours but this name.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! a_handler_is_a_free_function__move_it_out_of_the_impl {
-    ($(#[$attribute:meta])* $holder:ident $registration:tt) => {
+    ($(#[$attribute:meta])* $holder:ident $registration:block) => {
         $(#[$attribute])*
         #[doc(hidden)]
         #[allow(non_camel_case_types)]
-        enum $holder $registration
+        struct $holder([(); $registration]);
     };
-}
-
-/// A handler as it is registered: a constant that `#[handler]` writes.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct HandlerDef {
-    /// `id = ".."`, else `None`: then the id is `<event id>/<function name>`.
-    pub id: Option<&'static str>,
-    /// The function's name.
-    pub name: &'static str,
-    /// `aliases(..)`.
-    pub aliases: &'static [&'static str],
-    /// The event's id.
-    pub event: &'static str,
-    pub event_type: fn() -> TypeId,
-    pub needs: fn(&mut Needs),
-    pub call: Call,
-    pub place: Place,
-}
-
-/// How a handler is called, by route.
-#[doc(hidden)]
-pub enum Call {
-    /// A `&'static InProcessCall<E>`.
-    InProcess(&'static (dyn Any + Send + Sync)),
-    /// A `&'static InProcessCall<E>`.
-    InTransaction(&'static (dyn Any + Send + Sync)),
-    Background {
-        queue: &'static str,
-        policy: Policy,
-        decode: Decode,
-        call: StoredCall,
-    },
-    Outbox {
-        queue: &'static str,
-        policy: Policy,
-        decode: Decode,
-        call: StoredCall,
-    },
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InProcess(_) => "InProcess",
-            Self::InTransaction(_) => "InTransaction",
-            Self::Background { .. } => "Background",
-            Self::Outbox { .. } => "Outbox",
-        })
-    }
 }

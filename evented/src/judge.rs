@@ -4,16 +4,17 @@ use std::{any::Any, panic::catch_unwind};
 
 use crate::{
     attempt::Interrupt,
+    def::Stores,
     error::{HandlerResult, Retry, in_one_line, retry_of},
     instance::panicked,
-    registry::{Linked, Stored},
+    registry::Linked,
     retry::Policy,
     store::{Claimed, Outcome},
 };
 
 /// Decodes the payload; a panic of the event's own `Deserialize` is an error like others.
-pub(crate) fn decode(stored: Stored, claimed: &Claimed) -> Result<Box<dyn Any + Send>, String> {
-    let decoded = catch_unwind(|| (stored.decode)(&claimed.payload));
+pub(crate) fn decode(stored: Stores, claimed: &Claimed) -> Result<Box<dyn Any + Send>, String> {
+    let decoded = catch_unwind(|| (stored.decode)(claimed.version, &claimed.payload));
     decoded.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(|error| {
         format!(
             "the payload could not be decoded: {}; give new fields `#[serde(default)]`, or requeue it with a release that \

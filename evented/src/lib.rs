@@ -78,8 +78,13 @@
 //! # Linking
 //!
 //! Handlers are collected at link time. A crate that stands in `Cargo.toml` but is never named in code is not linked, and
-//! its handlers vanish without a word: write `use the_crate as _;` in the binary. [`run()`] logs what is there, and
-//! [`catalog()`] lets a test assert it.
+//! its handlers vanish without a word: name the crates with handlers in the binary, with [`link!`]. [`run()`] logs what is
+//! there, by crate, and [`assert_catalog!`] lets a test pin it.
+//!
+//! # Compile errors
+//!
+//! What is wrong is said at compile time where that can be known, on the word to change, with what to write instead:
+//! [`compile_errors`] lists every text with its cause and its cure.
 //!
 //! # Features
 //!
@@ -97,8 +102,12 @@ mod context;
 mod slot;
 mod event;
 mod handler;
+mod def;
+#[doc(hidden)]
+pub mod options;
 pub mod store;
 mod registry;
+mod catalog;
 mod plan;
 mod instance;
 mod dispatch;
@@ -117,6 +126,7 @@ mod run;
 
 pub use crate::{
     app::{App, Count},
+    catalog::{Registered, catalog},
     context::{Context, Needs, State},
     delivery::Delivery,
     emit::{Emit, EmitAll, Emitting, emit, emit_all},
@@ -125,7 +135,6 @@ pub use crate::{
     event::{Event, Immediate, Place, Transactional},
     handler::{Background, Blocking, HandlerArg, InProcess, InTransaction, Outbox},
     id::{DeliveryId, EventId, IdError, LeaseToken},
-    registry::{Registered, catalog},
     retry::{Backoff, Policy},
     run::{Run, run},
     start::Role,
@@ -143,10 +152,96 @@ pub mod prelude {
     pub use crate::{Delivery, Event, Permanent, RetryAfter, Role, State, Tx, emit, emit_in, event, handler};
 }
 
+#[doc = include_str!("compile_errors.md")]
+pub mod compile_errors {}
+
+/// Events and handlers without the attributes: what `#[event]` and `#[handler]` write, written by hand.
+///
+/// The attributes are sugar. They write what stands here and no more, so the two can be mixed: for types and functions that
+/// a macro of your own generates, or for an event whose payload is not JSON-like by serde.
+///
+/// ```
+/// use evented::{
+///     Background, Context, Event, HandlerArg, Immediate, InProcess, Policy, State,
+///     by_hand::{Encode, EventDef, HandlerDef, InProcessCall, Slot, StoredCall, json},
+/// };
+///
+/// # #[derive(Default)] struct Metrics;
+/// # impl Metrics { fn count(&self) {} }
+/// # struct Mailer;
+/// # impl Mailer { async fn send(&self, _: &str) -> Result<(), std::io::Error> { Ok(()) } }
+/// // #[event(aliases("OrderReceived"))]
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct OrderPlaced {
+///     email: String,
+/// }
+///
+/// impl Event for OrderPlaced {
+///     const ID: &'static str = "OrderPlaced";
+///     type Delivery = Immediate;
+///     const ENCODE: Option<Encode<Self>> = Some(json);
+///
+///     fn slot() -> &'static Slot<Self> {
+///         static SLOT: Slot<OrderPlaced> = Slot::new();
+///         &SLOT
+///     }
+/// }
+/// evented::register!(EventDef::of::<OrderPlaced>().aliases(&["OrderReceived"]));
+///
+/// // #[handler(OrderPlaced)]
+/// fn count_order(_event: &OrderPlaced, metrics: State<Metrics>) {
+///     metrics.count();
+/// }
+/// evented::register!(
+///     HandlerDef::in_process::<OrderPlaced>(
+///         "count_order",
+///         &InProcessCall::Plain(|event, context| {
+///             count_order(event, context.state()?);
+///             Ok(())
+///         }),
+///     )
+///     .needs(&[<State<Metrics> as HandlerArg<'_, InProcess>>::needs])
+/// );
+///
+/// // #[handler(OrderPlaced, background(queue = "mail", retries = 8))]
+/// async fn send_mail(event: OrderPlaced, mailer: State<Mailer>) -> Result<(), std::io::Error> {
+///     mailer.send(&event.email).await
+/// }
+/// evented::register!(
+///     HandlerDef::background::<OrderPlaced>(
+///         "send_mail",
+///         &StoredCall::Async(|event, context| {
+///             let mailer = context.state();
+///             Box::pin(async move { Ok(send_mail(event.take(), mailer?).await?) })
+///         }),
+///     )
+///     .needs(&[<State<Mailer> as HandlerArg<'_, Background>>::needs])
+///     .queue("mail")
+///     .policy(Policy::DEFAULT.retries(8))
+/// );
+///
+/// let registered: Vec<_> = evented::catalog().into_iter().map(|registered| registered.handler).collect();
+/// assert_eq!(registered, ["OrderPlaced/count_order", "OrderPlaced/send_mail"]);
+/// ```
+///
+/// What is not written by hand here is the attributes' advice: a `HandlerDef` of an event that does not fit its route does
+/// not compile either, but rustc's own words say so. Two ids that are the same in one crate are found by `run()` alone.
+pub mod by_hand {
+    pub use crate::{
+        def::{EventDef, HandlerDef, StoredCall},
+        event::{Encode, Upcast, json, upcast},
+        handler::Received,
+        slot::{InProcessCall, Running, Slot},
+    };
+}
+
 /// What the attributes write names these. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::{context::*, error::HandlerResult, event::*, handler::*, retry::Policy, slot::*};
+    pub use crate::{
+        catalog::assert_catalog, context::*, def::*, error::HandlerResult, event::*, handler::*, options,
+        registry::LinkDef, retry::Policy, slot::*,
+    };
     pub use inventory;
     /// What `EncodeOf` needs in scope, by itself: a user's own names must not meet it.
     pub mod encode_of {
@@ -154,12 +249,13 @@ pub mod __private {
     }
     pub use std::{
         any::{Any, TypeId},
-        file, line,
+        env, file, line,
         marker::{Send, Sync},
         module_path,
         option::Option,
-        primitive::{bool, str},
+        primitive::{str, u32},
         result::Result,
+        stringify,
         time::Duration,
     };
 }

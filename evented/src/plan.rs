@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    event::EventDef,
+    def::EventDef,
     retry::Policy,
     store::{CatalogueEntry, CatalogueState, Route},
 };

@@ -8,20 +8,75 @@ use std::{
 
 use crate::{
     context::Needs,
-    event::{Decode, Event, EventDef, Place},
-    handler::{Call, HandlerDef, StoredCall},
-    retry::Policy,
+    def::{Call, EventDef, HandlerDef, Stores},
+    event::{Event, Place},
     slot::{Entry, Filled, InProcessCall},
     store::{CatalogueEntry, Route},
 };
 
 inventory::collect!(EventDef);
 inventory::collect!(HandlerDef);
+inventory::collect!(LinkDef);
+
+/// Registers an event or a handler that is written [`by_hand`](crate::by_hand), at link time.
+#[macro_export]
+macro_rules! register {
+    ($def:expr $(,)?) => {
+        $crate::__private::inventory::submit! {
+            ($def).at($crate::__private::Place {
+                file: $crate::__private::file!(),
+                line: $crate::__private::line!(),
+                module: $crate::__private::module_path!(),
+            })
+        }
+    };
+}
+
+/// Links the crates that hold events and handlers: `evented::link!(orders, billing);`, once in the binary.
+///
+/// Cargo does not link a crate that is never named in code, though it stands in `Cargo.toml`, and its handlers would vanish
+/// without a word. This names each, and [`run()`](crate::run()) warns of one that has neither an event nor a handler. The
+/// package's own library counts: a `main.rs` beside a `lib.rs` names it here too, and so does each file in `tests/`.
+///
+/// ```
+/// # mod facade {
+/// evented::link!(serde, evented);
+/// # }
+/// ```
+///
+/// rustc finds what is missing here: with `unused_crate_dependencies = "warn"` in the binary's `[lints.rust]` it names each
+/// dependency that no code does.
+#[macro_export]
+macro_rules! link {
+    ($($name:ident),+ $(,)?) => {
+        $(use $name as _;)+
+        $crate::__private::inventory::submit! {
+            $crate::__private::LinkDef {
+                crates: &[$($crate::__private::stringify!($name)),+],
+                place: $crate::__private::Place {
+                    file: $crate::__private::file!(),
+                    line: $crate::__private::line!(),
+                    module: $crate::__private::module_path!(),
+                },
+            }
+        }
+    };
+}
+
+/// What [`link!`](crate::link) names.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct LinkDef {
+    pub crates: &'static [&'static str],
+    pub place: Place,
+}
 
 /// The registrations of this binary, sorted by id: inventory's own order is unspecified.
 pub(crate) struct Registry {
     pub events: Vec<&'static EventDef>,
     pub handlers: Vec<Linked>,
+    /// What `link!` names.
+    pub links: Vec<&'static LinkDef>,
 }
 
 /// A linked handler.
@@ -34,18 +89,11 @@ pub(crate) struct Linked {
     pub route: Route,
     pub needs: Needs,
     pub place: Place,
+    /// The highest version of its event's payloads that it reads.
+    pub version: u32,
     /// `None` for in-process handlers.
-    pub stored: Option<Stored>,
+    pub stored: Option<Stores>,
     def: &'static HandlerDef,
-}
-
-/// What a worker needs of a handler on a stored route.
-#[derive(Clone, Copy)]
-pub(crate) struct Stored {
-    pub queue: &'static str,
-    pub policy: Policy,
-    pub decode: Decode,
-    pub call: StoredCall,
 }
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
@@ -53,7 +101,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     events.sort_by_key(|event| (event.id, event.place.file, event.place.line));
     let mut handlers: Vec<_> = inventory::iter::<HandlerDef>.into_iter().map(|def| Linked::new(def, &events)).collect();
     handlers.sort_by(|a, b| (&a.id, a.place.file, a.place.line).cmp(&(&b.id, b.place.file, b.place.line)));
-    Registry { events, handlers }
+    Registry { events, handlers, links: inventory::iter::<LinkDef>.into_iter().collect() }
 });
 
 pub(crate) fn registry() -> &'static Registry {
@@ -71,20 +119,19 @@ impl Linked {
             aliases.extend(event_aliases.iter().map(|event| format!("{event}/{}", def.name)));
         }
         let mut needs = Needs::default();
-        (def.needs)(&mut needs);
+        for of_argument in def.needs {
+            of_argument(&mut needs);
+        }
         let (route, stored) = match def.call {
-            Call::InProcess(_) | Call::InTransaction(_) => (Route::InProcess, None),
-            Call::Background { queue, policy, decode, call } => {
-                (Route::Background, Some(Stored { queue, policy, decode, call }))
-            }
-            Call::Outbox { queue, policy, decode, call } => {
-                (Route::Outbox, Some(Stored { queue, policy, decode, call }))
-            }
+            Call::InProcess(..) | Call::InTransaction(..) => (Route::InProcess, None),
+            Call::Background(stores, ()) => (Route::Background, Some(stores)),
+            Call::Outbox(stores, ()) => (Route::Outbox, Some(stores)),
         };
         Self {
             id: def.id.map_or_else(|| format!("{}/{}", def.event, def.name).into(), Into::into),
             aliases,
             event: def.event,
+            version: def.version,
             event_aliases,
             route,
             needs,
@@ -95,7 +142,7 @@ impl Linked {
     }
 
     pub(crate) fn is_in_transaction(&self) -> bool {
-        matches!(self.def.call, Call::InTransaction(_))
+        matches!(self.def.call, Call::InTransaction(..))
     }
 
     /// A transactional handler: one that takes `&mut Tx<Db>` on a stored route.
@@ -119,6 +166,16 @@ impl Linked {
 }
 
 impl Registry {
+    /// Handlers that are registered by hand, of an event that is not. Each problem names the handler's place.
+    pub(crate) fn unregistered(&self) -> impl Iterator<Item = String> {
+        let is_there = |wanted: TypeId| self.events.iter().any(|event| (event.type_id)() == wanted);
+        let without = self.handlers.iter().filter(move |handler| !is_there((handler.def.event_type)()));
+        without.map(|handler| {
+            let Linked { id, event, place, .. } = handler;
+            format!("handler `{id}` ({place}) is of event `{event}`, which is not registered; {REGISTER_IT}")
+        })
+    }
+
     /// Two events or two handlers of one name, whether by id or by alias. Each problem names both places.
     pub(crate) fn duplicates(&self) -> Vec<String> {
         let events = self.events.iter().flat_map(|event| {
@@ -159,13 +216,16 @@ fn count_word(count: usize) -> String {
     if count == 2 { "two".to_owned() } else { count.to_string() }
 }
 
+/// What to do about an event without its registration. Only one that is written by hand can be so.
+const REGISTER_IT: &str = "mark its type `#[event]`, or write `evented::register!(EventDef::of::<..>())` beside it";
+
 /// Fills an event type's slot: its in-process handlers, in the order of their ids.
 pub(crate) fn fill<E: Event>() -> Filled<E> {
     let registry = registry();
     let this = TypeId::of::<E>();
     let event = registry.events.iter().position(|event| (event.type_id)() == this);
     let mut filled = Filled {
-        event: event.expect("`#[event]` registers every event"),
+        event: event.unwrap_or_else(|| panic!("event `{}` is not registered; {REGISTER_IT}", E::ID)),
         in_process: Box::default(),
         in_transaction: Box::default(),
         all_sync: true,
@@ -179,52 +239,17 @@ pub(crate) fn fill<E: Event>() -> Filled<E> {
         }
         filled.needs_instance |= handler.stored.is_some() || !handler.needs.is_empty();
         let (call, entries) = match handler.def.call {
-            Call::InProcess(call) => (call, &mut in_process),
-            Call::InTransaction(call) => (call, &mut in_transaction),
-            Call::Background { .. } | Call::Outbox { .. } => continue,
+            Call::InProcess(call, ()) => (call, &mut in_process),
+            Call::InTransaction(call, ()) => (call, &mut in_transaction),
+            Call::Background(..) | Call::Outbox(..) => continue,
         };
         let call = *call.downcast_ref::<InProcessCall<E>>().expect("`#[handler]` registers a call of its event's type");
         entries.push(Entry { handler: index, call });
     }
-    filled.all_sync = in_process.iter().all(|entry| matches!(entry.call, InProcessCall::Sync(_)));
+    filled.all_sync = in_process.iter().all(|entry| matches!(entry.call, InProcessCall::Plain(_)));
     filled.in_process = in_process.into();
     filled.in_transaction = in_transaction.into();
     filled
-}
-
-/// A handler that this binary links.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Registered {
-    /// The handler's id.
-    pub handler: String,
-    /// Its event's id.
-    pub event: &'static str,
-    /// Its route.
-    pub route: Route,
-    /// Where it stands in the source.
-    pub place: Place,
-}
-
-/// Every handler that this binary links, sorted by id.
-///
-/// A crate that stands in `Cargo.toml` but is never named in code is not linked, and its handlers vanish without a
-/// word. A test that compares this list with the expected one notices.
-///
-/// ```
-/// let handlers: Vec<_> = evented::catalog().into_iter().map(|registered| registered.handler).collect();
-/// assert!(handlers.is_empty(), "this example links no handler");
-/// ```
-#[must_use]
-pub fn catalog() -> Vec<Registered> {
-    let handlers = registry().handlers.iter();
-    let registered = handlers.map(|handler| Registered {
-        handler: handler.id.to_string(),
-        event: handler.event,
-        route: handler.route,
-        place: handler.place,
-    });
-    registered.collect()
 }
 
 /// Every name under which a delivery of a linked handler may be stored, with the handler's place in the registry.

@@ -1,6 +1,6 @@
 //! How often a delivery is attempted, how long one attempt may take, and how long to wait between two.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::id;
 
@@ -90,4 +90,25 @@ impl Policy {
         self.timeout = timeout;
         self
     }
+}
+
+/// As the attribute says it: `retries = 8, backoff("1s", max = "1h"), timeout = "30s"`.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let retries = self.attempts_max.saturating_sub(1);
+        write!(f, "retries = {retries}, backoff(")?;
+        match self.backoff {
+            Backoff::Exponential { first, max } => write!(f, "{:?}, max = {:?}", literal(first), literal(max))?,
+            Backoff::Fixed(delay) => write!(f, "fixed = {:?}", literal(delay))?,
+        }
+        write!(f, "), timeout = {:?}", literal(self.timeout))
+    }
+}
+
+/// A duration in the longest unit of the attribute's that says it without a fraction.
+fn literal(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let unit = units.iter().find(|(_, each)| millis > 0 && millis.is_multiple_of(*each));
+    unit.map_or_else(|| format!("{millis}ms"), |(unit, each)| format!("{}{unit}", millis / each))
 }

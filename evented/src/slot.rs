@@ -5,19 +5,19 @@ use std::{fmt, pin::Pin, sync::OnceLock};
 use crate::{context::Context, error::HandlerResult};
 
 /// A handler's future, boxed once.
-#[doc(hidden)]
 pub type Running<'a> = Pin<Box<dyn Future<Output = HandlerResult> + Send + 'a>>;
 
-/// An in-process handler of the event `E`: erased for the registry as `&dyn Any`, found again by the event's slot.
-#[doc(hidden)]
+/// How an in-process handler of the event `E` is called. The registry holds it as `&dyn Any`; the event's slot finds its type
+/// again.
 #[derive(Debug)]
 pub enum InProcessCall<E> {
-    Sync(for<'a> fn(&'a E, &mut Context<'a>) -> HandlerResult),
+    /// A plain `fn`.
+    Plain(for<'a> fn(&'a E, &mut Context<'a>) -> HandlerResult),
+    /// An `async fn`.
     Async(for<'a> fn(&'a E, &mut Context<'a>) -> Running<'a>),
 }
 
-/// One event type's in-process handlers. `#[event]` makes one `static` of it for each type.
-#[doc(hidden)]
+/// One event type's in-process handlers: a `static` of the type's own, filled at the first emit.
 pub struct Slot<E>(OnceLock<Filled<E>>);
 
 /// What a slot holds: link-time truth only. State and configuration come from the instance.
@@ -41,6 +41,7 @@ pub(crate) struct Entry<E> {
 }
 
 impl<E> Slot<E> {
+    /// An empty slot.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a slot is a static: `Default` is not const")]
     pub const fn new() -> Self {

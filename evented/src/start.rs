@@ -12,6 +12,7 @@ use tokio::{sync::RwLock, task::JoinSet};
 
 use crate::{
     app::App,
+    catalog::log_linked,
     context::States,
     error::{Error, ErrorKind, StoreError, in_one_line},
     instance::{self, Instance},
@@ -84,6 +85,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
     let handlers: Vec<_> =
         registry().handlers.iter().zip(&active).filter(|(_, active)| **active).map(|(handler, _)| handler).collect();
     problems.extend(registry().duplicates());
+    problems.extend(registry().unregistered());
 
     let before_outbox = problems.len();
     let outbox = match run.outbox.take() {
@@ -152,7 +154,7 @@ fn check(
     if handlers.is_empty() && role != Role::Emit {
         problems.push(
             "no handler is registered; a crate that is in Cargo.toml but never named in code is not linked: write \
-             `use the_crate as _;` for each crate with handlers, or start with `.role(Role::Emit)`"
+             `evented::link!(the_crate, ..);` for the crates with handlers, or start with `.role(Role::Emit)`"
                 .to_owned(),
         );
     } else if role == Role::Work && handlers.iter().all(|handler| handler.stored.is_none()) {
@@ -237,8 +239,9 @@ async fn record(instance: &Instance) -> Result<(), StoreError> {
     instance.refresh().await
 }
 
-/// One line for each handler, one for each store with what it promises, and one for the start.
+/// One line for each crate, event and handler, one for each store with what it promises, and one for the start.
 fn log(instance: &Instance, handlers: &[&Linked], role: Role) {
+    log_linked();
     for handler in handlers {
         let queue = handler.stored.map(|stored| stored.queue);
         tracing::info!(handler = %handler.id, route = %handler.route, queue, place = %handler.place, "handler");

@@ -26,11 +26,10 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc, watch};
 
 use crate::{
-    attempt::{AsyncCall, BlockingCall, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    def::ErasedCall,
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
-    event::PAYLOAD_VERSION,
-    handler::StoredCall,
     instance::{Instance, SCOPE, Scope, catch},
     judge::{decode, judge, judge_dead, note_lost},
     lease::Leases,
@@ -198,7 +197,8 @@ impl Worker {
             named.iter().map(|(.., queue)| *queue).collect::<BTreeSet<_>>().into_iter().collect();
         let queue = |wanted: &&str| {
             let handlers = named.iter().filter(|(.., queue)| queue == wanted);
-            let handlers = handlers.map(|(name, ..)| (Arc::clone(name), PAYLOAD_VERSION)).collect();
+            let version = |handler: usize| registry().handlers[handler].version;
+            let handlers = handlers.map(|(name, handler, _)| (Arc::clone(name), version(*handler))).collect();
             Queue::new(handlers)
         };
         let queues: Vec<_> = queue_names.iter().map(queue).collect();
@@ -372,9 +372,9 @@ impl Worker {
             in_tx: handler.takes_tx(),
         };
         let attempt = Attempt { index, policy, event, delivery, cancel: cancel.clone(), scope, lost };
-        let ended = match (stored.call, &self.outbox) {
-            (StoredCall::Async(call), Some(outbox)) if handler.takes_tx() => {
-                let end = self.attempt_in_tx(&**outbox, call, attempt, claimed).await;
+        let ended = match &self.outbox {
+            Some(outbox) if handler.takes_tx() => {
+                let end = self.attempt_in_tx(&**outbox, stored.call, attempt, claimed).await;
                 cancel.send_replace(true);
                 match end {
                     Ok(TxEnd::Committed) => {
@@ -393,12 +393,13 @@ impl Worker {
                     }
                 }
             }
-            (StoredCall::Async(call), _) => {
+            _ if stored.call.is_async() => {
                 let interrupts = self.interrupts(policy.timeout, &attempt.lost);
-                let running = run_async(call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
+                let running =
+                    run_async(stored.call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
                 SCOPE.scope(attempt.scope, interrupts.or(running)).await
             }
-            (StoredCall::Blocking(call), _) => self.attempt_blocking(call, attempt, claimed, turn).await?,
+            _ => self.attempt_blocking(stored.call, attempt, claimed, turn).await?,
         };
         // What the handler may have left running elsewhere can see that the attempt is over.
         cancel.send_replace(true);
@@ -413,7 +414,7 @@ impl Worker {
     async fn attempt_in_tx(
         &self,
         outbox: &dyn OutboxStore,
-        call: AsyncCall,
+        call: &'static dyn ErasedCall,
         attempt: Attempt,
         claimed: &Claimed,
     ) -> Result<TxEnd, StoreError> {
@@ -428,7 +429,7 @@ impl Worker {
     /// process ends: the lease ends by itself then.
     async fn attempt_blocking(
         self: &Arc<Self>,
-        call: BlockingCall,
+        call: &'static dyn ErasedCall,
         attempt: Attempt,
         claimed: &Claimed,
         turn: Turn<'_>,

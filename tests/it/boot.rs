@@ -176,7 +176,10 @@ mod roles {
     #[tokio::test]
     async fn no_handler_at_all_is_refused_with_the_likely_reason() {
         let error = evented::run().install(false).module("no::such::module").await.unwrap_err().to_string();
-        assert!(error.contains("no handler is registered") && error.contains("use the_crate as _;"), "{error}");
+        assert!(
+            error.contains("no handler is registered") && error.contains("evented::link!(the_crate, ..);"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -10,8 +10,10 @@ macro_rules! run {
 
 mod attempts;
 mod boot;
+mod by_hand;
 mod contract;
 mod emit;
 mod in_process;
 mod outbox;
+mod versions;
 mod worker;

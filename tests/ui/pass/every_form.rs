@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use evented::{
-    __private::{Call, EventDef, HandlerDef, Policy, StoredCall, inventory},
-    Context, Delivery, Error, Event, HandlerArg, Needs, Outbox, State, event, handler,
+    Context, Delivery, Error, Event, HandlerArg, Needs, Outbox, Policy, Route, State, event, handler,
 };
 
 #[event]
@@ -23,7 +22,6 @@ enum Choice {
 #[event(transactional, id = "payments.captured", aliases("PaymentCaptured", "payment-captured"),)]
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Payment(u32);
-const LINE_AFTER_PAYMENT: u32 = line!();
 
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 #[event(id = "Stored_event.2", transactional)]
@@ -32,6 +30,24 @@ struct Stored;
 #[event]
 struct r#Raw;
 
+/// The event's third version.
+#[event(version = 3, from(u32, bool))]
+#[derive(Debug, PartialEq)]
+struct Versioned(String);
+
+impl From<u32> for Versioned {
+    fn from(first: u32) -> Self {
+        Self(first.to_string())
+    }
+}
+
+impl From<bool> for Versioned {
+    fn from(second: bool) -> Self {
+        Self(second.to_string())
+    }
+}
+
+const LINE_BEFORE_SYNC: u32 = line!();
 #[handler(Plain)]
 fn sync(event: &Plain) {
     assert_eq!(event.number, 1);
@@ -126,41 +142,41 @@ fn main() {
     assert_eq!((Plain::ID, Payment::ID, Stored::ID, Raw::ID), ("Plain", "payments.captured", "Stored_event.2", "Raw"));
     assert!(Plain::ENCODE.is_none() && Choice::ENCODE.is_none(), "not Serialize");
     assert_eq!(Payment::ENCODE.expect("Serialize")(&Payment(3)).expect("a number"), b"3");
+    assert_eq!((Plain::VERSION, Versioned::VERSION, Versioned::EARLIER.len()), (1, 3, 2));
+    assert_eq!(Versioned::EARLIER[0](b"7").expect("a number"), Versioned(String::from("7")));
+    assert_eq!(Versioned::EARLIER[1](b"true").expect("a bool"), Versioned(String::from("true")));
 
-    let events: Vec<_> = inventory::iter::<EventDef>.into_iter().collect();
-    assert_eq!(events.len(), 5);
-    let payment = events.iter().find(|event| event.id == Payment::ID).expect("registered");
-    assert_eq!(payment.aliases, ["PaymentCaptured", "payment-captured"]);
-    assert!(payment.transactional && payment.storable);
-    assert_eq!((payment.type_id)(), std::any::TypeId::of::<Payment>());
-    assert!(payment.place.file.ends_with("every_form.rs"));
-    assert_eq!(payment.place.line, LINE_AFTER_PAYMENT - 1, "the line of the type's name");
-
-    let handlers: Vec<_> = inventory::iter::<HandlerDef>.into_iter().collect();
+    let handlers = evented::catalog();
     assert_eq!(handlers.len(), 12);
-    let handler = |name| *handlers.iter().find(|handler| handler.name == name).expect("registered");
-    assert_eq!(handler("by_value").id, Some("choice.by-value"));
-    assert_eq!(handler("by_value").aliases, ["Choice/earlier", "earlier"]);
-    assert_eq!(handler("match").id, None);
-    assert_eq!(handler("blocking").event, "payments.captured");
-    assert!(matches!(handler("sync").call, Call::InProcess(_)));
-    assert!(matches!(handler("asynchronous").call, Call::InProcess(_)));
-    assert!(matches!(handler("in_transaction").call, Call::InTransaction(_)));
-    assert!(matches!(handler("on_the_outbox").call, Call::Outbox { call: StoredCall::Blocking(_), .. }));
-    assert!(matches!(handler("arguments_that_borrow").call, Call::Outbox { call: StoredCall::Async(_), .. }));
+    let handler = |id: &str| handlers.iter().find(|handler| handler.handler == id).expect("registered");
+    assert_eq!(handler("Raw/match").event, "Raw");
+    assert_eq!(handler("payments.captured/blocking").event, "payments.captured");
+    let route = |id: &str| (handler(id).route, handler(id).in_transaction);
+    assert_eq!(route("Plain/sync"), (Route::InProcess, false));
+    assert_eq!(route("Plain/asynchronous"), (Route::InProcess, false));
+    assert_eq!(route("choice.by-value"), (Route::InProcess, false));
+    assert_eq!(route("payments.captured/in_transaction"), (Route::InProcess, true));
+    assert_eq!(route("payments.captured/on_the_outbox"), (Route::Outbox, false));
+    assert_eq!(route("payments.captured/arguments_that_borrow"), (Route::Outbox, false));
 
-    let stored = |name| match handler(name).call {
-        Call::Background { queue, policy, .. } | Call::Outbox { queue, policy, .. } => (queue, policy),
-        Call::InProcess(_) | Call::InTransaction(_) => panic!("`{name}` is in-process"),
-    };
+    let at = handler("Plain/sync");
+    assert!(at.place.file.ends_with("every_form.rs"), "{}", at.place.file);
+    assert_eq!(at.place.line, LINE_BEFORE_SYNC + 2, "the line of the function's name");
+    assert_eq!(at.crate_name, module_path!().split("::").next().expect("a crate"));
+
+    let stored = |id: &str| (handler(id).queue.expect("stored"), handler(id).policy.expect("stored"));
     let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
-    assert_eq!(stored("blocking"), ("default", Policy::DEFAULT));
+    assert_eq!(stored("payments.captured/blocking"), ("default", Policy::DEFAULT));
     let all = Policy::DEFAULT.retries(8).backoff(second, hour).timeout(30 * second);
-    assert_eq!(stored("all_options"), ("mail", all));
+    assert_eq!(stored("Stored_event.2/all_options"), ("mail", all));
     let above = Policy::DEFAULT.backoff(2 * hour, 2 * hour);
-    assert_eq!(stored("first_wait_above_the_default_max"), ("default", above));
+    assert_eq!(stored("Stored_event.2/first_wait_above_the_default_max"), ("default", above));
     let fixed = Policy::DEFAULT.retries(0).backoff_fixed(second / 4).timeout(7 * 24 * hour);
-    assert_eq!(stored("fixed"), ("default", fixed));
+    assert_eq!(stored("Stored_event.2/fixed"), ("default", fixed));
+    assert_eq!(
+        handler("Stored_event.2/all_options").to_string().split_once(", crate ").expect("a crate").0,
+        r#"Stored_event.2/all_options: Stored_event.2, background(queue = "mail", retries = 8, backoff("1s", max = "1h"), timeout = "30s")"#
+    );
 
     // The functions stay as they are written.
     sync(&Plain { number: 1 });

@@ -1,0 +1,20 @@
+//! The types in `from(..)` belong to the versions before this one, so the number of this one must be known. Write it
+//! with `version`.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[derive(serde::Deserialize)] struct OrderPlacedV1;
+//! # impl From<OrderPlacedV1> for OrderPlaced { fn from(_: OrderPlacedV1) -> Self { Self } }
+//! #[event(version = 2, from(OrderPlacedV1))]
+//! # #[derive(serde::Serialize, serde::Deserialize)]
+//! struct OrderPlaced;
+//! ```
+
+use evented::prelude::*;
+
+struct OrderPlacedV1;
+
+#[event(from(OrderPlacedV1))]
+struct OrderPlaced;
+
+fn main() {}

@@ -1,0 +1,17 @@
+//! An event has no such option, and one that were ignored would be a promise that nobody keeps. Remove it; what it says
+//! may be a field of the event.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! #[event]
+//! struct OrderPlaced {
+//!     priority: u8,
+//! }
+//! ```
+
+use evented::prelude::*;
+
+#[event(priority = 1)]
+struct OrderPlaced;
+
+fn main() {}

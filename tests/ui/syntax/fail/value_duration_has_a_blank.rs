@@ -1,0 +1,21 @@
+//! A duration is one word. Write the unit directly after the number.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[event] #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced;
+//! #[handler(OrderPlaced, background(timeout = "30s"))]
+//! async fn send_mail(event: OrderPlaced) {}
+//! ```
+
+#![allow(unused)]
+
+use evented::prelude::*;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OrderPlaced;
+
+#[handler(OrderPlaced, background(timeout = "30 s"))]
+async fn send_mail(event: OrderPlaced) {}
+
+fn main() {}

@@ -1,9 +1,0 @@
-#![deny(unused_must_use)]
-use evented::prelude::*;
-
-#[event]
-struct OrderPlaced;
-
-fn main() {
-    emit(OrderPlaced);
-}

@@ -1,8 +1,0 @@
-use evented::event;
-
-#[event]
-struct OrderPlaced {
-    email: std::rc::Rc<str>,
-}
-
-fn main() {}
