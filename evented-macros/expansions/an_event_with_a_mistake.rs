@@ -15,8 +15,7 @@ const _: () = {
     }
 };
 ::evented::seen_by_rust_analyzer! {
-    mod event { use ::evented::__private::options::event:: *; use self:: { transctional
-    as _ }; }
+    event(transctional);
 }
 ::core::compile_error! {
     "unknown option in `#[event(..)]`: `transctional`\n\n= help: did you mean `transactional`?\n= note: known options are `transactional`, `id`, `aliases`, `version`, `from`, `crate`"

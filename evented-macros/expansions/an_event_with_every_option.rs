@@ -53,6 +53,5 @@ macro_rules! two_events_have_this_id__give_one_an_id_of_its_own__Paid {
     () => {};
 }
 ::evented::seen_by_rust_analyzer! {
-    mod event { use ::evented::__private::options::event:: *; use self:: { transactional
-    as _, id as _, aliases as _, version as _, from as _ }; }
+    event(transactional id aliases version from);
 }

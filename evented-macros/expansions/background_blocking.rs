@@ -3,41 +3,43 @@ struct __evented_handler_write_invoice_1(
     [(); {
         use ::evented::__private as __evented;
         type __EventedEvent = OrderPlaced;
-        submit(__evented::HandlerDef {
-            id: __evented::Option::Some("invoices.write"),
-            name: "write_invoice",
-            aliases: &["OrderPlaced/invoice"],
-            event: <OrderPlaced as __evented::Event>::ID,
-            event_type: __evented::TypeId::of::<__EventedEvent>,
-            version: <OrderPlaced as __evented::Event>::VERSION,
-            needs: &[],
-            call: __evented::Call::Background(
-                __evented::Stores {
-                    queue: "default",
-                    policy: __evented::Policy::DEFAULT,
-                    decode: <<OrderPlaced as __evented::Event>::Delivery as __evented::Stored<
-                        __EventedEvent,
-                    >>::DECODE,
-                    call: &__evented::StoredCall::<
-                        __EventedEvent,
-                    >::Plain(|__evented_event, __evented_context| <() as __evented::HandlerOutput>::into_result(
-                        write_invoice(
-                            <OrderPlaced as __evented::EventArg<
-                                '_,
-                                __EventedEvent,
-                                __evented::Blocking,
-                            >>::from_source(__evented_event),
-                        ),
-                    )),
+        submit(
+            __evented::MakeHandler(|| __evented::HandlerDef {
+                id: __evented::Option::Some("invoices.write"),
+                name: "write_invoice",
+                aliases: &["OrderPlaced/invoice"],
+                event: <OrderPlaced as __evented::Event>::ID,
+                event_type: __evented::TypeId::of::<__EventedEvent>,
+                version: <OrderPlaced as __evented::Event>::VERSION,
+                needs: &[],
+                call: __evented::Call::Background(
+                    __evented::Stores {
+                        queue: "default",
+                        policy: __evented::Policy::DEFAULT,
+                        decode: <<OrderPlaced as __evented::Event>::Delivery as __evented::Stored<
+                            __EventedEvent,
+                        >>::DECODE,
+                        call: &__evented::StoredCall::<
+                            __EventedEvent,
+                        >::Plain(|__evented_event, __evented_context| <() as __evented::HandlerOutput>::into_result(
+                            write_invoice(
+                                <OrderPlaced as __evented::EventArg<
+                                    '_,
+                                    __EventedEvent,
+                                    __evented::Blocking,
+                                >>::from_source(__evented_event),
+                            ),
+                        )),
+                    },
+                    (),
+                ),
+                place: __evented::Place {
+                    file: "src/lib.rs",
+                    line: 1u32,
+                    module: __evented::module_path!(),
                 },
-                (),
-            ),
-            place: __evented::Place {
-                file: "src/lib.rs",
-                line: 1u32,
-                module: __evented::module_path!(),
-            },
-        });
+            }),
+        );
         #[doc(hidden)]
         #[allow(non_local_definitions)]
         #[macro_export]
@@ -54,7 +56,5 @@ struct __evented_handler_write_invoice_1(
     }],
 );
 ::evented::seen_by_rust_analyzer! {
-    type __Event = OrderPlaced; mod handler { use
-    ::evented::__private::options::handler:: *; use self:: { background as _, id as _,
-    aliases as _ }; }
+    handler(background id aliases); OrderPlaced
 }

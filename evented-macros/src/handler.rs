@@ -11,7 +11,9 @@ use crate::{
     args::{Errors, Text},
     check,
     options::{self, Common, HandlerOptions},
-    parts::{allow_deprecated, attribute, completions, guards, hidden, library, on_type, place, position, start},
+    parts::{
+        OnType, allow_deprecated, attribute, completions, guards, hidden, library, on_type, place, position, start,
+    },
     route::{Backoff, Route, Stored},
 };
 
@@ -111,7 +113,7 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
         quote_spanned! {span=>
             use #library::__private as __evented;
             type __EventedEvent = #event;
-            __evented::inventory::submit! { #def }
+            __evented::inventory::submit! { __evented::MakeHandler(|| #def) }
             #guards
             0
         },
@@ -130,10 +132,11 @@ fn def(sig: &Signature, event: &TokenStream, route: &Route, common: &Common) -> 
     let name = check::item_name(&sig.ident);
     let id = common.id.as_ref().map_or_else(|| quote!(None), |Text { text, .. }| quote!(Some(#text)));
     let aliases = common.aliases.iter().map(|alias| &alias.text);
-    let event_id = on_type(event, &quote!(Event), "ID");
-    let version = on_type(event, &quote!(Event), "VERSION");
-    let needs = argument_types(sig).skip(1).map(|ty| on_type(&ty, &handler_arg(sig, route), "needs"));
-    let call = call(sig, event, route);
+    let as_event = OnType::new(event, &quote!(Event));
+    let (event_id, version) = (as_event.member("ID"), as_event.member("VERSION"));
+    let args: Vec<_> = args(sig, route).collect();
+    let needs = args.iter().map(|arg| arg.as_arg.member("needs"));
+    let call = call(sig, &as_event.member("Delivery"), route, &args);
     let place = place(&sig.ident);
     quote_spanned! {span=>
         __evented::HandlerDef {
@@ -150,12 +153,11 @@ fn def(sig: &Signature, event: &TokenStream, route: &Route, common: &Common) -> 
     }
 }
 
-fn call(sig: &Signature, event: &TokenStream, route: &Route) -> TokenStream {
+fn call(sig: &Signature, delivery: &TokenStream, route: &Route, args: &[Arg]) -> TokenStream {
     let span = hidden(sig.ident.span());
     let kind = if sig.asyncness.is_some() { quote!(Async) } else { quote!(Plain) };
-    let shim = shim(sig, route);
-    let delivery = on_type(event, &quote!(Event), "Delivery");
-    let check = |of: TokenStream| on_type(&delivery, &quote!(#of<__EventedEvent>), "CHECK");
+    let shim = shim(sig, route, args);
+    let check = |of: TokenStream| on_type(delivery, &quote!(#of<__EventedEvent>), "CHECK");
     let (route, check, stored) = match route {
         Route::InProcess => (quote!(InProcess), check(quote!(HandledInProcess)), None),
         Route::InTransaction => (quote!(InTransaction), check(quote!(HandledInTransaction)), None),
@@ -165,7 +167,7 @@ fn call(sig: &Signature, event: &TokenStream, route: &Route) -> TokenStream {
     let Some(stored) = stored else {
         return quote_spanned!(span=> #route(&__evented::InProcessCall::<__EventedEvent>::#kind(#shim), #check));
     };
-    let decode = on_type(&delivery, &quote!(Stored<__EventedEvent>), "DECODE");
+    let decode = on_type(delivery, &quote!(Stored<__EventedEvent>), "DECODE");
     let queue = stored.queue.as_deref().unwrap_or("default");
     let policy = policy(stored);
     quote_spanned! {span=>
@@ -184,30 +186,26 @@ fn call(sig: &Signature, event: &TokenStream, route: &Route) -> TokenStream {
 /// What evented calls. It takes the arguments without waiting, and hands the user's future on as it is: one `async` block
 /// less to compile for each handler, and an error about a future that is not `Send` names the user's function. It stands in
 /// the body that also says what the arguments need, so that rustc says once of an argument that it cannot be one.
-fn shim(sig: &Signature, route: &Route) -> TokenStream {
+fn shim(sig: &Signature, route: &Route, args: &[Arg]) -> TokenStream {
     let name = &sig.ident;
     let span = hidden(name.span());
     let is_async = sig.asyncness.is_some();
-    let marker = marker(sig, route);
-    let values = argument_types(sig).enumerate().map(|(position, ty)| {
-        let span = hidden(start(&ty));
-        if position == 0 {
-            let from_source = on_type(&ty, &quote!(EventArg<'_, __EventedEvent, #marker>), "from_source");
-            return quote_spanned!(span=> #from_source(__evented_event));
-        }
-        let take = on_type(&ty, &handler_arg(sig, route), "take");
-        let refuse = if is_async {
-            quote_spanned!(span=> __evented::refuse(__evented_error))
-        } else {
-            quote_spanned!(span=> __evented::refuse_sync(__evented_error))
-        };
-        quote_spanned! {span=>
+    let refuse = Ident::new(if is_async { "refuse" } else { "refuse_sync" }, span);
+    let event = sig.inputs.iter().take(1).filter_map(|input| argument_type(input, &sig.generics)).map(|ty| {
+        let marker = marker(sig, route);
+        let from_source = on_type(&ty, &quote!(EventArg<'_, __EventedEvent, #marker>), "from_source");
+        quote_spanned!(hidden(start(&ty))=> #from_source(__evented_event))
+    });
+    let others = args.iter().map(|Arg { as_arg, span }| {
+        let take = as_arg.member("take");
+        quote_spanned! {*span=>
             match #take(__evented_context) {
                 __evented::Result::Ok(__evented_value) => __evented_value,
-                __evented::Result::Err(__evented_error) => return #refuse,
+                __evented::Result::Err(__evented_error) => return __evented::#refuse(__evented_error),
             }
         }
     });
+    let values = event.chain(others);
     // rustc shows the call, from the name to the parentheses, where the future is not `Send`.
     let mut values = Group::new(Delimiter::Parenthesis, quote_spanned!(span=> #(#values),*));
     values.set_span(name.span());
@@ -224,15 +222,34 @@ fn shim(sig: &Signature, route: &Route) -> TokenStream {
     quote_spanned!(span=> |__evented_event, __evented_context| #body)
 }
 
-/// The arguments' types as they can be written in an expression: the function's own lifetimes are left to inference.
-fn argument_types(sig: &Signature) -> impl Iterator<Item = TokenStream> {
-    sig.inputs.iter().filter_map(|input| match input {
-        FnArg::Typed(arg) => Some(without_lifetimes(arg.ty.to_token_stream(), &sig.generics)),
+/// An argument after the event: `<its type as HandlerArg<..>>::`, and where it stands.
+struct Arg {
+    as_arg: OnType,
+    span: Span,
+}
+
+fn args(sig: &Signature, route: &Route) -> impl Iterator<Item = Arg> {
+    let marker = marker(sig, route);
+    let of = quote!(HandlerArg<'_, #marker>);
+    sig.inputs
+        .iter()
+        .skip(1)
+        .filter_map(|input| argument_type(input, &sig.generics))
+        .map(move |ty| Arg { as_arg: OnType::new(&ty, &of), span: hidden(start(&ty)) })
+}
+
+/// An argument's type as it can be written in an expression: the function's own lifetimes are left to inference.
+fn argument_type(input: &FnArg, generics: &Generics) -> Option<TokenStream> {
+    match input {
+        FnArg::Typed(arg) => Some(without_lifetimes(arg.ty.to_token_stream(), generics)),
         FnArg::Receiver(_) => None,
-    })
+    }
 }
 
 fn without_lifetimes(ty: TokenStream, generics: &Generics) -> TokenStream {
+    if generics.lifetimes().next().is_none() {
+        return ty;
+    }
     let mut after_tick = false;
     let infer = |token| match token {
         TokenTree::Ident(name) if std::mem::take(&mut after_tick) => {
@@ -262,11 +279,6 @@ fn marker(sig: &Signature, route: &Route) -> TokenStream {
         Route::Outbox(_) => quote!(Outbox),
     };
     quote!(__evented::#marker)
-}
-
-fn handler_arg(sig: &Signature, route: &Route) -> TokenStream {
-    let marker = marker(sig, route);
-    quote!(HandlerArg<'_, #marker>)
 }
 
 /// Only what the attribute says: the rest stays evented's default.

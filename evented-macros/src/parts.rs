@@ -1,6 +1,6 @@
 //! What both expansions are made of.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::Attribute;
 
@@ -43,8 +43,8 @@ pub fn position(item: &Ident) -> (String, u32) {
     (span.file(), u32::try_from(span.line()).unwrap_or(0))
 }
 
-/// What rust-analyzer completes and explains in the attribute's list: each option's name stands where it imports the
-/// documented item of that name, and the event where a type does. The library's macro drops it for everyone else.
+/// What rust-analyzer completes and explains in the attribute's list: the names in each list of options, and the event. The
+/// library's macro makes something of it for rust-analyzer alone; few tokens, since the compiler reads them too.
 pub fn completions(args: &TokenStream, attribute: &str, library: &TokenStream) -> TokenStream {
     let span = Span::mixed_site();
     let mut args = Arg::list(args.clone());
@@ -54,30 +54,22 @@ pub fn completions(args: &TokenStream, attribute: &str, library: &TokenStream) -
         _ => None,
     };
     let event = event.filter(|event| syn::parse2::<syn::Type>(event.clone()).is_ok());
-    let event = event.map(|event| quote_spanned!(span=> type __Event = #event;));
     let mut lists = TokenStream::new();
     complete(&args, attribute, &mut lists);
     if event.is_none() && lists.is_empty() {
         return TokenStream::new();
     }
-    quote_spanned!(span=> #library::seen_by_rust_analyzer! { #event #lists })
+    quote_spanned!(span=> #library::seen_by_rust_analyzer! { #lists; #event })
 }
 
-/// One module for a list of options, and one for each list in it.
+/// `list(name ..)`, and one more for each list in it.
 fn complete(args: &[Arg], list: &str, lists: &mut TokenStream) {
-    let span = Span::mixed_site();
-    let names = args.iter().filter_map(Arg::name).filter(|name| *name != "crate");
-    let names: Vec<_> = names.collect();
+    let names: Vec<_> = args.iter().filter_map(Arg::name).filter(|name| *name != "crate").collect();
     if names.is_empty() {
         return;
     }
-    let module = Ident::new(list, span);
-    lists.extend(quote_spanned! {span=>
-        mod #module {
-            use ::evented::__private::options::#module::*;
-            use self::{#(#names as _),*};
-        }
-    });
+    let list = Ident::new(list, Span::mixed_site());
+    lists.extend(quote!(#list(#(#names)*)));
     for arg in args {
         match arg {
             Arg::List(name, options) if LISTS.iter().any(|list| name == list) => {
@@ -100,13 +92,35 @@ pub fn allow_deprecated(attrs: &[Attribute]) -> Option<TokenStream> {
 
 /// `<ty as of>::member`, where an error that rustc finds points at `ty`.
 pub fn on_type(ty: &TokenStream, of: &TokenStream, member: &str) -> TokenStream {
-    let start = start(ty);
-    let end = ty.clone().into_iter().last().map_or(start, |last| last.span());
-    let member = Ident::new(member, end);
-    let open = quote_spanned!(start=> <);
-    let as_trait = quote_spanned!(hidden(start)=> as __evented::#of);
-    let close = quote_spanned!(end=> >::);
-    quote!(#open #ty #as_trait #close #member)
+    OnType::new(ty, of).member(member)
+}
+
+/// `<ty as of>::`, of which several members are named. The tokens of every argument pass here, so no token is made twice.
+pub struct OnType {
+    path: TokenStream,
+    end: Span,
+}
+
+impl OnType {
+    pub fn new(ty: &TokenStream, of: &TokenStream) -> Self {
+        let (mut start, mut end) = (None, Span::call_site());
+        for token in ty.clone() {
+            end = token.span();
+            start.get_or_insert(end);
+        }
+        let start = start.unwrap_or(end);
+        let mut path = quote_spanned!(start=> <);
+        path.extend(ty.clone());
+        path.extend(quote_spanned!(hidden(start)=> as __evented::#of));
+        path.extend(quote_spanned!(end=> >::));
+        Self { path, end }
+    }
+
+    pub fn member(&self, member: &str) -> TokenStream {
+        let mut path = self.path.clone();
+        path.extend([TokenTree::Ident(Ident::new(member, self.end))]);
+        path
+    }
 }
 
 pub fn start(tokens: &TokenStream) -> Span {

@@ -76,7 +76,7 @@ pub(crate) const fn assert_id(id: &str) {
 /// A handler as it is registered: `#[handler]` writes one beside the function, and [`register!`](crate::register) takes one.
 ///
 /// A wrong name or option stops the build, where the registration is evaluated.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct HandlerDef {
     /// `None`: `<event id>/<name>`.
     #[doc(hidden)]
@@ -100,6 +100,12 @@ pub struct HandlerDef {
     #[doc(hidden)]
     pub place: Place,
 }
+
+/// What `#[handler]` registers. It has checked what it writes, and a compiler checks a function in less time than it evaluates
+/// a constant.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct MakeHandler(pub fn() -> HandlerDef);
 
 /// How a handler is called, by route. The unit in each is where `#[handler]` asks whether the event fits the route.
 #[doc(hidden)]

@@ -1,5 +1,5 @@
-//! The options of the attributes as items, for rust-analyzer to complete and explain: the attributes write each option's
-//! name where an item of that name is imported, in a macro that keeps it for rust-analyzer alone.
+//! The options of the attributes as items, for rust-analyzer to complete and explain: the attributes write the names that
+//! stand in each list of options, and for rust-analyzer alone a macro imports the items of those names.
 
 #![allow(non_upper_case_globals)]
 
@@ -16,8 +16,14 @@ macro_rules! seen_by_rust_analyzer {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! seen_by_rust_analyzer {
-    ($($names:tt)*) => {
-        const _: () = { $($names)* };
+    ($($list:ident($($name:ident)*))*; $($event:ty)?) => {
+        const _: () = {
+            $(type __Event = $event;)?
+            $(mod $list {
+                use $crate::options::$list::*;
+                use self::{$($name as _),*};
+            })*
+        };
     };
 }
 

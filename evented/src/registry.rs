@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     context::Needs,
-    def::{Call, EventDef, HandlerDef, Stores},
+    def::{Call, EventDef, HandlerDef, MakeHandler, Stores},
     event::{Event, Place},
     slot::{Entry, Filled, InProcessCall},
     store::{CatalogueEntry, Route},
@@ -16,6 +16,7 @@ use crate::{
 
 inventory::collect!(EventDef);
 inventory::collect!(HandlerDef);
+inventory::collect!(MakeHandler);
 inventory::collect!(LinkDef);
 
 /// Registers an event or a handler that is written [`by_hand`](crate::by_hand), at link time.
@@ -93,13 +94,15 @@ pub(crate) struct Linked {
     pub version: u32,
     /// `None` for in-process handlers.
     pub stored: Option<Stores>,
-    def: &'static HandlerDef,
+    def: HandlerDef,
 }
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     let mut events: Vec<_> = inventory::iter::<EventDef>.into_iter().collect();
     events.sort_by_key(|event| (event.id, event.place.file, event.place.line));
-    let mut handlers: Vec<_> = inventory::iter::<HandlerDef>.into_iter().map(|def| Linked::new(def, &events)).collect();
+    let by_hand = inventory::iter::<HandlerDef>.into_iter().copied();
+    let by_attribute = inventory::iter::<MakeHandler>.into_iter().map(|MakeHandler(make)| make());
+    let mut handlers: Vec<_> = by_hand.chain(by_attribute).map(|def| Linked::new(def, &events)).collect();
     handlers.sort_by(|a, b| (&a.id, a.place.file, a.place.line).cmp(&(&b.id, b.place.file, b.place.line)));
     Registry { events, handlers, links: inventory::iter::<LinkDef>.into_iter().collect() }
 });
@@ -109,7 +112,7 @@ pub(crate) fn registry() -> &'static Registry {
 }
 
 impl Linked {
-    fn new(def: &'static HandlerDef, events: &[&'static EventDef]) -> Self {
+    fn new(def: HandlerDef, events: &[&'static EventDef]) -> Self {
         let event_type = (def.event_type)();
         let event = events.iter().find(|event| (event.type_id)() == event_type);
         let event_aliases = event.map_or(&[][..], |event| event.aliases);
