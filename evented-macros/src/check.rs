@@ -67,12 +67,13 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
             must(lifetime, &format!("borrow the event only while it runs\n\n{help}"));
         }
     }
+    if let Some(FnArg::Typed(PatType { attrs, .. })) = sig.inputs.first()
+        && let Some(attr) = attrs.iter().find(|attr| is_cfg(attr))
+    {
+        must(attr, "take the event everywhere\n\n= help: write two functions, each with its own `#[cfg]`");
+    }
     for input in &sig.inputs {
         let FnArg::Typed(arg) = input else { continue };
-        let is_cfg = |attr: &&Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");
-        if let Some(attr) = arg.attrs.iter().find(is_cfg) {
-            must(attr, "have the same arguments everywhere\n\n= help: write two functions, each with its own `#[cfg]`");
-        }
         if let Some(owned) = needless_borrow(&arg.ty) {
             must(&arg.ty, &format!("take `{owned}` by value, without `&`"));
         }
@@ -85,6 +86,8 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
     let mut transactions = Vec::new();
     for arg in args {
         match transaction(&arg.ty) {
+            // Of two that exclude each other there is one.
+            Some(Transaction::Evented) if arg.attrs.iter().any(is_cfg) => {}
             Some(Transaction::Evented) => transactions.push(&arg.ty),
             Some(Transaction::Sqlx) => {
                 must(&arg.ty, "take its transaction from evented\n\n= help: write `&mut Tx<Sqlite>`");
@@ -110,6 +113,11 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
         }
     }
     errors.count() == errors_before
+}
+
+/// Whether the attribute decides if what it stands on is there.
+pub fn is_cfg(attr: &Attribute) -> bool {
+    attr.path().is_ident("cfg")
 }
 
 /// The first argument that is spelled like the event, or is a reference to that.

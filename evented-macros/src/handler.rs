@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, FnArg, Generics, ReturnType, Signature, Type, Visibility,
+    Attribute, FnArg, Generics, PatType, ReturnType, Signature, Type, Visibility,
     parse::{Parse, ParseStream},
 };
 
@@ -135,7 +135,10 @@ fn def(sig: &Signature, event: &TokenStream, route: &Route, common: &Common) -> 
     let as_event = OnType::new(event, &quote!(Event));
     let (event_id, version) = (as_event.member("ID"), as_event.member("VERSION"));
     let args: Vec<_> = args(sig, route).collect();
-    let needs = args.iter().map(|arg| arg.as_arg.member("needs"));
+    let needs = args.iter().map(|Arg { cfgs, as_arg, .. }| {
+        let needs = as_arg.member("needs");
+        quote!(#cfgs #needs)
+    });
     let call = call(sig, &as_event.member("Delivery"), route, &args);
     let place = place(&sig.ident);
     quote_spanned! {span=>
@@ -196,9 +199,10 @@ fn shim(sig: &Signature, route: &Route, args: &[Arg]) -> TokenStream {
         let from_source = on_type(&ty, &quote!(EventArg<'_, __EventedEvent, #marker>), "from_source");
         quote_spanned!(hidden(start(&ty))=> #from_source(__evented_event))
     });
-    let others = args.iter().map(|Arg { as_arg, span }| {
+    let others = args.iter().map(|Arg { cfgs, as_arg, span }| {
         let take = as_arg.member("take");
         quote_spanned! {*span=>
+            #cfgs
             match #take(__evented_context) {
                 __evented::Result::Ok(__evented_value) => __evented_value,
                 __evented::Result::Err(__evented_error) => return __evented::#refuse(__evented_error),
@@ -224,6 +228,8 @@ fn shim(sig: &Signature, route: &Route, args: &[Arg]) -> TokenStream {
 
 /// An argument after the event: `<its type as HandlerArg<..>>::`, and where it stands.
 struct Arg {
+    /// The `#[cfg]`s that say whether it is there.
+    cfgs: TokenStream,
     as_arg: OnType,
     span: Span,
 }
@@ -231,11 +237,12 @@ struct Arg {
 fn args(sig: &Signature, route: &Route) -> impl Iterator<Item = Arg> {
     let marker = marker(sig, route);
     let of = quote!(HandlerArg<'_, #marker>);
-    sig.inputs
-        .iter()
-        .skip(1)
-        .filter_map(|input| argument_type(input, &sig.generics))
-        .map(move |ty| Arg { as_arg: OnType::new(&ty, &of), span: hidden(start(&ty)) })
+    sig.inputs.iter().skip(1).filter_map(move |input| {
+        let FnArg::Typed(PatType { attrs, .. }) = input else { return None };
+        let cfgs = attrs.iter().filter(|attr| check::is_cfg(attr));
+        let ty = argument_type(input, &sig.generics)?;
+        Some(Arg { cfgs: quote!(#(#cfgs)*), as_arg: OnType::new(&ty, &of), span: hidden(start(&ty)) })
+    })
 }
 
 /// An argument's type as it can be written in an expression: the function's own lifetimes are left to inference.

@@ -147,8 +147,8 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// It is `fn` or `async fn`; a plain `fn` on `background` or `outbox` runs on the blocking pool. Its first argument is
 /// the event, by reference or by value; by value, an in-process handler's event must be `Clone`. The others are taken
-/// by their types, in any order: `State<T>`, `Delivery`, `&mut Tx<Db>`, and types that implement `HandlerArg`. It
-/// returns `()`, or `Result<(), E>` for any error that a `Box<dyn Error + Send + Sync>` can hold.
+/// by their types, in any order: `State<T>`, `Delivery`, `&mut Tx<Db>`, and types that implement `HandlerArg`; each of
+/// these may have a `#[cfg]`. It returns `()`, or `Result<(), E>` for any error that a `Box<dyn Error + Send + Sync>` can hold.
 ///
 /// A unit test of a handler that emits calls it inside `app.scope(..)`, where `app` is an instance of the test's own,
 /// started with `.install(false)`: tests that run at the same time then do not share one.
