@@ -135,8 +135,8 @@ fn def(sig: &Signature, event: &TokenStream, route: &Route, common: &Common) -> 
     let as_event = OnType::new(event, &quote!(Event));
     let (event_id, version) = (as_event.member("ID"), as_event.member("VERSION"));
     let args: Vec<_> = args(sig, route).collect();
-    let needs = args.iter().map(|Arg { cfgs, as_arg, .. }| {
-        let needs = as_arg.member("needs");
+    let needs = args.iter().map(|Arg { cfgs, path, .. }| {
+        let needs = path.member("needs");
         quote!(#cfgs #needs)
     });
     let call = call(sig, &as_event.member("Delivery"), route, &args);
@@ -199,8 +199,8 @@ fn shim(sig: &Signature, route: &Route, args: &[Arg]) -> TokenStream {
         let from_source = on_type(&ty, &quote!(EventArg<'_, __EventedEvent, #marker>), "from_source");
         quote_spanned!(hidden(start(&ty))=> #from_source(__evented_event))
     });
-    let others = args.iter().map(|Arg { cfgs, as_arg, span }| {
-        let take = as_arg.member("take");
+    let others = args.iter().map(|Arg { cfgs, path, span }| {
+        let take = path.member("take");
         quote_spanned! {*span=>
             #cfgs
             match #take(__evented_context) {
@@ -230,7 +230,7 @@ fn shim(sig: &Signature, route: &Route, args: &[Arg]) -> TokenStream {
 struct Arg {
     /// The `#[cfg]`s that say whether it is there.
     cfgs: TokenStream,
-    as_arg: OnType,
+    path: OnType,
     span: Span,
 }
 
@@ -241,7 +241,7 @@ fn args(sig: &Signature, route: &Route) -> impl Iterator<Item = Arg> {
         let FnArg::Typed(PatType { attrs, .. }) = input else { return None };
         let cfgs = attrs.iter().filter(|attr| check::is_cfg(attr));
         let ty = argument_type(input, &sig.generics)?;
-        Some(Arg { cfgs: quote!(#(#cfgs)*), as_arg: OnType::new(&ty, &of), span: hidden(start(&ty)) })
+        Some(Arg { cfgs: quote!(#(#cfgs)*), path: OnType::new(&ty, &of), span: hidden(start(&ty)) })
     })
 }
 
