@@ -97,7 +97,8 @@ impl EventOptions {
                 );
             }
             None if !is_given => {
-                let help = format!("= help: write `version = {}, {}`", earlier + 1, suggestion(from));
+                let types: Vec<_> = self.from.iter().map(ToString::to_string).collect();
+                let help = format!("= help: write `version = {}, from({})`", earlier + 1, types.join(", "));
                 errors.at(from, format!("`from(..)` needs the version that the event has now\n\n{help}"));
             }
             _ => {}

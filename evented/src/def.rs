@@ -180,7 +180,7 @@ impl HandlerDef {
     }
 
     /// What the handler's arguments will look for, so that `run()` finds what is missing: the
-    /// [`needs`](HandlerArg::needs) of each.
+    /// [`needs`](crate::HandlerArg::needs) of each.
     #[must_use]
     pub const fn needs(mut self, needs: &'static [fn(&mut Needs)]) -> Self {
         self.needs = needs;
