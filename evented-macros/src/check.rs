@@ -4,11 +4,7 @@ use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, FnArg, GenericParam, Generics, PatType, ReturnType, Safety, Signature, Type, TypeReference};
 
-use crate::{
-    args::Errors,
-    options::{Common, is_name},
-    route::Route,
-};
+use crate::{args::Errors, forms::is_name, options::Common, route::Route};
 
 /// An event is one type, and owns its data.
 pub fn event(name: &Ident, generics: &Generics, errors: &mut Errors) {

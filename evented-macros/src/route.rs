@@ -7,7 +7,8 @@ use quote::ToTokens;
 
 use crate::{
     args::{self, Arg, Errors},
-    options::{COMMON, List, is_constant, is_name, misshapen, number, suggestion, unnamable},
+    forms::{is_constant, is_name, misshapen, number, suggestion, unnamable},
+    options::{COMMON, List},
 };
 
 /// Where a handler runs.
