@@ -178,6 +178,7 @@ fn call(sig: &Signature, delivery: &TokenStream, route: &Route, args: &[Arg]) ->
             __evented::Stores {
                 queue: #queue,
                 policy: __evented::Policy::DEFAULT #policy,
+                terms: __evented::Terms::DEFAULT,
                 decode: #decode,
                 call: &__evented::StoredCall::<__EventedEvent>::#kind(#shim),
             },

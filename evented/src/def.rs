@@ -12,6 +12,7 @@ use crate::{
     handler::Received,
     retry::Policy,
     slot::{InProcessCall, Running},
+    terms::{Priority, Terms},
 };
 
 /// An event as it is registered: `#[event]` writes one beside the type, and [`register!`](crate::register) takes one.
@@ -125,6 +126,7 @@ pub enum Call {
 pub struct Stores {
     pub queue: &'static str,
     pub policy: Policy,
+    pub terms: Terms,
     pub decode: Decode,
     pub call: &'static dyn ErasedCall,
 }
@@ -214,6 +216,24 @@ impl HandlerDef {
         self
     }
 
+    /// On what terms its deliveries are taken: `priority`, `concurrency`, `unique` and `ordered_by`.
+    ///
+    /// # Panics
+    /// In process, where no delivery is taken; and with a `priority` beside `ordered_by`: in a constant, that stops the
+    /// build.
+    #[must_use]
+    pub const fn terms(mut self, terms: Terms) -> Self {
+        assert!(
+            terms.ordered_by.is_none() || matches!(terms.priority, Priority::Normal),
+            "`ordered_by` excludes `priority`: the order decides what is next"
+        );
+        match &mut self.call {
+            Call::Background(stores, ()) | Call::Outbox(stores, ()) => stores.terms = terms,
+            Call::InProcess(..) | Call::InTransaction(..) => panic!("terms have no effect on an in-process handler"),
+        }
+        self
+    }
+
     /// Where the handler is declared; [`register!`](crate::register) says it.
     #[must_use]
     pub const fn at(mut self, place: Place) -> Self {
@@ -239,7 +259,7 @@ impl HandlerDef {
 
 impl Stores {
     const fn new<E: Event>(call: &'static StoredCall<E>, decode: Decode) -> Self {
-        Self { queue: "default", policy: Policy::DEFAULT, decode, call }
+        Self { queue: "default", policy: Policy::DEFAULT, terms: Terms::DEFAULT, decode, call }
     }
 }
 
@@ -259,6 +279,7 @@ impl fmt::Debug for Stores {
         f.debug_struct("Stores")
             .field("queue", &self.queue)
             .field("policy", &self.policy)
+            .field("terms", &self.terms)
             .field("is_async", &self.call.is_async())
             .finish_non_exhaustive()
     }

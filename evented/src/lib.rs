@@ -97,6 +97,7 @@ mod time;
 mod id;
 mod error;
 mod retry;
+mod terms;
 mod delivery;
 mod context;
 mod slot;
@@ -142,6 +143,7 @@ pub use crate::{
         DeadLetter, Route, sqlx,
         tx::{InTx, Outboxed, Tx, begin},
     },
+    terms::{Priority, Terms, Unique},
 };
 pub use evented_macros::{event, handler};
 
@@ -240,7 +242,7 @@ pub mod by_hand {
 pub mod __private {
     pub use crate::{
         catalog::assert_catalog, context::*, def::*, error::HandlerResult, event::*, handler::*, options,
-        registry::LinkDef, retry::Policy, slot::*,
+        registry::LinkDef, retry::Policy, slot::*, terms::{Priority, Terms},
     };
     pub use inventory;
     /// What `EncodeOf` needs in scope, by itself: a user's own names must not meet it.
