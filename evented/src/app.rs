@@ -1,6 +1,7 @@
 //! The handle of a started instance: emit through it, look into it, stop it.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -13,10 +14,11 @@ use crate::{
     emit_in::{EmitIn, emit_in},
     error::{Error, ErrorKind},
     event::{EmittedDirectly, EmittedInTransaction, Event},
+    health::Health,
     id::DeliveryId,
     instance::{self, Instance, SCOPE, Scope},
     registry::{names_of, registry},
-    store::{DeadLetter, Route, StoredCount, tx::InTx},
+    store::{DeadLetter, Letters, Route, Stats, StoredCount, tx::InTx},
     time,
     worker::runnable,
 };
@@ -184,7 +186,7 @@ impl App {
         let mut counts: Vec<Count> = Vec::new();
         for store in instance.stores() {
             let linked = names_of(runnable(instance, instance.is_outbox(store.name())));
-            for stored in store.counts().await? {
+            for stored in store.stats().await?.handlers {
                 let linked = linked.contains_key(stored.handler.as_str());
                 // Both catalogues know each handler; one of the stores has its deliveries.
                 match counts.iter_mut().find(|count| count.handler == stored.handler) {
@@ -213,25 +215,88 @@ impl App {
             handler: handler.id.to_string(),
             event: handler.event.to_owned(),
             route: Route::InProcess,
+            queue: String::new(),
             linked: true,
             waiting: 0,
             running: 0,
             done: ran.saturating_sub(dead),
             retried: 0,
             dead,
+            due_for: None,
             left: 0,
         })
     }
 
-    /// The newest dead letters, at most 1,000 of each store.
+    /// What has become of the deliveries, by queue, sorted by its name: over all stores and processes. Of a store that cannot
+    /// be read nothing is told.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn queues(&self) -> Result<Vec<QueueCount>, Error> {
+        let mut queues: BTreeMap<String, QueueCount> = BTreeMap::new();
+        for store in self.0.instance.stores() {
+            let Stats { handlers, paused } = store.stats().await?;
+            for stored in handlers {
+                queues.entry(stored.queue.clone()).or_insert_with(|| QueueCount::new(&stored.queue)).add(&stored);
+            }
+            for name in paused {
+                queues.entry(name.clone()).or_insert_with(|| QueueCount::new(&name)).paused = true;
+            }
+        }
+        Ok(queues.into_values().collect())
+    }
+
+    /// Pauses a queue: until [`resume`](Self::resume) no process starts a delivery of it, also after a restart. What runs
+    /// goes on, and emits go on being stored. May be called from any process, also while no worker runs.
+    ///
+    /// # Errors
+    /// When a store cannot be written.
+    pub async fn pause(&self, queue: &str) -> Result<(), Error> {
+        self.set_paused(queue, true).await
+    }
+
+    /// Lets a paused queue go on.
+    ///
+    /// # Errors
+    /// When a store cannot be written.
+    pub async fn resume(&self, queue: &str) -> Result<(), Error> {
+        self.set_paused(queue, false).await
+    }
+
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), Error> {
+        for store in self.0.instance.stores() {
+            store.pause(queue.to_owned(), paused).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the loops of this instance make progress: for the readiness check of a process. Asks no store.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.instance.health.health()
+    }
+
+    /// The newest dead letters, at most 1,000 of each store: with the error of the last attempt, how many there were, and
+    /// when it died.
     ///
     /// # Errors
     /// When a store cannot be read.
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
-        let Inner { instance, .. } = &*self.0;
+        self.letters(None).await
+    }
+
+    /// The newest dead letters of one handler, at most 1,000.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn dead_letters_of(&self, handler: &str) -> Result<Vec<DeadLetter>, Error> {
+        self.letters(Some(handler)).await
+    }
+
+    async fn letters(&self, handler: Option<&str>) -> Result<Vec<DeadLetter>, Error> {
         let mut letters = Vec::new();
-        for store in instance.stores() {
-            letters.extend(store.dead_letters(DEAD_LETTERS_MAX).await?);
+        for store in self.0.instance.stores() {
+            letters.extend(store.dead_letters(handler.map(str::to_owned), DEAD_LETTERS_MAX).await?);
         }
         Ok(letters)
     }
@@ -241,11 +306,47 @@ impl App {
     /// # Errors
     /// When a store cannot be written.
     pub async fn requeue(&self, delivery: DeliveryId) -> Result<bool, Error> {
-        let mut was_one = false;
+        Ok(self.requeue_letters(&Letters::One(delivery)).await? > 0)
+    }
+
+    /// Makes all dead letters of a handler deliveries again. Answers how many there were.
+    ///
+    /// # Errors
+    /// When a store cannot be written.
+    pub async fn requeue_all(&self, handler: &str) -> Result<u64, Error> {
+        self.requeue_letters(&Letters::Of(handler.to_owned())).await
+    }
+
+    async fn requeue_letters(&self, letters: &Letters) -> Result<u64, Error> {
+        let mut requeued = 0;
         for store in self.0.instance.stores() {
-            was_one |= store.requeue(delivery).await?;
+            requeued += store.requeue(letters.clone()).await?;
         }
-        Ok(was_one)
+        Ok(requeued)
+    }
+
+    /// Deletes a dead letter. Answers whether it was one.
+    ///
+    /// # Errors
+    /// When a store cannot be written.
+    pub async fn discard(&self, delivery: DeliveryId) -> Result<bool, Error> {
+        Ok(self.discard_letters(&Letters::One(delivery)).await? > 0)
+    }
+
+    /// Deletes all dead letters of a handler. Answers how many there were.
+    ///
+    /// # Errors
+    /// When a store cannot be written.
+    pub async fn discard_all(&self, handler: &str) -> Result<u64, Error> {
+        self.discard_letters(&Letters::Of(handler.to_owned())).await
+    }
+
+    async fn discard_letters(&self, letters: &Letters) -> Result<u64, Error> {
+        let mut discarded = 0;
+        for store in self.0.instance.stores() {
+            discarded += store.discard(letters.clone()).await?;
+        }
+        Ok(discarded)
     }
 
     /// Takes a handler that no release has any more from the catalogue: nothing is stored for it from now on. Deliveries
@@ -290,6 +391,8 @@ pub struct Count {
     pub event: String,
     /// Its route.
     pub route: Route,
+    /// The queue of its deliveries, as it was recorded last; empty in process.
+    pub queue: String,
     /// Whether this process has the handler.
     pub linked: bool,
     /// Stored and not running, delayed ones included.
@@ -302,15 +405,17 @@ pub struct Count {
     pub retried: u64,
     /// Dead letters. For an in-process handler: calls that failed.
     pub dead: u64,
+    /// For how long the delivery that has waited longest has been due; `None` where none is due.
+    pub due_for: Option<Duration>,
     /// Of those waiting and running, the ones that this process can run from where they are.
     left: u64,
 }
 
 impl Count {
     fn of(stored: StoredCount, linked: bool) -> Self {
-        let StoredCount { handler, event, route, waiting, running, done, retried, dead } = stored;
+        let StoredCount { handler, event, route, queue, waiting, running, done, retried, dead, due_for } = stored;
         let left = if linked { waiting + running } else { 0 };
-        Self { handler, event, route, linked, waiting, running, done, retried, dead, left }
+        Self { handler, event, route, queue, linked, waiting, running, done, retried, dead, due_for, left }
     }
 
     fn add(&mut self, stored: &StoredCount, linked: bool) {
@@ -320,7 +425,46 @@ impl Count {
         self.done += stored.done;
         self.retried += stored.retried;
         self.dead += stored.dead;
+        self.due_for = self.due_for.max(stored.due_for);
         self.left += if linked { stored.waiting + stored.running } else { 0 };
+    }
+}
+
+/// A queue's deliveries, in all stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueCount {
+    /// The queue's name.
+    pub queue: String,
+    /// Nothing of it is started until it is resumed.
+    pub paused: bool,
+    /// Stored and not running, delayed ones included.
+    pub waiting: u64,
+    /// Leased by a worker now.
+    pub running: u64,
+    /// Completed.
+    pub done: u64,
+    /// Failed attempts that were, or will be, tried again.
+    pub retried: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// For how long the delivery that has waited longest has been due: the queue's delay. `None` where none is due.
+    pub due_for: Option<Duration>,
+}
+
+impl QueueCount {
+    fn new(queue: &str) -> Self {
+        let queue = queue.to_owned();
+        Self { queue, paused: false, waiting: 0, running: 0, done: 0, retried: 0, dead: 0, due_for: None }
+    }
+
+    fn add(&mut self, stored: &StoredCount) {
+        self.waiting += stored.waiting;
+        self.running += stored.running;
+        self.done += stored.done;
+        self.retried += stored.retried;
+        self.dead += stored.dead;
+        self.due_for = self.due_for.max(stored.due_for);
     }
 }
 

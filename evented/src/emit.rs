@@ -12,11 +12,11 @@ use crate::{
     dispatch,
     error::{Error, ErrorKind},
     event::{EmittedDirectly, Event},
-    id::{DeliveryId, EventId},
+    id::EventId,
     instance::{Instance, SCOPE, installed, scope},
-    plan::{Planned, Plans},
+    plan::{Fact, Planned, Plans},
     registry::fill,
-    store::{NewDelivery, Push, Pushed},
+    store::{Push, Pushed},
     time,
 };
 
@@ -254,17 +254,15 @@ async fn store<E: Event>(
         let plans = instance.plans();
         let planned = planned_background::<E>(&plans);
         let deliveries = events.iter().zip(&payloads).flat_map(|((id, _), payload)| {
-            planned.iter().map(move |planned| NewDelivery {
-                id: DeliveryId::derive(*id, &planned.handler),
-                event_id: *id,
-                handler: Arc::clone(&planned.handler),
+            let fact = Fact {
+                id: *id,
                 correlation: correlation.unwrap_or(*id),
                 version: E::VERSION,
                 emitted_unix_ms: None,
                 delay,
-                policy: planned.policy,
-                payload: Arc::clone(payload),
-            })
+                payload,
+            };
+            planned.iter().map(move |planned| planned.delivery(&fact))
         });
         let push = Push { generation: plans.queue_generation, once, deliveries: deliveries.collect() };
         match queue.push(push).await.map_err(Error::emitting)? {

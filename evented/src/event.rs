@@ -4,7 +4,7 @@ use std::{any::Any, marker::PhantomData};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{error::BoxError, slot::Slot};
+use crate::{error::BoxError, key::fields_of, slot::Slot};
 
 /// A fact that happened. [`#[event]`](macro@crate::event) implements it and registers the type; [`by_hand`](crate::by_hand)
 /// shows how to do both without the attribute.
@@ -109,11 +109,11 @@ pub trait Stored<E> {
 }
 #[diagnostic::do_not_recommend]
 impl<E: Event + Serialize + DeserializeOwned> Stored<E> for Immediate {
-    const DECODE: Decode = decode::<E>;
+    const DECODE: Decode = Decode { read: decode::<E>, fields: fields_of::<E> };
 }
 #[diagnostic::do_not_recommend]
 impl<E: Event + Serialize + DeserializeOwned> Stored<E> for Transactional {
-    const DECODE: Decode = decode::<E>;
+    const DECODE: Decode = Decode { read: decode::<E>, fields: fields_of::<E> };
 }
 
 /// A type that an earlier version of the event `E` had.
@@ -156,9 +156,19 @@ pub type Encode<E> = fn(&E) -> Result<Vec<u8>, BoxError>;
 /// Turns a payload of an earlier version into the event.
 pub type Upcast<E> = fn(&[u8]) -> Result<E, BoxError>;
 
-/// Turns a payload of some version into an `Option<E>` that holds the event, for a shim to borrow or take.
+/// Reads a payload of some version.
 #[doc(hidden)]
-pub type Decode = fn(u32, &[u8]) -> Result<Box<dyn Any + Send>, BoxError>;
+pub type Read = fn(u32, &[u8]) -> Result<Box<dyn Any + Send>, BoxError>;
+
+/// How payloads are read.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Decode {
+    /// Turns a payload of some version into an `Option<E>` that holds the event, for a shim to borrow or take.
+    pub read: Read,
+    /// The names of the event's fields in a payload; empty where they are not known.
+    pub fields: fn() -> &'static [&'static str],
+}
 
 /// The payload that evented writes unless told otherwise: JSON.
 ///

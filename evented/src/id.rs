@@ -73,6 +73,32 @@ impl DeliveryId {
     }
 }
 
+/// The value of an event's field, for one handler: deliveries of one key are unique or wait for each other. Salted with the
+/// handler's id, so that the handlers of an event do not take each other's deliveries for the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Uuid);
+
+impl Key {
+    /// The key of `value`, as it stands in the payload, for the handler named `handler`.
+    #[must_use]
+    pub fn derive(handler: &str, value: &str) -> Self {
+        let salt = Uuid::new_v5(&Uuid::NAMESPACE_OID, handler.as_bytes());
+        Self(Uuid::new_v5(&salt, value.as_bytes()))
+    }
+
+    /// The 16 bytes, as stores keep them.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
+    /// The key of these 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
 /// The fencing token of a lease: random for each claim, so that a worker which lost its lease cannot guess the next.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseToken(i64);
@@ -133,7 +159,7 @@ macro_rules! shown_as_uuid {
         }
     )*};
 }
-shown_as_uuid!(EventId DeliveryId);
+shown_as_uuid!(EventId DeliveryId Key);
 
 impl fmt::Debug for LeaseToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,7 +167,7 @@ impl fmt::Debug for LeaseToken {
     }
 }
 
-/// A text that is not the id of an event or a delivery.
+/// A text that is not the id of an event or a delivery, or a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdError(String);
 

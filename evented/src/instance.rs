@@ -18,10 +18,11 @@ use tokio::{sync::watch, task::AbortHandle};
 use crate::{
     context::States,
     error::{BoxError, Error, ErrorKind, HandlerResult, StoreError},
+    health::Board,
     id::EventId,
     plan::Plans,
     registry::registry,
-    store::{CatalogueEntry, CatalogueState, OutboxStore, Store},
+    store::{CatalogueEntry, CatalogueState, OutboxStore, Retention, Store},
 };
 
 pub(crate) struct Instance {
@@ -49,6 +50,10 @@ pub(crate) struct Instance {
     pub failed: AtomicBool,
     /// The task that all loops end in.
     pub work: OnceLock<AbortHandle>,
+    /// Whether the loops make progress.
+    pub health: Board,
+    /// How long dead letters are kept.
+    pub retention: Retention,
     plans: RwLock<Arc<Plans>>,
 }
 
@@ -67,6 +72,7 @@ impl Instance {
         queue: Option<Arc<dyn Store>>,
         outbox: Option<Arc<dyn OutboxStore>>,
         active: Box<[bool]>,
+        retention: Retention,
     ) -> Self {
         Self {
             states,
@@ -82,6 +88,8 @@ impl Instance {
             stopped: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             work: OnceLock::new(),
+            health: Board::default(),
+            retention,
             plans: RwLock::default(),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Decodes the payload; a panic of the event's own `Deserialize` is an error like others.
 pub(crate) fn decode(stored: Stores, claimed: &Claimed) -> Result<Box<dyn Any + Send>, String> {
-    let decoded = catch_unwind(|| (stored.decode)(claimed.version, &claimed.payload));
+    let decoded = catch_unwind(|| (stored.decode.read)(claimed.version, &claimed.payload));
     decoded.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(|error| {
         format!(
             "the payload could not be decoded: {}; give new fields `#[serde(default)]`, or requeue it with a release that \

@@ -15,18 +15,17 @@ use std::{
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    error::{StoreError, in_one_line},
-    id::LeaseToken,
+    error::StoreError,
+    health::Trouble,
     store::{Lease, QueueStore},
     time::{self, Instant},
 };
 
 /// The leases that one worker holds.
 #[derive(Default)]
-pub(crate) struct Leases(Mutex<HashMap<(i64, LeaseToken), Held>>);
+pub(crate) struct Leases(Mutex<HashMap<Lease, Held>>);
 
 struct Held {
-    lease: Lease,
     until: Instant,
     lost: watch::Sender<bool>,
 }
@@ -35,31 +34,31 @@ impl Leases {
     /// Holds a claimed lease, and answers where its loss will be told.
     pub(crate) fn hold(&self, lease: Lease, until: Instant) -> watch::Receiver<bool> {
         let (lost, told) = watch::channel(false);
-        self.lock().insert((lease.row, lease.token), Held { lease, until, lost });
+        self.lock().insert(lease, Held { until, lost });
         told
     }
 
     /// Lets a lease go, after its settlement or its loss.
     pub(crate) fn let_go(&self, lease: Lease) {
-        self.lock().remove(&(lease.row, lease.token));
+        self.lock().remove(&lease);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(i64, LeaseToken), Held>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Lease, Held>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> Vec<Lease> {
-        self.lock().values().map(|held| held.lease).collect()
+        self.lock().keys().copied().collect()
     }
 
     fn renewed(&self, lease: Lease, until: Instant) {
-        if let Some(held) = self.lock().get_mut(&(lease.row, lease.token)) {
+        if let Some(held) = self.lock().get_mut(&lease) {
             held.until = until;
         }
     }
 
     fn lose(&self, lease: Lease) {
-        if let Some(held) = self.lock().get(&(lease.row, lease.token)) {
+        if let Some(held) = self.lock().get(&lease) {
             held.lost.send_replace(true);
         }
     }
@@ -73,6 +72,13 @@ impl Leases {
     }
 }
 
+/// The leases of one worker, and where it has them from.
+pub(crate) struct Kept {
+    pub store: Arc<dyn QueueStore>,
+    pub leases: Arc<Leases>,
+    pub trouble: Trouble,
+}
+
 /// The thread that renews. It ends when its owner is dropped.
 pub(crate) struct Keeper {
     stop: watch::Sender<bool>,
@@ -81,7 +87,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Starts renewing what `workers` hold, each third of `lease`.
-    pub(crate) fn start(workers: Vec<(Arc<dyn QueueStore>, Arc<Leases>)>, lease: Duration) -> std::io::Result<Self> {
+    pub(crate) fn start(workers: Vec<Kept>, lease: Duration) -> std::io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let thread = std::thread::Builder::new()
@@ -99,11 +105,11 @@ impl Drop for Keeper {
     }
 }
 
-async fn keep(workers: Vec<(Arc<dyn QueueStore>, Arc<Leases>)>, lease: Duration, mut stopped: watch::Receiver<bool>) {
+async fn keep(workers: Vec<Kept>, lease: Duration, mut stopped: watch::Receiver<bool>) {
     // Each store is renewed by a task of its own: one that cannot be reached must not cost the others their leases.
     let mut tasks = JoinSet::new();
-    for (store, leases) in workers {
-        tasks.spawn(renew_each_third(store, Arc::clone(&leases), lease));
+    for Kept { store, leases, trouble } in workers {
+        tasks.spawn(renew_each_third(store, Arc::clone(&leases), lease, trouble));
         tasks.spawn(expire_by_our_clock(leases, lease));
     }
     // Dropping the tasks ends them.
@@ -119,23 +125,14 @@ async fn expire_by_our_clock(leases: Arc<Leases>, lease: Duration) {
     }
 }
 
-async fn renew_each_third(store: Arc<dyn QueueStore>, leases: Arc<Leases>, lease: Duration) {
-    let mut failing = false;
+async fn renew_each_third(store: Arc<dyn QueueStore>, leases: Arc<Leases>, lease: Duration, mut trouble: Trouble) {
     loop {
         let began = time::now();
-        match renew(&*store, &leases, lease).await {
-            Ok(()) => {
-                failing = false;
-                time::sleep((lease / 3).saturating_sub(began.elapsed())).await;
-            }
-            Err(error) => {
-                if !failing {
-                    tracing::warn!(error = %in_one_line(&error), "leases could not be renewed; trying again");
-                }
-                failing = true;
-                time::sleep(lease / 20).await;
-            }
-        }
+        let wait = match trouble.ask(renew(&*store, &leases, lease)).await {
+            Ok(()) => (lease / 3).saturating_sub(began.elapsed()),
+            Err((wait, _)) => wait.min(lease / 20),
+        };
+        time::sleep(wait).await;
     }
 }
 

@@ -98,6 +98,7 @@ mod id;
 mod error;
 mod retry;
 mod terms;
+mod key;
 mod delivery;
 mod context;
 mod slot;
@@ -110,11 +111,11 @@ pub mod store;
 mod registry;
 mod catalog;
 mod plan;
+mod health;
 mod instance;
 mod dispatch;
 mod emit;
 mod emit_in;
-mod trouble;
 mod lease;
 mod attempt;
 mod judge;
@@ -126,7 +127,7 @@ mod start;
 mod run;
 
 pub use crate::{
-    app::{App, Count},
+    app::{App, Count, QueueCount},
     catalog::{Registered, catalog},
     context::{Context, Needs, State},
     delivery::Delivery,
@@ -135,7 +136,8 @@ pub use crate::{
     error::{BoxError, Error, ErrorKind, HandlerResult, Permanent, Result, RetryAfter, StoreError, Written},
     event::{Event, Immediate, Place, Transactional},
     handler::{Background, Blocking, HandlerArg, InProcess, InTransaction, Outbox},
-    id::{DeliveryId, EventId, IdError, LeaseToken},
+    health::{Health, Problem},
+    id::{DeliveryId, EventId, IdError, Key, LeaseToken},
     retry::{Backoff, Policy},
     run::{Run, run},
     start::Role,
@@ -241,8 +243,17 @@ pub mod by_hand {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        catalog::assert_catalog, context::*, def::*, error::HandlerResult, event::*, handler::*, options,
-        registry::LinkDef, retry::Policy, slot::*, terms::{Priority, Terms},
+        catalog::assert_catalog,
+        context::*,
+        def::*,
+        error::HandlerResult,
+        event::*,
+        handler::*,
+        options,
+        registry::LinkDef,
+        retry::Policy,
+        slot::*,
+        terms::{Priority, Terms},
     };
     pub use inventory;
     /// What `EncodeOf` needs in scope, by itself: a user's own names must not meet it.

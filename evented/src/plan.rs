@@ -6,12 +6,15 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
     def::EventDef,
+    id::{DeliveryId, EventId, Key},
+    key::value_of,
     retry::Policy,
-    store::{CatalogueEntry, CatalogueState, Route},
+    store::{CatalogueEntry, CatalogueState, NewDelivery, Route, UniqueKey},
 };
 
 /// Who gets each event, computed once for each state of the catalogues.
@@ -29,11 +32,47 @@ pub(crate) struct EventPlan {
     pub outbox: Vec<Planned>,
 }
 
-/// A delivery to be: the handler, and the policy that travels with it.
+/// A delivery to be: the handler, the policy that travels with it, and the fields that its keys are read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Planned {
     pub handler: Arc<str>,
     pub policy: Policy,
+    unique: Option<(String, Duration)>,
+    ordered_by: Option<String>,
+}
+
+/// An event on its way to its handlers.
+pub(crate) struct Fact<'e> {
+    pub id: EventId,
+    pub correlation: EventId,
+    pub version: u32,
+    /// `None`: now, by the store's clock.
+    pub emitted_unix_ms: Option<i64>,
+    pub delay: Duration,
+    pub payload: &'e Arc<[u8]>,
+}
+
+impl Planned {
+    /// The delivery of an event to this handler.
+    pub(crate) fn delivery(&self, event: &Fact<'_>) -> NewDelivery {
+        let key = |field: &String| value_of(event.payload, field).map(|value| Key::derive(&self.handler, &value));
+        NewDelivery {
+            id: DeliveryId::derive(event.id, &self.handler),
+            event_id: event.id,
+            handler: Arc::clone(&self.handler),
+            correlation: event.correlation,
+            version: event.version,
+            emitted_unix_ms: event.emitted_unix_ms,
+            delay: event.delay,
+            policy: self.policy,
+            unique: self
+                .unique
+                .as_ref()
+                .and_then(|(field, within)| key(field).map(|key| UniqueKey { key, within: *within })),
+            order: self.ordered_by.as_ref().and_then(key),
+            payload: Arc::clone(event.payload),
+        }
+    }
 }
 
 impl Plans {
@@ -82,7 +121,12 @@ impl Plans {
                 if !same.contains(&entry.event) && !entry.event_aliases.contains(&name) {
                     continue;
                 }
-                let planned = Planned { handler: Arc::clone(&entry.handler), policy: entry.policy };
+                let planned = Planned {
+                    handler: Arc::clone(&entry.handler),
+                    policy: entry.policy,
+                    unique: entry.unique.clone(),
+                    ordered_by: entry.ordered_by.clone(),
+                };
                 match entry.route {
                     Route::Outbox => plan.outbox.push(planned),
                     Route::Background | Route::InProcess => plan.background.push(planned),

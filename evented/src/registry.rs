@@ -10,6 +10,7 @@ use crate::{
     context::Needs,
     def::{Call, EventDef, HandlerDef, MakeHandler, Stores},
     event::{Event, Place},
+    key::written_as,
     slot::{Entry, Filled, InProcessCall},
     store::{CatalogueEntry, Route},
 };
@@ -102,7 +103,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     events.sort_by_key(|event| (event.id, event.place.file, event.place.line));
     let by_hand = inventory::iter::<HandlerDef>.into_iter().copied();
     let by_attribute = inventory::iter::<MakeHandler>.into_iter().map(|MakeHandler(make)| make());
-    let mut handlers: Vec<_> = by_hand.chain(by_attribute).map(|def| Linked::new(def, &events)).collect();
+    let mut handlers: Vec<_> = by_hand.chain(by_attribute).map(|def| Linked::new(&def, &events)).collect();
     handlers.sort_by(|a, b| (&a.id, a.place.file, a.place.line).cmp(&(&b.id, b.place.file, b.place.line)));
     Registry { events, handlers, links: inventory::iter::<LinkDef>.into_iter().collect() }
 });
@@ -112,7 +113,7 @@ pub(crate) fn registry() -> &'static Registry {
 }
 
 impl Linked {
-    fn new(def: HandlerDef, events: &[&'static EventDef]) -> Self {
+    fn new(def: &HandlerDef, events: &[&'static EventDef]) -> Self {
         let event_type = (def.event_type)();
         let event = events.iter().find(|event| (event.type_id)() == event_type);
         let event_aliases = event.map_or(&[][..], |event| event.aliases);
@@ -140,7 +141,7 @@ impl Linked {
             needs,
             place: def.place,
             stored,
-            def,
+            def: *def,
         }
     }
 
@@ -164,6 +165,30 @@ impl Linked {
             route: self.route,
             queue: stored.queue.to_owned(),
             policy: stored.policy,
+            unique: stored.terms.unique.and_then(|unique| self.written_as(unique.key).map(|key| (key, unique.within))),
+            ordered_by: stored.terms.ordered_by.and_then(|key| self.written_as(key)),
+        })
+    }
+
+    /// The name of the event's field in payloads; `None` where it cannot be told.
+    fn written_as(&self, field: &str) -> Option<String> {
+        written_as(field, (self.stored?.decode.fields)())
+    }
+
+    /// A key whose field serde writes under another name: nobody would find it in a payload.
+    pub(crate) fn lost_keys(&self) -> impl Iterator<Item = String> {
+        let terms = self.stored.map(|stored| stored.terms);
+        let keys = terms.into_iter().flat_map(|terms| [terms.unique.map(|unique| unique.key), terms.ordered_by]);
+        keys.flatten().filter(|key| self.written_as(key).is_none()).map(|key| {
+            let fields = self.stored.map_or(&[][..], |stored| (stored.decode.fields)());
+            format!(
+                "handler `{}` ({}) has the key `{key}`, but payloads of `{}` have the fields `{}`; take the `rename` off \
+                 that field, or name another: a key is read from the stored payload",
+                self.id,
+                self.place,
+                self.event,
+                fields.join("`, `")
+            )
         })
     }
 }

@@ -9,11 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::StoreError,
-    id::DeliveryId,
-    plan::{Planned, Plans},
-    store::{Fan, NewDelivery, OutboxRow, OutboxStore, Push, Pushed, Relay, Relayed},
+    plan::{Fact, Planned, Plans},
+    store::{Fan, OutboxRow, OutboxStore, Push, Pushed, Relay, Relayed},
     time,
-    trouble::Trouble,
     worker::Shared,
 };
 
@@ -32,12 +30,11 @@ const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Relays until the instance stops.
 pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxStore>) {
     let mut stopping = shared.stopping.clone();
-    let mut trouble = Trouble::default();
+    let mut trouble = shared.instance.health.watch(format!("relaying from {}", outbox.name()));
     let mut mark = 0;
     while !*stopping.borrow() {
-        let wait = match turn(&shared, &*outbox).await {
+        let wait = match trouble.ask(turn(&shared, &*outbox)).await {
             Ok(relayed) => {
-                trouble.over("relaying");
                 if relayed.done + relayed.claimed.len() > 0 || relayed.catalogue_moved {
                     continue;
                 }
@@ -48,7 +45,7 @@ pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxSt
                 }
                 continue;
             }
-            Err(error) => trouble.note("relaying", &error),
+            Err((wait, _)) => wait,
         };
         tokio::select! {
             () = time::sleep(wait) => {}
@@ -77,20 +74,18 @@ async fn turn(shared: &Shared, outbox: &dyn OutboxStore) -> Result<Relayed, Stor
 async fn forward(shared: &Shared, outbox: &dyn OutboxStore, rows: &[OutboxRow]) -> Result<(), StoreError> {
     let instance = &shared.instance;
     let queue = instance.queue().expect("a relay without a queue takes no row that needs one");
-    let mut trouble = Trouble::default();
+    let mut trouble = instance.health.watch(format!("pushing relayed events to {}", queue.name()));
     // Well before the rows' lease ends: another relay may take them then.
     let until = time::now() + shared.lease / 2;
     let fans: Vec<Fan> = loop {
         let plans = instance.plans();
         let fans: Vec<_> = rows.iter().map(|row| fan(row, &plans)).collect();
         let deliveries = fans.iter().flat_map(|fan| fan.elsewhere.iter().cloned()).collect();
-        match queue.push(Push { generation: plans.queue_generation, once: true, deliveries }).await {
+        match trouble.ask(queue.push(Push { generation: plans.queue_generation, once: true, deliveries })).await {
             Ok(Pushed::Stored) => break fans,
             Ok(Pushed::CatalogueMoved) => instance.refresh().await?,
-            Err(error) if time::now() < until && !*shared.stopping.borrow() => {
-                time::sleep(trouble.note("pushing relayed events", &error)).await;
-            }
-            Err(error) => return Err(error),
+            Err((wait, _)) if time::now() < until && !*shared.stopping.borrow() => time::sleep(wait).await,
+            Err((_, error)) => return Err(error),
         }
     };
     let pushed: Vec<Vec<_>> =
@@ -125,17 +120,15 @@ fn fan_or_leave(row: &OutboxRow, plans: &Plans, has_queue: bool) -> Fan {
 /// Who gets a row. A linked event that no handler asks for has nobody to go to, and its row is done.
 fn fan(row: &OutboxRow, plans: &Plans) -> Fan {
     let Some(plan) = plans.of(&row.event) else { return Fan::default() };
-    let delivery = |planned: &Planned| NewDelivery {
-        id: DeliveryId::derive(row.event_id, &planned.handler),
-        event_id: row.event_id,
-        handler: Arc::clone(&planned.handler),
+    let fact = Fact {
+        id: row.event_id,
         correlation: row.correlation,
         version: row.version,
         emitted_unix_ms: Some(row.emitted_unix_ms),
         delay: Duration::ZERO,
-        policy: planned.policy,
-        payload: Arc::clone(&row.payload),
+        payload: &row.payload,
     };
+    let delivery = |planned: &Planned| planned.delivery(&fact);
     Fan {
         here: plan.outbox.iter().map(delivery).collect(),
         elsewhere: plan.background.iter().map(delivery).collect(),

@@ -7,13 +7,16 @@ use crate::{
     context::States,
     error::Error,
     start::{Role, Settings, start},
-    store::tx::{Outboxed, Pool},
+    store::{
+        Retention,
+        tx::{Outboxed, Pool},
+    },
 };
 
 /// Starts evented: `evented::run().state(..).outbox(pool).await?` at startup.
 ///
 /// Settings come from the calls on the returned builder, else from the environment (`EVENTED_QUEUE`, `EVENTED_OUTBOX`,
-/// `EVENTED_ROLE=all|emit|work`), else from defaults: a queue in the file `evented.db` of the working directory, opened
+/// `EVENTED_ROLE=all|emit|work`, `EVENTED_QUEUES`), else from defaults: a queue in the file `evented.db` of the working directory, opened
 /// when a handler needs it, and every role.
 ///
 /// Awaiting it checks everything and reports all problems at once, with the place of each; opens and migrates the
@@ -31,10 +34,15 @@ pub fn run() -> Run {
         role: None,
         grace: Duration::from_secs(25),
         lease: Duration::from_secs(30),
+        queues: None,
+        retention: RETENTION,
         install: true,
         module: None,
     })
 }
+
+/// How long dead letters are kept, and how many, unless said otherwise.
+const RETENTION: Retention = Retention { age: Duration::from_hours(180 * 24), count: 100_000 };
 
 /// The settings of an instance, started by awaiting it. Made by [`run`].
 #[must_use = "evented is not started until this is awaited: add `.await`"]
@@ -93,6 +101,20 @@ impl Run {
     /// while the handler runs. The deliveries of a killed worker wait for its end before they run again.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.0.lease = lease;
+        self
+    }
+
+    /// The queues that this process works on, by the names in `queue = ".."`; all of them unless said otherwise. Without it
+    /// `EVENTED_QUEUES=mail,default` decides. Emits and the relay are not concerned.
+    pub fn queues(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.0.queues = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// For how long dead letters are kept, 180 days unless said otherwise, and how many of each store, 100,000. Older ones
+    /// and those beyond are deleted, within the hour.
+    pub fn keep_dead_letters(mut self, age: Duration, count: u64) -> Self {
+        self.0.retention = Retention { age, count };
         self
     }
 

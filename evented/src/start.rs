@@ -2,6 +2,7 @@
 
 use std::{
     any::TypeId,
+    collections::BTreeSet,
     env,
     str::FromStr,
     sync::{Arc, atomic::Ordering},
@@ -16,10 +17,10 @@ use crate::{
     context::States,
     error::{Error, ErrorKind, StoreError, in_one_line},
     instance::{self, Instance},
-    lease::{Keeper, Leases},
+    lease::{Keeper, Kept, Leases},
     registry::{Linked, registry},
     relay::relay_until_stopped,
-    store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Route, Store},
+    store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store},
     watch::watch_catalogue,
     worker::{Shared, Worker},
 };
@@ -37,6 +38,8 @@ pub(crate) struct Settings {
     pub role: Option<Role>,
     pub grace: Duration,
     pub lease: Duration,
+    pub queues: Option<Vec<String>>,
+    pub retention: Retention,
     pub install: bool,
     pub module: Option<String>,
 }
@@ -81,6 +84,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
         problems
             .push(format!("`.lease({:?})` is too short to be renewed in time; give it a second or more", run.lease));
     }
+    let queues = run.queues.take().or_else(|| env_list("EVENTED_QUEUES"));
     let active: Box<[bool]> = registry().handlers.iter().map(|handler| run.takes(handler)).collect();
     let handlers: Vec<_> =
         registry().handlers.iter().zip(&active).filter(|(_, active)| **active).map(|(handler, _)| handler).collect();
@@ -97,13 +101,15 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
     };
     // An outbox that was given and could not be opened is one problem, not one for each handler.
     let outbox_failed = problems.len() > before_outbox;
+    problems.extend(check_queues(&handlers, queues.as_deref()));
     problems.extend(check(&handlers, role, &run.states, outbox.as_deref(), outbox_failed));
     let queue = open_queue(run.queue.take(), &handlers, role, outbox.as_ref(), &mut problems).await;
     if !problems.is_empty() {
         return Err(refuse(&problems));
     }
 
-    let instance = Arc::new(Instance::new(run.states, queue, outbox, active));
+    let queues = queues.map(Arc::from);
+    let instance = Arc::new(Instance::new(run.states, queue, outbox, active, run.retention));
     if let Err(error) = record(&instance).await {
         return Err(refuse(&[format!("the handlers could not be recorded in the stores: {}", in_one_line(&error))]));
     }
@@ -111,7 +117,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
         instance::install(&instance)?;
     }
     log(&instance, &handlers, role);
-    let work = spawn_work(&instance, role, run.lease).inspect_err(|_| instance::uninstall(&instance))?;
+    let work = spawn_work(&instance, role, run.lease, queues).inspect_err(|_| instance::uninstall(&instance))?;
     Ok(App::new(instance, run.grace, run.install, work))
 }
 
@@ -133,12 +139,32 @@ fn env_text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|text| !text.is_empty())
 }
 
+/// A list with commas: `mail,default`.
+fn env_list(name: &str) -> Option<Vec<String>> {
+    let text = env_text(name)?;
+    Some(text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
+}
+
 fn from_env<T: FromStr<Err = String>>(name: &str, problems: &mut Vec<String>) -> Option<T> {
     env_text(name)?.parse().map_err(|problem| problems.push(problem)).ok()
 }
 
 fn open<T>(opened: Result<T, StoreError>, problems: &mut Vec<String>) -> Option<T> {
     opened.map_err(|error| problems.push(in_one_line(&error))).ok()
+}
+
+/// Queues to work on that no handler is in: misspelt, or of a crate that is not linked.
+fn check_queues(handlers: &[&Linked], queues: Option<&[String]>) -> Vec<String> {
+    let known: BTreeSet<&str> =
+        handlers.iter().filter_map(|handler| handler.stored).map(|stored| stored.queue).collect();
+    let unknown = queues.into_iter().flatten().filter(|queue| !known.contains(queue.as_str()));
+    let known = known.iter().map(|queue| format!("`{queue}`")).collect::<Vec<_>>().join(", ");
+    let known = if known.is_empty() { "none".to_owned() } else { known };
+    unknown
+        .map(|queue| {
+            format!("no handler that is linked here is in the queue `{queue}`, which `.queues(..)` or EVENTED_QUEUES names; the queues here: {known}")
+        })
+        .collect()
 }
 
 /// What the handlers need and do not find.
@@ -162,6 +188,7 @@ fn check(
     }
     for handler in handlers {
         let who = format!("handler `{}` ({})", handler.id, handler.place);
+        problems.extend(handler.lost_keys());
         let missing = |(id, _): &&(TypeId, &str)| !states.has(*id);
         for (_, state) in handler.needs.states.iter().filter(missing) {
             problems.push(format!("{who} takes `State<{state}>`; give `run()` one with `.state(..)`"));
@@ -256,33 +283,40 @@ fn log(instance: &Instance, handlers: &[&Linked], role: Role) {
 }
 
 /// Starts what the role says. The task ends after the last delivery is settled.
-fn spawn_work(instance: &Arc<Instance>, role: Role, lease: Duration) -> Result<tokio::task::JoinHandle<()>, Error> {
+fn spawn_work(
+    instance: &Arc<Instance>,
+    role: Role,
+    lease: Duration,
+    queues: Option<Arc<[String]>>,
+) -> Result<tokio::task::JoinHandle<()>, Error> {
     let shared = Shared {
         instance: Arc::clone(instance),
         lease,
         stopping: instance.stopping.subscribe(),
         aborting: instance.aborting.subscribe(),
+        queues,
         alone: Arc::new(RwLock::new(())),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_catalogue(shared.clone()));
-    let mut held: Vec<(Arc<dyn QueueStore>, Arc<Leases>)> = Vec::new();
+    let mut held = Vec::new();
     if role != Role::Emit {
         let mut stores = Vec::new();
         if let Some(outbox) = &instance.outbox {
             tasks.spawn(relay_until_stopped(shared.clone(), Arc::clone(outbox)));
-            stores.push((Arc::clone(outbox) as Arc<dyn QueueStore>, Some(Arc::clone(outbox))));
+            stores.push((Arc::clone(outbox) as Arc<dyn QueueStore>, outbox.name(), Some(Arc::clone(outbox))));
         }
         if let Some(queue) = instance.queue()
             && instance.outbox.as_ref().is_none_or(|outbox| outbox.name() != queue.name())
         {
-            stores.push((Arc::clone(queue) as _, None));
+            stores.push((Arc::clone(queue) as _, queue.name(), None));
         }
-        for (store, outbox) in stores {
+        for (store, name, outbox) in stores {
             let leases = Arc::new(Leases::default());
-            if let Some(worker) = Worker::new(shared.clone(), Arc::clone(&store), outbox, Arc::clone(&leases)) {
+            if let Some(worker) = Worker::new(shared.clone(), Arc::clone(&store), name, outbox, Arc::clone(&leases)) {
                 tasks.spawn(worker.work());
-                held.push((store, leases));
+                let trouble = instance.health.watch(format!("renewing leases in {name}"));
+                held.push(Kept { store, leases, trouble });
             }
         }
     }

@@ -13,8 +13,9 @@ use std::{
 
 use crate::{
     error::{HandlerResult, StoreError},
-    id::{DeliveryId, EventId, LeaseToken},
+    id::{DeliveryId, EventId, Key, LeaseToken},
     retry::Policy,
+    terms::Priority,
 };
 
 #[cfg(feature = "sqlite")]
@@ -34,15 +35,22 @@ pub trait QueueStore: Send + Sync + 'static {
     /// At a crash before the answer: all or nothing is stored, and pushing again is safe.
     fn push(&self, push: Push) -> Pending<'_, Pushed>;
 
-    /// Leases deliveries that are due, each to this claim alone, until `lease` from now by the store's clock.
+    /// Settles each delivery whose lease is still held and answers for each whether it was; then, if asked, leases
+    /// deliveries that are due. One commit and one round trip for both, so that a worker's next batch costs no more than the
+    /// end of its last.
     ///
-    /// Only deliveries of the named handlers, of payload versions that they read. A delivery whose lease has ended
-    /// counts as due, and says so in [`Claimed::lost`]. At a crash before the answer: the lease ends by itself.
-    fn claim(&self, claim: Claim) -> Pending<'_, Claims>;
+    /// A late settlement changes nothing. The claim takes each delivery for itself alone, until `lease` from now by the
+    /// store's clock: only deliveries of the named handlers, of payload versions that they read, of queues that are not
+    /// paused; of deliveries with one order key only the one that was stored first. A delivery whose lease has ended counts
+    /// as due, and says so in [`Claimed::lost`].
+    ///
+    /// At a crash before the answer: all or nothing is settled. What is not settled runs again when its lease ends, and a
+    /// lease that nobody heard of ends by itself.
+    fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged>;
 
     /// Renews leases until `lease` from now. Answers for each whether it is still held; a lost one stays lost.
     ///
-    /// Does not queue behind `push`, `claim` and `settle`. Where one write transaction locks the whole store, as in SQLite,
+    /// Does not queue behind `push` and `exchange`. Where one write transaction locks the whole store, as in SQLite,
     /// it waits for that one, and fails when it takes too long.
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>>;
 
@@ -50,14 +58,8 @@ pub trait QueueStore: Send + Sync + 'static {
     /// that is one of its [`deaths`](Claimed::deaths). Answers whether the lease is still held.
     fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool>;
 
-    /// Settles each delivery whose lease is still held, all in one commit, and answers for each whether it was.
-    ///
-    /// A late settlement changes nothing. At a crash before the answer: all or nothing is settled, and what is not
-    /// runs again when its lease ends.
-    fn settle(&self, settlements: Arc<[Settlement]>) -> Pending<'_, Vec<bool>>;
-
-    /// Forgets that these deliveries were pushed once: nobody will push them again. Without any, forgets those that were
-    /// pushed longer ago than [`ONCE_RETENTION`]. At a crash: they are remembered until then.
+    /// Forgets that these deliveries were pushed once: nobody will push them again. At a crash: they are remembered until
+    /// a [`sweep`](Admin::sweep) after [`ONCE_RETENTION`].
     fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()>;
 
     /// Waits until the store may have changed since the mark `seen`, at most for `most`, and answers the new mark.
@@ -67,7 +69,7 @@ pub trait QueueStore: Send + Sync + 'static {
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>>;
 }
 
-/// What a store knows of all processes: their handlers, the counters, and the dead letters.
+/// What a store knows of all processes: their handlers.
 pub trait Catalogue: Send + Sync + 'static {
     /// Records handlers, so that every process's emits and relays know them. One that was retired is back.
     fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()>;
@@ -78,16 +80,7 @@ pub trait Catalogue: Send + Sync + 'static {
     /// Takes a handler from the catalogue: nothing is stored for it any more. Answers whether it was there.
     fn retire(&self, handler: String) -> Pending<'_, bool>;
 
-    /// Deliveries by handler, waiting and settled.
-    fn counts(&self) -> Pending<'_, Vec<StoredCount>>;
-
-    /// Makes a dead letter a delivery again, due at once, with all its attempts before it. Answers whether it was one.
-    fn requeue(&self, delivery: DeliveryId) -> Pending<'_, bool>;
-
-    /// The newest dead letters, at most `limit`.
-    fn dead_letters(&self, limit: u32) -> Pending<'_, Vec<DeadLetter>>;
-
-    /// The store's kind and place, for logs; the same text for the same store.
+    /// The store's kind and place, for logs; the same text for the same store, and no password.
     fn name(&self) -> &str;
 
     /// What a stored delivery survives with the store's settings, for `run()` to print.
@@ -97,9 +90,31 @@ pub trait Catalogue: Send + Sync + 'static {
     fn close(&self);
 }
 
+/// What a person looks at and decides, from any process, also while no worker runs.
+pub trait Admin: Send + Sync + 'static {
+    /// Deliveries by handler, waiting and settled, and the queues that are paused.
+    fn stats(&self) -> Pending<'_, Stats>;
+
+    /// Pauses a queue, or resumes it: while it is paused no delivery of it is claimed, in any process. What runs goes on.
+    fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()>;
+
+    /// The newest dead letters, at most `limit`: all, or those of one handler.
+    fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>>;
+
+    /// Makes dead letters deliveries again, due at once, with all their attempts before them. Answers how many there were.
+    fn requeue(&self, letters: Letters) -> Pending<'_, u64>;
+
+    /// Deletes dead letters. Answers how many there were.
+    fn discard(&self, letters: Letters) -> Pending<'_, u64>;
+
+    /// Deletes what is kept no longer: dead letters beyond `retention`, unique keys whose time is over, and deliveries
+    /// pushed once longer ago than [`ONCE_RETENTION`]. At a crash: what is left is deleted by the next.
+    fn sweep(&self, retention: Retention) -> Pending<'_, Swept>;
+}
+
 /// A store that can be the queue: [`run().queue(..)`](crate::Run::queue) takes its URL.
-pub trait Store: QueueStore + Catalogue {}
-impl<S: QueueStore + Catalogue> Store for S {}
+pub trait Store: QueueStore + Catalogue + Admin {}
+impl<S: QueueStore + Catalogue + Admin> Store for S {}
 
 /// A queue store that also keeps the outbox: in the application's own database, beside the business data.
 pub trait OutboxStore: Store {
@@ -173,8 +188,21 @@ pub struct NewDelivery {
     pub delay: Duration,
     /// How it is run.
     pub policy: Policy,
+    /// Stored only where no other delivery has had this key lately.
+    pub unique: Option<UniqueKey>,
+    /// It waits for every delivery of this key that was stored before it.
+    pub order: Option<Key>,
     /// The encoded event.
     pub payload: Arc<[u8]>,
+}
+
+/// A key that stands for several deliveries, for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UniqueKey {
+    /// The handler's and the field's value.
+    pub key: Key,
+    /// How long the first delivery of the key stands for the others, from when it was stored.
+    pub within: Duration,
 }
 
 /// What to claim.
@@ -189,14 +217,38 @@ pub struct Claim {
 /// One queue's part of a claim.
 #[derive(Debug, Clone)]
 pub struct ClaimQueue {
-    /// The handlers and the highest payload version that each reads.
-    pub handlers: Arc<[(Arc<str>, u32)]>,
-    /// At most so many.
+    /// The queue's name: nothing is claimed while it is paused.
+    pub name: Arc<str>,
+    /// Its handlers, those of higher priority first.
+    pub handlers: Vec<ClaimHandler>,
+    /// At most so many. Evenly from the handlers of one priority, and of a lower one only what a higher one leaves.
     pub wanted: usize,
 }
 
-/// The answer to a claim.
-#[derive(Debug)]
+/// One handler's part of a claim.
+#[derive(Debug, Clone)]
+pub struct ClaimHandler {
+    /// The name under which its deliveries are stored: its id, or an alias.
+    pub name: Arc<str>,
+    /// The highest payload version that it reads.
+    pub version: u32,
+    /// Before which others it comes.
+    pub priority: Priority,
+    /// At most so many of its own.
+    pub wanted: usize,
+}
+
+/// The answer to an exchange.
+#[derive(Debug, Default)]
+pub struct Exchanged {
+    /// For each settlement, whether its lease was still held.
+    pub held: Vec<bool>,
+    /// What was claimed.
+    pub claims: Claims,
+}
+
+/// What was claimed.
+#[derive(Debug, Default)]
 pub struct Claims {
     /// What was leased, oldest first within a handler.
     pub deliveries: Vec<Claimed>,
@@ -241,6 +293,8 @@ pub struct Lease {
     pub row: i64,
     /// The fence: it must match for every change.
     pub token: LeaseToken,
+    /// Others may wait for its end, since it has an order key.
+    pub ordered: bool,
 }
 
 /// What became of a leased delivery.
@@ -292,6 +346,10 @@ pub struct CatalogueEntry {
     pub queue: String,
     /// How its deliveries are run.
     pub policy: Policy,
+    /// The field of the payload by which its deliveries are unique, and for how long.
+    pub unique: Option<(String, Duration)>,
+    /// The field of the payload by which its deliveries are ordered.
+    pub ordered_by: Option<String>,
 }
 
 /// How an event reaches a handler.
@@ -336,6 +394,8 @@ pub struct StoredCount {
     pub event: String,
     /// Its route.
     pub route: Route,
+    /// Its queue, as it was recorded.
+    pub queue: String,
     /// Stored and not leased, delayed ones included.
     pub waiting: u64,
     /// Leased now.
@@ -346,6 +406,42 @@ pub struct StoredCount {
     pub retried: u64,
     /// Dead letters since the store was made.
     pub dead: u64,
+    /// For how long the delivery that is due for the longest time has been so; `None` where none is due.
+    pub due_for: Option<Duration>,
+}
+
+/// What a store holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// By handler, sorted by its id.
+    pub handlers: Vec<StoredCount>,
+    /// The names of the paused queues, sorted.
+    pub paused: Vec<String>,
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Letters {
+    /// The one of this delivery.
+    One(DeliveryId),
+    /// All of this handler.
+    Of(String),
+}
+
+/// How long dead letters are kept, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Older ones are deleted.
+    pub age: Duration,
+    /// Beyond so many of a store, the oldest are deleted.
+    pub count: u64,
+}
+
+/// What a sweep deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Dead letters.
+    pub dead_letters: u64,
 }
 
 /// A delivery that will not be tried again until a person says so.
@@ -447,6 +543,31 @@ pub enum TxEnd {
     Failed(crate::error::BoxError),
     /// The lease was lost; nothing is committed.
     Lost,
+}
+
+/// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
+/// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
+pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
+    let mut picked = Vec::new();
+    let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
+    priorities.sort_unstable_by(|a, b| b.cmp(a));
+    priorities.dedup();
+    for priority in priorities {
+        let of_it = queue.handlers.iter().zip(due).filter(|(handler, _)| handler.priority == priority);
+        let lists: Vec<&[T]> = of_it.map(|(handler, due)| &due[..due.len().min(handler.wanted)]).collect();
+        let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
+        let turns = (0..longest).flat_map(|turn| lists.iter().filter_map(move |list| list.get(turn).copied()));
+        picked.extend(turns.take(queue.wanted - picked.len()));
+    }
+    // A handler that has all it may run at once says itself when it has room again.
+    let takable: usize = queue.handlers.iter().zip(due).map(|(handler, due)| due.len().min(handler.wanted)).sum();
+    let more = takable > picked.len()
+        || queue
+            .handlers
+            .iter()
+            .zip(due)
+            .any(|(handler, due)| due.len() > handler.wanted && handler.wanted >= queue.wanted);
+    (picked, more)
 }
 
 /// The queue that is used when nothing says otherwise.

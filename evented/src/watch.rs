@@ -18,8 +18,9 @@ use crate::{
 const CATALOGUE_LOOK: Duration = Duration::from_secs(1);
 /// How often what waits for nobody is said again.
 const UNKNOWN_LOOK: Duration = Duration::from_mins(1);
-/// How often what was pushed once long ago is forgotten.
-const FORGET_LOOK: Duration = Duration::from_hours(1);
+/// How often what is kept no longer is deleted, and how long after the start for the first time.
+const SWEEP: Duration = Duration::from_hours(1);
+const FIRST_SWEEP: Duration = Duration::from_mins(1);
 
 /// Looks for handlers that other processes added, so that an event which nobody here needed stored gets stored for them.
 /// An event that is stored anyway does not wait for this: its push notices the change. Also says what waits for nobody.
@@ -29,7 +30,7 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
     let mut marks = (0, 0);
     let mut unknown = Unknown::default();
     let mut say_at = time::now();
-    let mut forget_at = time::now() + FORGET_LOOK;
+    let mut sweep_at = time::now() + FIRST_SWEEP;
     loop {
         tokio::select! {
             () = time::sleep(CATALOGUE_LOOK) => {}
@@ -60,16 +61,29 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
                 marks = (0, 0);
             }
         }
-        if let Some(queue) = instance.queue()
-            && time::now() >= forget_at
-        {
-            forget_at = time::now() + FORGET_LOOK;
-            if let Err(error) = queue.forget(Vec::new()).await {
-                tracing::debug!(error = %in_one_line(&error), "old events could not be forgotten; trying again in an hour");
+        if time::now() >= sweep_at {
+            sweep_at = time::now() + SWEEP;
+            for store in instance.stores() {
+                sweep(instance, &*store).await;
             }
         }
         for store in instance.stores() {
             unknown.report(instance, &*store).await;
+        }
+    }
+}
+
+/// Deletes what is kept no longer.
+async fn sweep(instance: &Instance, store: &dyn Store) {
+    match store.sweep(instance.retention).await {
+        Ok(swept) if swept.dead_letters > 0 => tracing::info!(
+            store = store.name(),
+            dead_letters = swept.dead_letters,
+            "deleted dead letters that were kept for long enough"
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            tracing::debug!(error = %in_one_line(&error), "what is kept no longer could not be deleted; trying again in an hour");
         }
     }
 }
@@ -103,14 +117,14 @@ impl Unknown {
         if looked.is_some_and(|(at, _)| at.elapsed() < UNKNOWN_LOOK) {
             return;
         }
-        let (Ok(counts), Ok(catalogue)) = (store.counts().await, store.catalogue().await) else { return };
+        let (Ok(stats), Ok(catalogue)) = (store.stats().await, store.catalogue().await) else { return };
         let linked = names_of(runnable(instance, instance.is_outbox(store.name())));
         let unknown = |count: &StoredCount| {
             count.waiting > 0
                 && !linked.contains_key(count.handler.as_str())
                 && !catalogue.retired.contains(&count.handler)
         };
-        let waiting: Vec<_> = counts.into_iter().filter(unknown).collect();
+        let waiting: Vec<_> = stats.handlers.into_iter().filter(unknown).collect();
         for count in &waiting {
             if looked.is_some_and(|(_, before)| before.contains(&count.handler)) {
                 tracing::warn!(handler = %count.handler, waiting = count.waiting, store = store.name(),

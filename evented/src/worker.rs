@@ -2,19 +2,19 @@
 //!
 //! A delivery goes through these hands:
 //!
-//! 1. `claim_until_stopped` leases what is due, as far as its queue has room, and starts a task for each.
-//! 2. `run` runs the handler in that task, until it ends, its time is up, its lease is lost or the worker stops.
-//! 3. `settle_until_closed` collects what ended and settles it in batches: while one batch is being committed, the next
-//!    gathers. Room in the queue is given back only then: "in flight" is claimed and not yet settled.
+//! 1. `work` asks the store in one exchange to settle what has ended and to lease what is due, as far as there is room, and
+//!    starts a task for each. While an exchange is under way, what ends gathers for the next one.
+//! 2. `run` runs the handler in that task, until it ends, its time is up, its lease is lost or the worker stops, and hands its
+//!    end back to `work`. Room in the queue is given back when that is settled: "in flight" is claimed and not yet settled.
 //!
 //! The lease keeper (lease.rs) renews from the claim to the settlement. A crash at any point leaves the lease to end,
 //! and the delivery to run again: nothing here holds what the store does not know.
 //!
-//! To add an outcome: `Outcome` in store.rs, `settle` of each store, judge.rs.
+//! To add an outcome: `Outcome` in store.rs, `exchange` of each store, judge.rs.
 
 use std::{
     any::Any,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     pin::pin,
     sync::{
         Arc,
@@ -35,20 +35,24 @@ use crate::{
     lease::Leases,
     registry::{Linked, names_of, registry},
     retry::Policy,
-    store::{Claim, ClaimQueue, Claimed, Lease, OutboxStore, Outcome, QueueStore, Settlement, TxEnd},
+    store::{
+        Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lease, OutboxStore, Outcome, QueueStore, Settlement, TxEnd,
+    },
+    terms::Priority,
     time::{self, Instant},
-    trouble::Trouble,
 };
 
 /// How many deliveries of one queue are in flight in one process.
-const IN_FLIGHT: usize = 512;
+const IN_FLIGHT: usize = 1_024;
 /// How many of them run at once.
 const RUNNING: usize = 64;
 /// Claimed ahead is what can be started within so long, by what handlers took lately: nothing for a slow handler, a full
 /// batch for one that is done at once. Far below a quarter of the shortest lease.
 const AHEAD: Duration = Duration::from_millis(50);
-/// How many settlements go into one write.
-const SETTLE_MAX: usize = 500;
+/// How many deliveries one exchange settles, and how many of a queue it claims.
+const BATCH: usize = 512;
+/// While more is due than was claimed, an exchange is worth more when more of it has ended: it waits so long for that.
+const GATHER: Duration = Duration::from_millis(1);
 /// How long a worker waits without looking, though nothing seems to have changed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// How long a delivery waits whose transaction could not be begun or committed.
@@ -65,26 +69,47 @@ pub(crate) struct Shared {
     pub stopping: watch::Receiver<bool>,
     /// True: grace is over; what still runs is dropped.
     pub aborting: watch::Receiver<bool>,
+    /// The queues that this process works on; `None`: all.
+    pub queues: Option<Arc<[String]>>,
     /// Read-locked by each run, write-locked by one that must run alone in its process.
     pub alone: Arc<RwLock<()>>,
+}
+
+impl Shared {
+    fn works_on(&self, queue: &str) -> bool {
+        self.queues.as_ref().is_none_or(|queues| queues.iter().any(|name| name == queue))
+    }
 }
 
 /// The worker of one store.
 pub(crate) struct Worker {
     shared: Shared,
     store: Arc<dyn QueueStore>,
+    /// The store's name, for logs.
+    name: String,
     /// The same store, where transactional handlers can run in it.
     outbox: Option<Arc<dyn OutboxStore>>,
     queues: Vec<Queue>,
-    /// The handler behind each name under which a delivery may be stored, and its queue.
-    by_name: HashMap<Arc<str>, (usize, usize)>,
+    /// What is behind each name under which a delivery may be stored.
+    by_name: HashMap<Arc<str>, Found>,
     leases: Arc<Leases>,
-    /// Room was given back.
+    /// A blocking function that had outlived its delivery gave its slot back.
     freed: Notify,
 }
 
+/// The handler behind a name.
+#[derive(Clone)]
+struct Found {
+    handler: usize,
+    queue: usize,
+    /// Room for deliveries in flight, where the handler has a `concurrency` of its own; its names share it.
+    limit: Option<Arc<Semaphore>>,
+}
+
 struct Queue {
-    handlers: Arc<[(Arc<str>, u32)]>,
+    name: Arc<str>,
+    /// The names under which its handlers' deliveries are stored, those of higher priority first.
+    handlers: Vec<Named>,
     /// Room for claimed deliveries that are not settled yet.
     room: Arc<Semaphore>,
     /// Slots for those that run. A blocking function keeps its slot until it returns, also after its time is up.
@@ -95,23 +120,27 @@ struct Queue {
     run_micros: AtomicU64,
 }
 
-/// What a claim is followed by.
-enum Next {
-    /// Another claim: there may be more.
-    Now,
-    /// A change in the store, or the time when something is due.
-    Change(Duration),
-    /// Room in a queue.
-    Room,
-    /// The store could not be reached.
-    Retry(Duration),
+/// A name under which a handler's deliveries are stored.
+struct Named {
+    name: Arc<str>,
+    handler: usize,
+    version: u32,
+    priority: Priority,
 }
 
 /// A delivery that is over, with what it occupied.
 struct Ended {
-    settlement: Settlement,
-    handler: Arc<str>,
-    _held: InFlight,
+    lease: Lease,
+    /// `None` when there is nothing to settle.
+    outcome: Option<Outcome>,
+    name: Arc<str>,
+    held: InFlight,
+}
+
+/// When the store is to be asked for more.
+enum Look {
+    Now,
+    At(Instant),
 }
 
 /// What one attempt is made of.
@@ -126,18 +155,18 @@ struct Attempt {
 }
 
 /// What a claimed delivery occupies until it is settled, or until there is nothing to settle: however it ends, its drop
-/// lets the lease go, gives the room back and says so.
+/// lets the lease go and gives the room back.
 struct InFlight {
-    worker: Arc<Worker>,
+    leases: Arc<Leases>,
     lease: Lease,
-    room: Option<OwnedSemaphorePermit>,
+    found: Option<Found>,
+    _room: Option<OwnedSemaphorePermit>,
+    _of_limit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.worker.leases.let_go(self.lease);
-        drop(self.room.take());
-        self.worker.freed.notify_waiters();
+        self.leases.let_go(self.lease);
     }
 }
 
@@ -178,7 +207,7 @@ impl Drop for BlockingSlot {
     fn drop(&mut self) {
         drop(self.slot.take());
         self.worker.shared.instance.blocking.leave(self.handler);
-        self.worker.freed.notify_waiters();
+        self.worker.freed.notify_one();
     }
 }
 
@@ -187,115 +216,186 @@ impl Worker {
     pub(crate) fn new(
         shared: Shared,
         store: Arc<dyn QueueStore>,
+        name: &str,
         outbox: Option<Arc<dyn OutboxStore>>,
         leases: Arc<Leases>,
     ) -> Option<Arc<Self>> {
         let runnable = runnable(&shared.instance, outbox.is_some());
-        let named: Vec<_> =
-            names_of(runnable).into_iter().map(|(name, handler)| (name, handler, queue_of(handler))).collect();
-        let queue_names: Vec<&str> =
-            named.iter().map(|(.., queue)| *queue).collect::<BTreeSet<_>>().into_iter().collect();
-        let queue = |wanted: &&str| {
-            let handlers = named.iter().filter(|(.., queue)| queue == wanted);
-            let version = |handler: usize| registry().handlers[handler].version;
-            let handlers = handlers.map(|(name, handler, _)| (Arc::clone(name), version(*handler))).collect();
-            Queue::new(handlers)
-        };
-        let queues: Vec<_> = queue_names.iter().map(queue).collect();
-        let at = |queue| queue_names.binary_search(&queue).expect("every handler's queue is among them");
-        let by_name = named.iter().map(|(name, handler, queue)| (Arc::clone(name), (*handler, at(*queue)))).collect();
-        (!queues.is_empty())
-            .then(|| Arc::new(Self { shared, store, outbox, queues, by_name, leases, freed: Notify::new() }))
+        let runnable = runnable.filter(|handler| shared.works_on(queue_of(*handler)));
+        let mut queues: BTreeMap<&str, Queue> = BTreeMap::new();
+        for (name, handler) in names_of(runnable) {
+            let linked = &registry().handlers[handler];
+            let stored = linked.stored.expect("a worker has stored handlers only");
+            let queue = queues.entry(stored.queue).or_insert_with(|| Queue::new(stored.queue));
+            let named = Named { name, handler, version: linked.version, priority: stored.terms.priority };
+            queue.handlers.push(named);
+        }
+        let queues: Vec<_> = queues.into_values().map(Queue::sorted).collect();
+        let mut limits: HashMap<usize, Option<Arc<Semaphore>>> = HashMap::new();
+        let mut by_name = HashMap::new();
+        for (at, queue) in queues.iter().enumerate() {
+            for Named { name, handler, .. } in &queue.handlers {
+                let limit = limits.entry(*handler).or_insert_with(|| {
+                    let terms = registry().handlers[*handler].stored.map(|stored| stored.terms);
+                    let limit = terms.and_then(|terms| terms.concurrency)?;
+                    Some(Arc::new(Semaphore::new(limit as usize)))
+                });
+                by_name.insert(Arc::clone(name), Found { handler: *handler, queue: at, limit: limit.clone() });
+            }
+        }
+        let name = name.to_owned();
+        let freed = Notify::new();
+        (!queues.is_empty()).then(|| Arc::new(Self { shared, store, name, outbox, queues, by_name, leases, freed }))
     }
 
     /// Works until the instance stops and all that was claimed is settled.
     pub(crate) async fn work(self: Arc<Self>) {
-        let (ended, endings) = mpsc::unbounded_channel();
-        let mut settler = tokio::spawn(Arc::clone(&self).settle_until_closed(endings));
-        tokio::select! {
-            // It ends when the last running delivery has.
-            () = Arc::clone(&self).claim_until_stopped(ended) => {
-                if let Err(error) = settler.await {
-                    tracing::error!(%error, "the worker's settler ended early; its leases will end by themselves");
-                }
-            }
-            // Before that it ends by a bug of ours alone: nothing more is claimed, and the end of this loop is noticed.
-            _ = &mut settler => tracing::error!("the worker's settler ended early; its leases will end by themselves"),
-        }
-    }
-
-    async fn claim_until_stopped(self: Arc<Self>, ended: mpsc::UnboundedSender<Ended>) {
         let mut stopping = self.shared.stopping.clone();
-        let mut trouble = Trouble::default();
+        let mut aborting = self.shared.aborting.clone();
+        let mut trouble = self.shared.instance.health.watch(format!("working off {}", self.name));
+        let (ended, mut endings) = mpsc::unbounded_channel();
+        // Each running delivery has one too: the channel ends after the last, when this one is gone.
+        let mut ended = Some(ended);
+        let mut batch: Vec<Ended> = Vec::new();
+        let mut look = Look::Now;
         let mut mark = 0;
-        while !*stopping.borrow() {
-            // Listened for before the room is counted: room that comes free in between ends the wait.
-            let freed = self.freed.notified();
-            let next = self.claim(&ended, &mut trouble).await;
-            let in_trouble = matches!(next, Next::Retry(_));
-            let waited = async {
-                match next {
-                    Next::Now => {}
-                    Next::Change(most) => mark = self.store.wait(mark, most).await,
-                    Next::Room => time::sleep(LOOK_MAX).await,
-                    Next::Retry(wait) => time::sleep(wait).await,
-                }
+        loop {
+            if *stopping.borrow() {
+                ended = None;
+            }
+            while batch.len() < BATCH
+                && let Ok(one) = endings.try_recv()
+            {
+                batch.push(one);
+            }
+            let claim = match (&ended, &look) {
+                (None, _) => None,
+                (Some(_), Look::At(at)) if *at > time::now() && batch.is_empty() => None,
+                (Some(_), _) => self.wanted(&batch),
             };
-            tokio::select! {
-                () = waited => {}
-                () = freed, if !in_trouble => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
+            let settlements: Arc<[_]> = batch.iter().filter_map(Ended::settlement).collect();
+            if settlements.is_empty() && claim.is_none() {
+                batch.clear();
+                let most = match look {
+                    Look::Now => LOOK_MAX,
+                    Look::At(at) => at.saturating_duration_since(time::now()),
+                };
+                tokio::select! {
+                    gathered = endings.recv_many(&mut batch, BATCH) => if gathered == 0 { return },
+                    // Where nothing is claimed for want of room, a change is no reason to look.
+                    now = self.store.wait(mark, most), if ended.is_some() && matches!(look, Look::At(_)) => {
+                        mark = now;
+                        look = Look::Now;
+                    }
+                    () = self.freed.notified() => look = Look::Now,
+                    _ = stopping.wait_for(|stop| *stop), if ended.is_some() => {}
+                }
+                continue;
+            }
+            let asked = claim.is_some();
+            // Counted from before the store is asked, so that our end of the lease comes before the store's.
+            let until = time::now() + self.shared.lease;
+            match trouble.ask(self.store.exchange(settlements, claim)).await {
+                Ok(exchanged) => {
+                    note_late(&batch, &exchanged.held);
+                    batch.clear();
+                    if !asked {
+                        continue;
+                    }
+                    let Claims { deliveries, next_due } = exchanged.claims;
+                    let more = next_due == Some(Duration::ZERO);
+                    look = if deliveries.is_empty() || !more {
+                        Look::At(time::now() + next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX)))
+                    } else {
+                        Look::Now
+                    };
+                    let claimed = deliveries.len();
+                    // A claim that was long in coming has used up its leases' time: what is left could end in the middle.
+                    let late = until.saturating_duration_since(time::now()) < self.shared.lease / 2;
+                    if let Some(ended) = &ended {
+                        for claimed in deliveries {
+                            self.start(claimed, until, late, ended);
+                        }
+                    }
+                    if more && claimed > 0 {
+                        self.gather(&mut endings, &mut batch, claimed / 2).await;
+                    }
+                }
+                Err((wait, _)) => {
+                    if *aborting.borrow() {
+                        // What is not settled runs again when its lease ends.
+                        return;
+                    }
+                    tokio::select! {
+                        () = time::sleep(wait) => {}
+                        _ = aborting.wait_for(|abort| *abort) => {}
+                    }
+                }
             }
         }
     }
 
-    /// Claims what there is room for and starts it; answers what to wait for then.
-    async fn claim(self: &Arc<Self>, ended: &mpsc::UnboundedSender<Ended>, trouble: &mut Trouble) -> Next {
-        let queues: Vec<_> = self.queues.iter().filter_map(Queue::wanted).collect();
-        if queues.is_empty() {
-            return Next::Room;
-        }
-        // Counted from before the store is asked, so that our end of the lease comes before the store's.
-        let until = time::now() + self.shared.lease;
-        match self.store.claim(Claim { queues, lease: self.shared.lease }).await {
-            Ok(claims) => {
-                trouble.over("claiming");
-                if claims.deliveries.is_empty() {
-                    return Next::Change(claims.next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX)));
-                }
-                // A claim that was long in coming has used up its leases' time: what is left of them could end in the middle.
-                let late = until.saturating_duration_since(time::now()) < self.shared.lease / 2;
-                for claimed in claims.deliveries {
-                    self.start(claimed, until, late, ended);
-                }
-                Next::Now
+    /// Under pressure, lets what ends gather for a moment: an exchange of many costs little more than one of few.
+    async fn gather(&self, endings: &mut mpsc::UnboundedReceiver<Ended>, batch: &mut Vec<Ended>, enough: usize) {
+        let gathering =
+            async { while batch.len() < enough && endings.recv_many(batch, BATCH - batch.len()).await > 0 {} };
+        let _in_time = time::within(GATHER, gathering).await;
+    }
+
+    /// What there is room for, counting the room that the settlement of `batch` gives back; `None` where there is none.
+    fn wanted(&self, batch: &[Ended]) -> Option<Claim> {
+        let mut freed = vec![0; self.queues.len()];
+        let mut freed_of_handler: HashMap<usize, usize> = HashMap::new();
+        for found in batch.iter().filter_map(|ended| ended.held.found.as_ref()) {
+            freed[found.queue] += 1;
+            if found.limit.is_some() {
+                *freed_of_handler.entry(found.handler).or_default() += 1;
             }
-            Err(error) => Next::Retry(trouble.note("claiming", &error)),
         }
+        let queues = self.queues.iter().zip(freed).filter_map(|(queue, freed)| {
+            let wanted = queue.wanted(freed);
+            let handlers = queue.handlers.iter().filter_map(|named| {
+                let limit = self.by_name[&named.name].limit.as_ref().map(|limit| {
+                    limit.available_permits() + freed_of_handler.get(&named.handler).copied().unwrap_or(0)
+                });
+                let wanted = limit.unwrap_or(usize::MAX).min(wanted);
+                let Named { version, priority, .. } = *named;
+                (wanted > 0).then(|| ClaimHandler { name: Arc::clone(&named.name), version, priority, wanted })
+            });
+            let handlers: Vec<_> = handlers.collect();
+            (!handlers.is_empty()).then(|| ClaimQueue { name: Arc::clone(&queue.name), handlers, wanted })
+        });
+        let queues: Vec<_> = queues.collect();
+        (!queues.is_empty()).then_some(Claim { queues, lease: self.shared.lease })
     }
 
     /// Starts a task for a claimed delivery. One that is `late`, or that there is no room for, is given back: rare, and no
     /// reason to stop.
     fn start(self: &Arc<Self>, claimed: Claimed, until: Instant, late: bool, ended: &mpsc::UnboundedSender<Ended>) {
         let lost = self.leases.hold(claimed.lease, until);
-        let mut held = InFlight { worker: Arc::clone(self), lease: claimed.lease, room: None };
+        let found = self.by_name.get(&claimed.handler).cloned();
+        let room = found.as_ref().and_then(|found| Arc::clone(&self.queues[found.queue].room).try_acquire_owned().ok());
+        let limit = found.as_ref().and_then(|found| found.limit.clone());
+        let has_limit = limit.is_some();
+        let of_limit = limit.and_then(|limit| limit.try_acquire_owned().ok());
+        let has_room = !late && room.is_some() && (of_limit.is_some() || !has_limit);
         let name = Arc::clone(&claimed.handler);
-        let (lease, ended) = (claimed.lease, ended.clone());
-        let end = move |outcome, held| {
-            let settlement = Settlement { lease, outcome };
-            // The settler outlives every task: it ends when the last sender is gone.
-            let _gone = ended.send(Ended { settlement, handler: name, _held: held });
+        let lease = claimed.lease;
+        let held = InFlight {
+            leases: Arc::clone(&self.leases),
+            lease,
+            found: found.clone(),
+            _room: room,
+            _of_limit: of_limit,
         };
-        let found = self.by_name.get(&claimed.handler).copied();
-        let room = found.and_then(|(_, queue)| Arc::clone(&self.queues[queue].room).try_acquire_owned().ok());
-        let (Some((handler, queue)), Some(room), false) = (found, room, late) else {
-            end(Outcome::Released, held);
+        let (Some(Found { handler, queue, .. }), true) = (found, has_room) else {
+            let _gone = ended.send(Ended { lease, outcome: Some(Outcome::Released), name, held });
             return;
         };
-        held.room = Some(room);
         // Counted here and not in the task: the next claim may come before the task's first step.
         let waiting = Waiting::enter(self, queue);
         let worker = Arc::clone(self);
+        let ended = ended.clone();
         tokio::spawn(async move {
             // A panic outside the handler itself, in the `Drop` or the `Display` of something of the application's, must
             // not leave a lease behind that is renewed for ever.
@@ -305,9 +405,8 @@ impl Worker {
                 let policy = handler.stored.map_or(claimed.policy, |stored| stored.policy);
                 judge(handler, policy, &claimed, Err(panic))
             });
-            if let Some(outcome) = outcome {
-                end(outcome, held);
-            }
+            // `work` outlives every task: it ends when the last sender is gone, or when it gives up.
+            let _gone = ended.send(Ended { lease, outcome, name, held });
         });
     }
 
@@ -483,51 +582,28 @@ impl Worker {
     fn interrupts(&self, timeout: Duration, lost: &watch::Receiver<bool>) -> Interrupts {
         Interrupts { timeout, lost: lost.clone(), aborting: self.shared.aborting.clone() }
     }
+}
 
-    async fn settle_until_closed(self: Arc<Self>, mut endings: mpsc::UnboundedReceiver<Ended>) {
-        let mut batch = Vec::new();
-        while endings.recv_many(&mut batch, SETTLE_MAX).await > 0 {
-            let settlements: Arc<[_]> = batch.iter().map(|ended| ended.settlement.clone()).collect();
-            let held = self.settle(settlements).await;
-            for (index, ended) in batch.drain(..).enumerate() {
-                if held.as_ref().is_some_and(|held| !held[index]) {
-                    tracing::warn!(handler = %ended.handler, delivery = %ended.settlement.lease.delivery,
-                        "a delivery was settled after its lease was lost; the settlement changed nothing");
-                }
-            }
-        }
+impl Ended {
+    fn settlement(&self) -> Option<Settlement> {
+        self.outcome.clone().map(|outcome| Settlement { lease: self.lease, outcome })
     }
+}
 
-    /// Settles, for as long as it takes: the leases are renewed meanwhile. `None` when a stopping worker gave up, and
-    /// leaves the leases to end.
-    async fn settle(&self, settlements: Arc<[Settlement]>) -> Option<Vec<bool>> {
-        let mut trouble = Trouble::default();
-        let mut aborting = self.shared.aborting.clone();
-        loop {
-            match self.store.settle(Arc::clone(&settlements)).await {
-                Ok(held) => {
-                    trouble.over("settling");
-                    return Some(held);
-                }
-                Err(error) => {
-                    let wait = trouble.note("settling", &error);
-                    if *aborting.borrow() {
-                        return None;
-                    }
-                    tokio::select! {
-                        () = time::sleep(wait) => {}
-                        _ = aborting.wait_for(|abort| *abort) => {}
-                    }
-                }
-            }
-        }
+/// Says which settlements came after their lease was lost.
+fn note_late(batch: &[Ended], held: &[bool]) {
+    let settled = batch.iter().filter(|ended| ended.outcome.is_some());
+    for (ended, _) in settled.zip(held).filter(|(_, held)| !**held) {
+        tracing::warn!(handler = %ended.name, delivery = %ended.lease.delivery,
+            "a delivery was settled after its lease was lost; the settlement changed nothing");
     }
 }
 
 impl Queue {
-    fn new(handlers: Arc<[(Arc<str>, u32)]>) -> Self {
+    fn new(name: &str) -> Self {
         Self {
-            handlers,
+            name: name.into(),
+            handlers: Vec::new(),
             room: Arc::new(Semaphore::new(IN_FLIGHT)),
             slots: Arc::new(Semaphore::new(RUNNING)),
             waiting: AtomicUsize::new(0),
@@ -536,13 +612,18 @@ impl Queue {
         }
     }
 
-    /// This queue's part of a claim; `None` while it is full.
-    fn wanted(&self) -> Option<ClaimQueue> {
+    /// With its handlers by priority, and by name within one.
+    fn sorted(mut self) -> Self {
+        self.handlers.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+        self
+    }
+
+    /// How many more it can take, when so many of those in flight are settled.
+    fn wanted(&self, freed: usize) -> usize {
         let per_slot = AHEAD.as_micros() / u128::from(self.run_micros.load(Ordering::Relaxed).max(1));
         let ahead = usize::try_from(per_slot).unwrap_or(IN_FLIGHT).saturating_mul(RUNNING);
         let startable = (self.slots.available_permits() + ahead).saturating_sub(self.waiting.load(Ordering::Relaxed));
-        let wanted = self.room.available_permits().min(startable);
-        (wanted > 0).then(|| ClaimQueue { handlers: Arc::clone(&self.handlers), wanted })
+        (self.room.available_permits() + freed).min(startable).min(BATCH)
     }
 
     fn note_run(&self, took: Duration) {

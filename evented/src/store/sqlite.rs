@@ -4,6 +4,7 @@
 //! the file for commits of other processes, one renews leases, and one counts when it is asked to. In this process, whoever writes takes the store's `turn`
 //! first: it is fair, where SQLite's own lock is not.
 
+mod admin;
 mod catalogue;
 mod outbox;
 mod queue;
@@ -32,14 +33,18 @@ use crate::{
     error::{Error, ErrorKind, StoreError, Written},
     id::DeliveryId,
     store::{
-        Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Lease, NewDelivery, OutboxRow,
-        OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Settlement, StoredCount, TxCall, TxEnd,
+        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
+        NewDelivery, OutboxRow, OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention, Settlement,
+        Stats, Swept, TxCall, TxEnd,
         tx::{Beginning, Inserting, NewRow, Outboxed},
     },
     time::{self, Instant},
 };
 
-use self::writer::{Link, Writer, read_failed};
+use self::{
+    queue::Exchange,
+    writer::{Link, Writer, read_failed},
+};
 
 /// How long a connection of ours waits for another writer's lock.
 const BUSY: Duration = Duration::from_secs(5);
@@ -278,15 +283,20 @@ impl QueueStore for SqliteStore {
         self.writer.push(push)
     }
 
-    fn claim(&self, claim: Claim) -> Pending<'_, Claims> {
+    fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
         Box::pin(async move {
-            let due = self.read(async |conn| queue::due(conn, &claim).await).await?;
-            let deliveries = if due.rows.is_empty() {
-                Vec::new()
-            } else {
-                self.writer.run((due.rows, claim.lease), queue::claim).await?
-            };
-            Ok(Claims { deliveries, next_due: due.next })
+            let mut due = None;
+            if settlements.is_empty() {
+                // Looks before it locks: an idle worker writes nothing.
+                let Some(claim) = &claim else { return Ok(Exchanged::default()) };
+                let found = self.read(async |conn| queue::due(conn, claim).await).await?;
+                if found.rows.is_empty() {
+                    let claims = Claims { next_due: found.next, ..Claims::default() };
+                    return Ok(Exchanged { claims, ..Exchanged::default() });
+                }
+                due = Some(found);
+            }
+            self.writer.run(Exchange { settlements, claim, due }, queue::exchange).await
         })
     }
 
@@ -301,10 +311,6 @@ impl QueueStore for SqliteStore {
             let held = read_on(self.keeper.lock().await, async |conn| queue::extend(conn, leases, lease).await).await?;
             Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())
         })
-    }
-
-    fn settle(&self, settlements: Arc<[Settlement]>) -> Pending<'_, Vec<bool>> {
-        self.writer.run(settlements, queue::settle)
     }
 
     fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
@@ -337,20 +343,6 @@ impl Catalogue for SqliteStore {
         self.writer.run(handler, catalogue::retire)
     }
 
-    fn counts(&self) -> Pending<'_, Vec<StoredCount>> {
-        Box::pin(async move { read_on(self.counter.lock().await, async |conn| catalogue::counts(conn).await).await })
-    }
-
-    fn requeue(&self, delivery: DeliveryId) -> Pending<'_, bool> {
-        self.writer.run(delivery, catalogue::requeue)
-    }
-
-    fn dead_letters(&self, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
-        Box::pin(async move {
-            read_on(self.counter.lock().await, async |conn| catalogue::dead_letters(conn, limit).await).await
-        })
-    }
-
     fn name(&self) -> &str {
         &self.name
     }
@@ -364,11 +356,40 @@ impl Catalogue for SqliteStore {
     }
 }
 
+impl Admin for SqliteStore {
+    fn stats(&self) -> Pending<'_, Stats> {
+        Box::pin(async move { read_on(self.counter.lock().await, async |conn| admin::stats(conn).await).await })
+    }
+
+    fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()> {
+        self.writer.run((queue, paused), admin::pause)
+    }
+
+    fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
+        Box::pin(async move {
+            let read = async |conn: &mut _| admin::dead_letters(conn, handler.as_deref(), limit).await;
+            read_on(self.counter.lock().await, read).await
+        })
+    }
+
+    fn requeue(&self, letters: Letters) -> Pending<'_, u64> {
+        self.writer.run(letters, admin::requeue)
+    }
+
+    fn discard(&self, letters: Letters) -> Pending<'_, u64> {
+        self.writer.run(letters, admin::discard)
+    }
+
+    fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
+        self.writer.run(retention, admin::sweep)
+    }
+}
+
 impl OutboxStore for SqliteStore {
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
         Box::pin(async move {
             // Looks before it locks: an idle relay writes nothing.
-            let next = self.read(async |conn| catalogue::next_row(conn).await).await?;
+            let next = self.read(async |conn| outbox::next_row(conn).await).await?;
             if next != Some(Duration::ZERO) {
                 return Ok(Relayed { next_due: next, ..Relayed::default() });
             }

@@ -147,7 +147,7 @@ pub async fn a_delivery_whose_lease_ended_is_counted_as_waiting(site: &impl Open
 pub async fn dead_letters_are_told_newest_first_and_limited(site: &impl Opens) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail", "stock"]).await;
-    assert!(store.dead_letters(10).await.unwrap().is_empty());
+    assert!(store.dead_letters(None, 10).await.unwrap().is_empty());
     for number in 0..5_u32 {
         let handler = if number % 2 == 0 { "mail" } else { "stock" };
         push(&*store, [delivery(handler, &format!("order {number}"))]).await;
@@ -155,7 +155,7 @@ pub async fn dead_letters_are_told_newest_first_and_limited(site: &impl Opens) {
         assert!(settle(&*store, claimed.lease, dead(number)).await);
     }
     let attempts = async |limit| {
-        let letters = other.dead_letters(limit).await.unwrap();
+        let letters = other.dead_letters(None, limit).await.unwrap();
         letters.into_iter().map(|letter| letter.attempts).collect::<Vec<_>>()
     };
     assert_eq!(attempts(10).await, [4, 3, 2, 1, 0]);

@@ -110,7 +110,7 @@ pub async fn a_newer_payload_version_is_left_to_a_newer_worker(site: &impl Opens
 
     // Each handler reads versions of its own.
     let mut newer_worker = wanting(10, &["mail", "stock"]);
-    newer_worker.handlers = [("mail".into(), VERSION + 1), ("stock".into(), VERSION)].into();
+    newer_worker.handlers[0].version = VERSION + 1;
     let claimed = claims(&*store, vec![newer_worker], LONG).await.deliveries;
     assert_eq!(ids(&claimed), [newer.id]);
     assert_eq!((claimed[0].version, claimed[0].failed, claimed[0].lost), (VERSION + 1, 0, false));

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use evented::{
-    EventId, Policy, Route,
+    EventId, Policy, Priority, Route,
     store::{
-        CatalogueEntry, Claim, ClaimQueue, Claimed, Claims, Lease, NewDelivery, OutboxStore, Outcome, Push, Pushed,
-        Settlement, Store, StoredCount, TxCall,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lease, NewDelivery, OutboxStore, Outcome,
+        Push, Pushed, Settlement, Store, StoredCount, TxCall,
     },
 };
 use evented_tests::eventually;
@@ -76,6 +76,8 @@ pub fn handler(id: &str) -> CatalogueEntry {
         route: Route::Background,
         queue: "default".to_owned(),
         policy: Policy::DEFAULT,
+        unique: None,
+        ordered_by: None,
     }
 }
 
@@ -101,6 +103,8 @@ pub fn delivery(handler: &str, key: &str) -> NewDelivery {
         emitted_unix_ms: None,
         delay: Duration::ZERO,
         policy: Policy::DEFAULT,
+        unique: None,
+        order: None,
         payload: key.as_bytes().into(),
     }
 }
@@ -129,11 +133,17 @@ pub async fn push_once(store: &dyn Store, deliveries: impl Into<Arc<[NewDelivery
 
 /// One queue's part of a claim.
 pub fn wanting(wanted: usize, handlers: &[&str]) -> ClaimQueue {
-    ClaimQueue { handlers: handlers.iter().map(|id| ((*id).into(), VERSION)).collect(), wanted }
+    let handlers = handlers.iter().map(|id| ClaimHandler {
+        name: (*id).into(),
+        version: VERSION,
+        priority: Priority::Normal,
+        wanted: usize::MAX,
+    });
+    ClaimQueue { name: "default".into(), handlers: handlers.collect(), wanted }
 }
 
 pub async fn claims(store: &dyn Store, queues: Vec<ClaimQueue>, lease: Duration) -> Claims {
-    store.claim(Claim { queues, lease }).await.unwrap()
+    store.exchange([].into(), Some(Claim { queues, lease })).await.unwrap().claims
 }
 
 /// Claims up to 1,000 of what is due for these handlers.
@@ -181,7 +191,7 @@ pub async fn nothing_is_due(store: &dyn Store, handler: &str) {
 
 /// Settles one delivery; answers whether its lease was still held.
 pub async fn settle(store: &dyn Store, lease: Lease, outcome: Outcome) -> bool {
-    let settled = store.settle([Settlement { lease, outcome }].into()).await.unwrap();
+    let settled = store.exchange([Settlement { lease, outcome }].into(), None).await.unwrap().held;
     assert_eq!(settled.len(), 1);
     settled[0]
 }
@@ -205,10 +215,16 @@ pub async fn lose(store: &dyn Store, other: &dyn Store, handler: &str) -> (Lease
     (lost.lease, taken)
 }
 
+/// All counters, without what grows by itself as time passes.
+pub async fn counts(store: &dyn Store) -> Vec<StoredCount> {
+    let handlers = store.stats().await.unwrap().handlers.into_iter();
+    handlers.map(|count| StoredCount { due_for: None, ..count }).collect()
+}
+
 /// The handler's counters.
 pub async fn count(store: &dyn Store, handler: &str) -> StoredCount {
-    let counts = store.counts().await.unwrap();
-    counts.into_iter().find(|count| count.handler == handler).expect("the handler is recorded")
+    let counts = store.stats().await.unwrap();
+    counts.handlers.into_iter().find(|count| count.handler == handler).expect("the handler is recorded")
 }
 
 /// What is stored for the handler: waiting and running.

@@ -6,7 +6,7 @@ use evented::store::{Outcome, Settlement};
 use tokio::time::Instant;
 
 use super::kit::{
-    LONG, Opens, claim, claim_one, claim_one_when_due, count, dead, deliveries, delivery, has_passed, lose,
+    LONG, Opens, claim, claim_one, claim_one_when_due, count, counts, dead, deliveries, delivery, has_passed, lose,
     nothing_is_due, push, record, retry, settle, stored,
 };
 
@@ -16,7 +16,7 @@ pub async fn a_completed_delivery_is_gone_and_counted(site: &impl Opens) {
     push(&*store, deliveries("mail", 3)).await;
     let claimed = claim(&*store, &["mail"], LONG).await;
     let all = claimed.iter().map(|claimed| Settlement { lease: claimed.lease, outcome: Outcome::Completed });
-    assert_eq!(store.settle(all.collect()).await.unwrap(), [true; 3]);
+    assert_eq!(store.exchange(all.collect(), None).await.unwrap().held, [true; 3]);
     let counted = count(&*other, "mail").await;
     assert_eq!((counted.done, counted.retried, counted.dead), (3, 0, 0));
     assert_eq!((counted.waiting, counted.running), (0, 0));
@@ -53,7 +53,7 @@ pub async fn a_dead_letter_is_kept_with_its_error_and_never_claimed(site: &impl 
     push(&*store, [pushed.clone()]).await;
     let claimed = claim_one(&*store, "mail", LONG).await;
     assert!(settle(&*store, claimed.lease, dead(4)).await);
-    let letters = other.dead_letters(10).await.unwrap();
+    let letters = other.dead_letters(None, 10).await.unwrap();
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
     assert_eq!((letter.id, letter.event_id), (pushed.id, pushed.event_id));
@@ -63,7 +63,7 @@ pub async fn a_dead_letter_is_kept_with_its_error_and_never_claimed(site: &impl 
     let counted = count(&*store, "mail").await;
     assert_eq!((counted.dead, counted.done, counted.waiting, counted.running), (1, 0, 0, 0));
     assert!(!settle(&*store, claimed.lease, dead(4)).await, "it dies once");
-    assert_eq!(store.dead_letters(10).await.unwrap().len(), 1);
+    assert_eq!(store.dead_letters(None, 10).await.unwrap().len(), 1);
     nothing_is_due(&*other, "mail").await;
 }
 
@@ -87,10 +87,10 @@ pub async fn a_late_settlement_changes_nothing(site: &impl Opens) {
     for (done, outcome) in (1..).zip([Outcome::Completed, retry(), dead(1), Outcome::Released]) {
         push(&*store, [delivery("mail", &format!("order {done}"))]).await;
         let (late, held) = lose(&*store, &*other, "mail").await;
-        let before = store.counts().await.unwrap();
+        let before = counts(&*store).await;
         assert!(!settle(&*store, late, outcome.clone()).await, "{outcome:?} came late");
-        assert_eq!(store.counts().await.unwrap(), before, "{outcome:?} came late");
-        assert!(store.dead_letters(10).await.unwrap().is_empty(), "{outcome:?} came late");
+        assert_eq!(counts(&*store).await, before, "{outcome:?} came late");
+        assert!(store.dead_letters(None, 10).await.unwrap().is_empty(), "{outcome:?} came late");
         // It is neither due nor gone: whoever holds it settles it, and then it has failed no attempt.
         assert!(claim(&*store, &["mail"], LONG).await.is_empty(), "{outcome:?} came late");
         assert!(settle(&*other, held.lease, Outcome::Released).await, "{outcome:?} came late");
@@ -113,7 +113,7 @@ pub async fn one_late_settlement_does_not_spoil_its_batch(site: &impl Opens) {
     let outcomes = [Outcome::Completed, dead(1), Outcome::Completed, retry(), Outcome::Released];
     let leases = [claimed[0].lease, claimed[1].lease, late, claimed[2].lease, claimed[3].lease];
     let batch = leases.into_iter().zip(outcomes).map(|(lease, outcome)| Settlement { lease, outcome });
-    assert_eq!(store.settle(batch.collect()).await.unwrap(), [true, true, false, true, true]);
+    assert_eq!(store.exchange(batch.collect(), None).await.unwrap().held, [true, true, false, true, true]);
     let counted = count(&*store, "stock").await;
     assert_eq!((counted.done, counted.dead, counted.retried, counted.waiting), (1, 1, 1, 2));
     assert_eq!(stored(&*store, "mail").await, (0, 1));
@@ -135,7 +135,7 @@ pub async fn a_late_settlement_is_told_beside_the_one_in_time(site: &impl Opens)
         let (late, held) = lose(&*store, &*store, "mail").await;
         let late = Settlement { lease: late, outcome: late_outcome };
         let in_time = Settlement { lease: held.lease, outcome };
-        let settled = store.settle([late.clone(), in_time].into()).await.unwrap();
+        let settled = store.exchange([late.clone(), in_time].into(), None).await.unwrap().held;
         assert_eq!(settled, [false, true], "{late:?}");
     }
 }

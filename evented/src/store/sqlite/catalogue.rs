@@ -1,18 +1,17 @@
-//! What all processes know of each other: handlers, counters, dead letters.
+//! What all processes know of each other: their handlers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar};
+use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_scalar};
 
 use crate::{
-    id::DeliveryId,
     retry::Policy,
-    store::{CatalogueEntry, CatalogueState, DeadLetter, Route, StoredCount},
+    store::{CatalogueEntry, CatalogueState, Route},
     time,
 };
 
 use super::{
-    queue::{backoff, backoff_columns, event_id, generation, id_bytes, to_json},
+    queue::{backoff, backoff_columns, generation, to_json},
     writer::Running,
 };
 
@@ -24,16 +23,18 @@ pub(super) fn record<'a>(conn: &'a mut SqliteConnection, handlers: &'a Arc<[Cata
             let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
             let changed = query(
                 "insert into evented_handlers (id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms,
-                    timeout_ms, aliases, event_aliases, retired)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0)
+                    timeout_ms, aliases, event_aliases, unique_key, unique_ms, ordered_by, retired)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)
                  on conflict (id) do update set event = excluded.event, route = excluded.route, queue = excluded.queue,
                     attempts_max = excluded.attempts_max, backoff_first_ms = excluded.backoff_first_ms,
                     backoff_max_ms = excluded.backoff_max_ms, timeout_ms = excluded.timeout_ms,
-                    aliases = excluded.aliases, event_aliases = excluded.event_aliases, retired = 0
+                    aliases = excluded.aliases, event_aliases = excluded.event_aliases, unique_key = excluded.unique_key,
+                    unique_ms = excluded.unique_ms, ordered_by = excluded.ordered_by, retired = 0
                  where (event, route, queue, attempts_max, backoff_first_ms, timeout_ms, aliases, event_aliases)
                         <> (excluded.event, excluded.route, excluded.queue, excluded.attempts_max,
                             excluded.backoff_first_ms, excluded.timeout_ms, excluded.aliases, excluded.event_aliases)
-                    or backoff_max_ms is not excluded.backoff_max_ms or retired",
+                    or backoff_max_ms is not excluded.backoff_max_ms or unique_key is not excluded.unique_key
+                    or unique_ms is not excluded.unique_ms or ordered_by is not excluded.ordered_by or retired",
             )
             .bind(&*entry.handler)
             .bind(&entry.event)
@@ -45,6 +46,9 @@ pub(super) fn record<'a>(conn: &'a mut SqliteConnection, handlers: &'a Arc<[Cata
             .bind(time::millis(entry.policy.timeout))
             .bind(to_json(&entry.aliases)?)
             .bind(to_json(&entry.event_aliases)?)
+            .bind(entry.unique.as_ref().map(|(key, _)| key))
+            .bind(entry.unique.as_ref().map(|(_, within)| time::millis(*within)))
+            .bind(&entry.ordered_by)
             .execute(&mut *conn)
             .await?;
             if changed.rows_affected() > 0 {
@@ -84,7 +88,7 @@ pub(super) async fn read(conn: &mut SqliteConnection) -> Result<CatalogueState, 
     let generation = generation(&mut *conn).await?;
     let rows = query(
         "select id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, aliases,
-            event_aliases
+            event_aliases, unique_key, unique_ms, ordered_by
          from evented_handlers where not retired order by id",
     )
     .fetch_all(&mut *conn)
@@ -102,6 +106,10 @@ pub(super) async fn read(conn: &mut SqliteConnection) -> Result<CatalogueState, 
             },
             aliases: from_json(row.try_get(8)?)?,
             event_aliases: from_json(row.try_get(9)?)?,
+            unique: row
+                .try_get::<Option<String>, _>(10)?
+                .zip(row.try_get::<Option<i64>, _>(11)?.map(time::from_millis)),
+            ordered_by: row.try_get(12)?,
         })
     });
     let handlers = handlers.collect::<Result<_, SqlxError>>()?;
@@ -113,77 +121,6 @@ fn from_json(names: &str) -> Result<Vec<String>, SqlxError> {
     serde_json::from_str(names).map_err(SqlxError::decode)
 }
 
-fn route(name: &str) -> Route {
+pub(super) fn route(name: &str) -> Route {
     if name == "outbox" { Route::Outbox } else { Route::Background }
-}
-
-pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Vec<StoredCount>, SqlxError> {
-    type Row = (String, String, String, i64, i64, i64, i64, i64);
-    let rows: Vec<Row> = query_as(
-        "select n.id, n.event, n.route, count(d.seq) - ifnull(sum(d.running), 0), ifnull(sum(d.running), 0), n.done, n.retried, n.dead
-         from evented_handlers n
-         left join (select seq, handler, lease is not null and due_at > ?1 as running from evented_deliveries) d
-            on d.handler = n.num
-         group by n.num order by n.id",
-    )
-    .bind(time::unix_ms())
-    .fetch_all(conn)
-    .await?;
-    let count = |(handler, event, route_name, waiting, running, done, retried, dead): Row| {
-        let [waiting, running, done, retried, dead] = [waiting, running, done, retried, dead].map(i64::cast_unsigned);
-        StoredCount { handler, event, route: route(&route_name), waiting, running, done, retried, dead }
-    };
-    Ok(rows.into_iter().map(count).collect())
-}
-
-pub(super) async fn dead_letters(conn: &mut SqliteConnection, limit: u32) -> Result<Vec<DeadLetter>, SqlxError> {
-    let rows = query(
-        "select l.id, l.event_id, n.id, l.failed, l.error, l.died_at, l.payload, n.event
-         from evented_dead_letters l join evented_handlers n on n.num = l.handler
-         order by l.seq desc limit ?",
-    )
-    .bind(limit)
-    .fetch_all(conn)
-    .await?;
-    let letters = rows.iter().map(|row| {
-        Ok(DeadLetter {
-            id: DeliveryId::from_bytes(id_bytes(row.try_get(0)?)?),
-            event_id: event_id(row.try_get(1)?)?,
-            handler: row.try_get(2)?,
-            attempts: row.try_get(3)?,
-            error: row.try_get(4)?,
-            died_at: time::from_unix_ms(row.try_get(5)?),
-            event: row.try_get(7)?,
-            payload: row.try_get(6)?,
-        })
-    });
-    letters.collect()
-}
-
-/// Moves a dead letter back among the deliveries.
-pub(super) fn requeue<'a>(conn: &'a mut SqliteConnection, delivery: &'a DeliveryId) -> Running<'a, bool> {
-    Box::pin(async move {
-        let id = delivery.to_bytes().to_vec();
-        query(
-            "insert into evented_deliveries (id, event_id, handler, due_at, attempts_max, backoff_first_ms, backoff_max_ms,
-                timeout_ms, version, emitted_at, correlation, error, payload)
-             select id, event_id, handler, ?2, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, version,
-                emitted_at, correlation, error, payload
-             from evented_dead_letters where id = ?1 order by seq desc limit 1
-             on conflict (id) do nothing",
-        )
-        .bind(&id)
-        .bind(time::unix_ms())
-        .execute(&mut *conn)
-        .await?;
-        // Where a delivery of this id waits already, that one stands for it.
-        let deleted = query("delete from evented_dead_letters where id = ?").bind(&id).execute(conn).await?;
-        Ok(deleted.rows_affected() > 0)
-    })
-}
-
-/// How long until the next outbox row is due; zero when one is.
-pub(super) async fn next_row(conn: &mut SqliteConnection) -> Result<Option<Duration>, SqlxError> {
-    let due_at: Option<i64> = query_scalar("select min(due_at) from evented_outbox").fetch_one(conn).await?;
-    Ok(due_at.map(|due_at| time::from_millis(due_at - time::unix_ms())))
 }

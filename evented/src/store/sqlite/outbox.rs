@@ -1,6 +1,6 @@
 //! The outbox: rows written in the application's transactions, and their way to deliveries.
 
-use std::any::Any;
+use std::{any::Any, time::Duration};
 
 use ref_cast::RefCast;
 use sqlx::{
@@ -228,4 +228,10 @@ async fn settle(mut tx: Transaction<'_, Sqlite>, lease: &Lease) -> Result<TxEnd,
 pub(super) async fn rows(conn: &mut SqliteConnection) -> Result<u64, SqlxError> {
     let rows: i64 = query_scalar("select count(*) from evented_outbox").fetch_one(conn).await?;
     Ok(rows.cast_unsigned())
+}
+
+/// How long until the next outbox row is due; zero when one is.
+pub(super) async fn next_row(conn: &mut SqliteConnection) -> Result<Option<Duration>, SqlxError> {
+    let due_at: Option<i64> = query_scalar("select min(due_at) from evented_outbox").fetch_one(conn).await?;
+    Ok(due_at.map(|due_at| time::from_millis(due_at - time::unix_ms())))
 }

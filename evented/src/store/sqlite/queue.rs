@@ -12,13 +12,18 @@ use sqlx::{
 };
 
 use crate::{
-    id::{DeliveryId, EventId, LeaseToken},
+    id::{DeliveryId, EventId, Key, LeaseToken},
     retry::{Backoff, Policy},
-    store::{Claim, Claimed, Lease, NewDelivery, ONCE_RETENTION, Outcome, Push, Pushed, Settlement},
+    store::{
+        Claim, Claimed, Claims, Exchanged, Lease, NewDelivery, Outcome, Push, Pushed, Settlement, UniqueKey, pick,
+    },
     time,
 };
 
 use super::writer::Running;
+
+/// The `due_at` of a delivery that waits for another of its order key.
+pub(super) const NEVER: i64 = i64::MAX;
 
 /// How many rows one insert has. Few shapes, so that each is prepared once; SQLite binds at most 32,766 values.
 const SHAPES: [usize; 3] = [64, 8, 1];
@@ -78,13 +83,10 @@ async fn remember(
 
 pub(super) fn forget<'a>(conn: &'a mut SqliteConnection, deliveries: &'a Vec<DeliveryId>) -> Running<'a, ()> {
     Box::pin(async move {
-        let forgotten = if deliveries.is_empty() {
-            query("delete from evented_once where at < ?").bind(time::unix_ms() - time::millis(ONCE_RETENTION))
-        } else {
-            query("delete from evented_once where id in (select unhex(value) from json_each(?))")
-                .bind(hex_json(deliveries))
-        };
-        forgotten.execute(conn).await?;
+        query("delete from evented_once where id in (select unhex(value) from json_each(?))")
+            .bind(hex_json(deliveries))
+            .execute(conn)
+            .await?;
         Ok(())
     })
 }
@@ -99,38 +101,107 @@ pub(super) async fn generation(conn: &mut SqliteConnection) -> Result<u64, SqlxE
     Ok(generation.cast_unsigned())
 }
 
+/// Inserts deliveries, those excepted whose unique key another has.
 pub(super) async fn insert(
     conn: &mut SqliteConnection,
     deliveries: impl Iterator<Item = &NewDelivery>,
 ) -> Result<(), SqlxError> {
     let now = time::unix_ms();
-    let deliveries: Vec<_> = deliveries.collect();
-    let mut rest = &deliveries[..];
+    let mut plain = Vec::new();
+    for delivery in deliveries {
+        if let Some(unique) = delivery.unique
+            && !takes_key(conn, delivery.id, unique, now).await?
+        {
+            continue;
+        }
+        match delivery.order {
+            Some(key) => insert_ordered(conn, delivery, key, now).await?,
+            None => plain.push(delivery),
+        }
+    }
+    let mut rest = &plain[..];
     for (rows, sql) in SHAPES.into_iter().zip(INSERTS.iter()) {
         while let Some((chunk, after)) = rest.split_at_checked(rows) {
             let mut insert = query(AssertSqlSafe(Arc::clone(sql)));
             for delivery in chunk {
-                let (backoff_first, backoff_max) = backoff_columns(delivery.policy.backoff);
-                let correlation =
-                    (delivery.correlation != delivery.event_id).then(|| bytes(delivery.correlation.to_bytes()));
-                insert = insert
-                    .bind(&*delivery.handler)
-                    .bind(bytes(delivery.id.to_bytes()))
-                    .bind(bytes(delivery.event_id.to_bytes()))
-                    .bind(time::due_at(delivery.delay))
-                    .bind(delivery.policy.attempts_max)
-                    .bind(backoff_first)
-                    .bind(backoff_max)
-                    .bind(time::millis(delivery.policy.timeout))
-                    .bind(delivery.version)
-                    .bind(delivery.emitted_unix_ms.unwrap_or(now))
-                    .bind(correlation)
-                    .bind(&*delivery.payload);
+                insert = bind(insert, delivery, time::due_at(delivery.delay), now);
             }
             insert.execute(&mut *conn).await?;
             rest = after;
         }
     }
+    Ok(())
+}
+
+type Insert<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Binds one row of `INSERTS`.
+fn bind<'q>(insert: Insert<'q>, delivery: &'q NewDelivery, due_at: i64, now: i64) -> Insert<'q> {
+    let (backoff_first, backoff_max) = backoff_columns(delivery.policy.backoff);
+    insert
+        .bind(&*delivery.handler)
+        .bind(bytes(delivery.id.to_bytes()))
+        .bind(bytes(delivery.event_id.to_bytes()))
+        .bind(due_at)
+        .bind(delivery.policy.attempts_max)
+        .bind(backoff_first)
+        .bind(backoff_max)
+        .bind(time::millis(delivery.policy.timeout))
+        .bind(delivery.version)
+        .bind(delivery.emitted_unix_ms.unwrap_or(now))
+        .bind((delivery.correlation != delivery.event_id).then(|| bytes(delivery.correlation.to_bytes())))
+        .bind(&*delivery.payload)
+}
+
+/// Whether a delivery may be stored under its unique key: no other has had it lately.
+async fn takes_key(
+    conn: &mut SqliteConnection,
+    id: DeliveryId,
+    unique: UniqueKey,
+    now: i64,
+) -> Result<bool, SqlxError> {
+    let taken = query(
+        "insert into evented_unique (key, delivery, until) values (?1, ?2, ?3)
+         on conflict (key) do update set
+            delivery = excluded.delivery, until = iif(until <= ?4, excluded.until, until)
+         where until <= ?4 or delivery = excluded.delivery",
+    )
+    .bind(bytes(unique.key.to_bytes()))
+    .bind(bytes(id.to_bytes()))
+    .bind(time::due_at(unique.within))
+    .bind(now)
+    .execute(conn)
+    .await?;
+    Ok(taken.rows_affected() > 0)
+}
+
+/// Inserts a delivery that waits for those of its order key before it.
+async fn insert_ordered(
+    conn: &mut SqliteConnection,
+    delivery: &NewDelivery,
+    key: Key,
+    now: i64,
+) -> Result<(), SqlxError> {
+    let due_at = time::due_at(delivery.delay);
+    let sql = "insert into evented_deliveries (handler, id, event_id, own_due_at, attempts_max, backoff_first_ms,
+            backoff_max_ms, timeout_ms, version, emitted_at, correlation, payload, order_key, due_at)
+         values ((select num from evented_handlers where id = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+            iif(exists (select 1 from evented_deliveries where order_key = ?13), ?14, ?4))
+         on conflict (id) do nothing";
+    bind(query(sql), delivery, due_at, now).bind(bytes(key.to_bytes())).bind(NEVER).execute(conn).await?;
+    Ok(())
+}
+
+/// Lets the next delivery of an order key go, after the one before it has gone.
+pub(super) async fn release_next(conn: &mut SqliteConnection, key: &[u8]) -> Result<(), SqlxError> {
+    query(
+        "update evented_deliveries set due_at = own_due_at
+         where seq = (select min(seq) from evented_deliveries where order_key = ?1) and due_at = ?2",
+    )
+    .bind(key)
+    .bind(NEVER)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -151,63 +222,93 @@ pub(super) fn backoff_columns(backoff: Backoff) -> (i64, Option<i64>) {
 }
 
 /// What is due, and when the next will be. Reads only: a worker that finds nothing takes no lock.
+#[derive(Default)]
 pub(super) struct Due {
     pub rows: Vec<i64>,
     pub next: Option<Duration>,
 }
 
-/// Finds due rows, evenly from the handlers of each queue.
+/// Finds due rows of queues that are not paused.
 pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim) -> Result<Due, SqlxError> {
     let now = time::unix_ms();
-    let mut rows = Vec::new();
+    let mut due = Due::default();
     let mut next: Option<i64> = None;
-    for queue in &claim.queues {
-        let names: Vec<_> = queue.handlers.iter().map(|(name, version)| (&**name, version)).collect();
-        let names = to_json(&names)?;
+    let paused: HashSet<String> = paused(conn).await?.into_iter().collect();
+    for queue in claim.queues.iter().filter(|queue| !paused.contains(&*queue.name)) {
+        let asked: Vec<_> = queue.handlers.iter().map(|handler| (&*handler.name, handler.version)).collect();
         // For each handler one descent of the index: its next time, and the oldest due rows as a list.
-        let found: Vec<(Option<i64>, String)> = query_as(
-            "select
+        let found: Vec<(i64, Option<i64>, String)> = query_as(
+            "select h.key,
                 (select min(d.due_at) from evented_deliveries d where d.handler = n.num and d.due_at > ?2),
                 (select json_group_array(seq) from (
                     select d.seq from evented_deliveries d
                     where d.handler = n.num and d.due_at <= ?2 and d.version <= h.value ->> 1
-                    order by d.due_at limit ?3))
+                    order by d.due_at, d.seq limit ?3))
              from json_each(?1) h join evented_handlers n on n.id = h.value ->> 0",
         )
-        .bind(names)
+        .bind(to_json(&asked)?)
         .bind(now)
         // One more than wanted, to know whether there is more.
         .bind(i64::try_from(queue.wanted.saturating_add(1)).unwrap_or(i64::MAX))
         .fetch_all(&mut *conn)
         .await?;
-        next = next.into_iter().chain(found.iter().filter_map(|(next, _)| *next)).min();
-        let lists: Result<Vec<Vec<i64>>, _> = found.iter().map(|(_, list)| serde_json::from_str(list)).collect();
-        let lists = lists.map_err(SqlxError::decode)?;
-        if lists.iter().map(Vec::len).sum::<usize>() > queue.wanted {
+        let times = found.iter().filter_map(|(_, next, _)| *next).filter(|next| *next < NEVER);
+        next = next.into_iter().chain(times).min();
+        let mut lists: Vec<Vec<i64>> = vec![Vec::new(); queue.handlers.len()];
+        for (handler, _, rows) in found {
+            let handler = usize::try_from(handler).map_err(SqlxError::decode)?;
+            lists[handler] = serde_json::from_str(&rows).map_err(SqlxError::decode)?;
+        }
+        let (rows, more) = pick(queue, &lists);
+        due.rows.extend(rows);
+        if more {
             next = Some(now);
         }
-        rows.extend(evenly(&lists, queue.wanted));
     }
-    Ok(Due { rows, next: next.map(|due_at| time::from_millis(due_at - now)) })
+    due.next = next.map(|due_at| time::from_millis(due_at - now));
+    Ok(due)
 }
 
-/// Takes one from each list in turn, so that a handler with a long backlog does not starve its neighbours.
-fn evenly(lists: &[Vec<i64>], wanted: usize) -> Vec<i64> {
-    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
-    let turns = (0..longest).flat_map(|turn| lists.iter().filter_map(move |list| list.get(turn).copied()));
-    turns.take(wanted).collect()
+pub(super) async fn paused(conn: &mut SqliteConnection) -> Result<Vec<String>, SqlxError> {
+    query_scalar("select name from evented_queues where paused order by name").fetch_all(conn).await
 }
 
-/// Leases the rows that are still due.
-pub(super) fn claim<'a>(
-    conn: &'a mut SqliteConnection,
-    (rows, lease): &'a (Vec<i64>, Duration),
-) -> Running<'a, Vec<Claimed>> {
+/// What an exchange writes.
+pub(super) struct Exchange {
+    pub settlements: Arc<[Settlement]>,
+    pub claim: Option<Claim>,
+    /// What is due, where that was looked up before.
+    pub due: Option<Due>,
+}
+
+/// Settles, then claims.
+pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchange) -> Running<'a, Exchanged> {
     Box::pin(async move {
-        let now = time::unix_ms();
-        let token = LeaseToken::mint();
-        let leased = query(
-            "update evented_deliveries set
+        let held = settle(conn, &exchange.settlements).await?;
+        let mut claims = Claims::default();
+        if let Some(claim) = &exchange.claim {
+            let found;
+            let due = if let Some(due) = &exchange.due {
+                due
+            } else {
+                found = due(conn, claim).await?;
+                &found
+            };
+            claims.next_due = due.next;
+            if !due.rows.is_empty() {
+                claims.deliveries = lease(conn, &due.rows, claim.lease).await?;
+            }
+        }
+        Ok(Exchanged { held, claims })
+    })
+}
+
+/// Leases rows that are due.
+async fn lease(conn: &mut SqliteConnection, rows: &[i64], lease: Duration) -> Result<Vec<Claimed>, SqlxError> {
+    let now = time::unix_ms();
+    let token = LeaseToken::mint();
+    let leased = query(
+        "update evented_deliveries set
                 lease = ?1,
                 due_at = ?2,
                 deaths = deaths + (lease is not null and alone = 2),
@@ -215,21 +316,20 @@ pub(super) fn claim<'a>(
              where seq in (select value from json_each(?3)) and due_at <= ?4
              returning seq, id, event_id, (select h.id from evented_handlers h where h.num = handler), correlation,
                 version, emitted_at, failed, alone, deaths, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms,
-                payload",
-        )
-        .bind(token.to_i64())
-        .bind(time::due_at(*lease))
-        .bind(to_json(rows)?)
-        .bind(now)
-        .fetch_all(conn)
-        .await?;
-        let mut names = HashMap::new();
-        let mut claimed = leased.iter().map(|row| read(row, token, &mut names)).collect::<Result<Vec<_>, _>>()?;
-        // An update returns rows in any order; run them in the order in which they were due.
-        let order: HashMap<i64, usize> = rows.iter().enumerate().map(|(at, row)| (*row, at)).collect();
-        claimed.sort_by_key(|claimed| order.get(&claimed.lease.row).copied());
-        Ok(claimed)
-    })
+                payload, order_key is not null",
+    )
+    .bind(token.to_i64())
+    .bind(time::due_at(lease))
+    .bind(to_json(&rows)?)
+    .bind(now)
+    .fetch_all(conn)
+    .await?;
+    let mut names = HashMap::new();
+    let mut claimed = leased.iter().map(|row| read(row, token, &mut names)).collect::<Result<Vec<_>, _>>()?;
+    // An update returns rows in any order; run them in the order in which they were due.
+    let order: HashMap<i64, usize> = rows.iter().enumerate().map(|(at, row)| (*row, at)).collect();
+    claimed.sort_by_key(|claimed| order.get(&claimed.lease.row).copied());
+    Ok(claimed)
 }
 
 fn read(row: &SqliteRow, token: LeaseToken, names: &mut HashMap<String, Arc<str>>) -> Result<Claimed, SqlxError> {
@@ -241,7 +341,12 @@ fn read(row: &SqliteRow, token: LeaseToken, names: &mut HashMap<String, Arc<str>
     };
     let correlation: Option<&[u8]> = row.try_get(4)?;
     Ok(Claimed {
-        lease: Lease { delivery: DeliveryId::from_bytes(id_bytes(row.try_get(1)?)?), row: row.try_get(0)?, token },
+        lease: Lease {
+            delivery: DeliveryId::from_bytes(id_bytes(row.try_get(1)?)?),
+            row: row.try_get(0)?,
+            token,
+            ordered: row.try_get(15)?,
+        },
         event_id,
         handler,
         correlation: correlation.map_or(Ok(event_id), self::event_id)?,
@@ -320,47 +425,54 @@ pub(super) fn runs_alone<'a>(conn: &'a mut SqliteConnection, (lease, runs): &'a 
 }
 
 /// Settles what is still held; the answer says which was. Completions, which are most, take one statement together.
-pub(super) fn settle<'a>(conn: &'a mut SqliteConnection, settlements: &'a Arc<[Settlement]>) -> Running<'a, Vec<bool>> {
-    Box::pin(async move {
-        let completed = settlements.iter().filter(|settlement| matches!(settlement.outcome, Outcome::Completed));
-        let deleted: Vec<(i64, i64, i64)> = query_as(
+async fn settle(conn: &mut SqliteConnection, settlements: &[Settlement]) -> Result<Vec<bool>, SqlxError> {
+    let mut held = Vec::with_capacity(settlements.len());
+    // By handler: done, retried, dead.
+    let mut counts: HashMap<i64, [i64; 3]> = HashMap::new();
+    let mut deletions = HashSet::new();
+    let completed: Vec<_> = settlements
+        .iter()
+        .filter(|settlement| matches!(settlement.outcome, Outcome::Completed))
+        .map(|settlement| &settlement.lease)
+        .collect();
+    if !completed.is_empty() {
+        let deleted: Vec<(i64, i64, i64, Option<Vec<u8>>)> = query_as(
             "delete from evented_deliveries
              where seq in (
                 select d.seq from json_each(?1) j
                 join evented_deliveries d on d.seq = j.value ->> 0 and d.lease = j.value ->> 1)
-             returning seq, lease, handler",
+             returning seq, lease, handler, order_key",
         )
-        .bind(fence(completed.map(|settlement| &settlement.lease)))
+        .bind(fence(completed.into_iter()))
         .fetch_all(&mut *conn)
         .await?;
-        // By handler: done, retried, dead.
-        let mut counts: HashMap<i64, [i64; 3]> = HashMap::new();
-        let mut deletions = HashSet::new();
-        for (row, token, handler) in deleted {
+        for (row, token, handler, order_key) in deleted {
             deletions.insert((row, token));
             counts.entry(handler).or_default()[0] += 1;
-        }
-        let mut held = Vec::new();
-        for Settlement { lease, outcome } in settlements.iter() {
-            let (handler, column) = match outcome {
-                Outcome::Completed => {
-                    held.push(deletions.contains(&(lease.row, lease.token.to_i64())));
-                    continue;
-                }
-                Outcome::Retry { delay, error } => (retry(conn, *lease, *delay, error).await?, Some(1)),
-                Outcome::Dead { failed, error } => (bury(conn, *lease, *failed, error).await?, Some(2)),
-                Outcome::Released => (release(conn, *lease).await?, None),
-            };
-            held.push(handler.is_some());
-            if let (Some(handler), Some(column)) = (handler, column) {
-                counts.entry(handler).or_default()[column] += 1;
+            if let Some(key) = order_key {
+                release_next(conn, &key).await?;
             }
         }
-        for (handler, [done, retried, dead]) in counts {
-            count(conn, handler, done, retried, dead).await?;
+    }
+    for Settlement { lease, outcome } in settlements {
+        let (handler, column) = match outcome {
+            Outcome::Completed => {
+                held.push(deletions.contains(&(lease.row, lease.token.to_i64())));
+                continue;
+            }
+            Outcome::Retry { delay, error } => (retry(conn, *lease, *delay, error).await?, Some(1)),
+            Outcome::Dead { failed, error } => (bury(conn, *lease, *failed, error).await?, Some(2)),
+            Outcome::Released => (release(conn, *lease).await?, None),
+        };
+        held.push(handler.is_some());
+        if let (Some(handler), Some(column)) = (handler, column) {
+            counts.entry(handler).or_default()[column] += 1;
         }
-        Ok(held)
-    })
+    }
+    for (handler, [done, retried, dead]) in counts {
+        count(conn, handler, done, retried, dead).await?;
+    }
+    Ok(held)
 }
 
 pub(super) async fn count(
@@ -402,9 +514,9 @@ async fn retry(
 async fn bury(conn: &mut SqliteConnection, lease: Lease, failed: u32, error: &str) -> Result<Option<i64>, SqlxError> {
     query(
         "insert into evented_dead_letters (id, event_id, handler, failed, deaths, attempts_max, backoff_first_ms,
-            backoff_max_ms, timeout_ms, version, emitted_at, died_at, correlation, error, payload)
+            backoff_max_ms, timeout_ms, version, emitted_at, died_at, correlation, error, payload, order_key)
          select id, event_id, handler, ?5, deaths, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms,
-            version, emitted_at, ?3, correlation, ?4, payload
+            version, emitted_at, ?3, correlation, ?4, payload, order_key
          from evented_deliveries where seq = ?1 and lease = ?2",
     )
     .bind(lease.row)
@@ -417,13 +529,19 @@ async fn bury(conn: &mut SqliteConnection, lease: Lease, failed: u32, error: &st
     remove(conn, lease).await
 }
 
-/// Deletes a delivery whose lease is held; the answer is its handler's number.
+/// Deletes a delivery whose lease is held, and lets the next of its order key go; the answer is its handler's number.
 pub(super) async fn remove(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64>, SqlxError> {
-    query_scalar("delete from evented_deliveries where seq = ?1 and lease = ?2 returning handler")
-        .bind(lease.row)
-        .bind(lease.token.to_i64())
-        .fetch_optional(conn)
-        .await
+    let removed: Option<(i64, Option<Vec<u8>>)> =
+        query_as("delete from evented_deliveries where seq = ?1 and lease = ?2 returning handler, order_key")
+            .bind(lease.row)
+            .bind(lease.token.to_i64())
+            .fetch_optional(&mut *conn)
+            .await?;
+    let Some((handler, order_key)) = removed else { return Ok(None) };
+    if let Some(key) = order_key {
+        release_next(conn, &key).await?;
+    }
+    Ok(Some(handler))
 }
 
 async fn release(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64>, SqlxError> {

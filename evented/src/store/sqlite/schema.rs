@@ -10,12 +10,14 @@ use crate::error::{StoreError, Written};
 use super::writer::read_failed;
 
 /// The schema that this code writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// The oldest code that may go on with it.
-const MIN_COMPATIBLE: i64 = 1;
+const MIN_COMPATIBLE: i64 = 2;
 
 /// Each entry takes the schema from its index to the next version.
-const MIGRATIONS: &[&[&str]] = &[&[
+const MIGRATIONS: &[&[&str]] = &[FIRST, KEYS];
+
+const FIRST: &[&str] = &[
     // Handlers of every process, by a small number that keeps deliveries narrow.
     "create table evented_handlers (
         num              integer primary key,
@@ -99,7 +101,34 @@ const MIGRATIONS: &[&[&str]] = &[&[
     // With the event's name: one id, chosen by the caller, may stand for two events of two types.
     "create unique index evented_outbox_event on evented_outbox (event_id, event)",
     "create index evented_outbox_due on evented_outbox (due_at)",
-]];
+];
+
+/// Order keys, unique keys and paused queues. Code of schema 1 would end an ordered delivery without letting the next of its
+/// key go, so it must not go on beside this.
+const KEYS: &[&str] = &[
+    "alter table evented_handlers add column unique_key text",
+    "alter table evented_handlers add column unique_ms integer",
+    "alter table evented_handlers add column ordered_by text",
+    // A delivery that waits for another of its order key has the `due_at` of never, and `own_due_at` for its turn. The other
+    // is the one of the key with the lowest `seq`.
+    "alter table evented_deliveries add column order_key blob",
+    "alter table evented_deliveries add column own_due_at integer",
+    "create index evented_deliveries_order on evented_deliveries (order_key, seq) where order_key is not null",
+    "alter table evented_dead_letters add column order_key blob",
+    "create index evented_dead_letters_id on evented_dead_letters (id)",
+    "create index evented_dead_letters_handler on evented_dead_letters (handler, seq)",
+    // The delivery that stands for the others of its unique key, until then.
+    "create table evented_unique (
+        key      blob not null primary key,
+        delivery blob not null,
+        until    integer not null
+    ) strict, without rowid",
+    "create index evented_unique_until on evented_unique (until)",
+    "create table evented_queues (
+        name   text not null primary key,
+        paused integer not null
+    ) strict, without rowid",
+];
 
 /// Brings the tables to this release's version, or says why it cannot.
 pub(super) async fn migrate(conn: &mut SqliteConnection, name: &str) -> Result<(), StoreError> {
