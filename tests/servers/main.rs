@@ -1,5 +1,7 @@
-//! The servers of the tests do what the tests rely on: a killed server has kept what it acknowledged, a
+//! The servers and the proxy of the tests do what the tests rely on: a killed server has kept what it acknowledged, a
 //! stopped one is silent, and none is left behind.
+
+mod proxy;
 
 use std::{
     collections::HashSet,

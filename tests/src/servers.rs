@@ -29,7 +29,7 @@ use rustix::process::Signal;
 
 use crate::DEADLINE;
 
-use ports::free_port;
+pub(crate) use ports::free_port;
 pub use postgres::{Postgres, PostgresKind};
 pub use redis::{Redis, RedisKind};
 use warden::Warden;
