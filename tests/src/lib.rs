@@ -1,7 +1,11 @@
-//! What the tests share: a folder with a queue and an outbox, and waiting for a condition with a deadline.
+//! What the tests share: a folder with a queue and an outbox, waiting for a condition with a deadline, servers of their
+//! own, and a network that fails.
 
 #![expect(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "a test's helper panics to fail the test")]
+#![expect(clippy::missing_errors_doc, reason = "a test needs no heading to find a sentence")]
 
+pub mod servers;
+pub mod proxy;
 pub mod twin;
 
 use std::{
