@@ -205,6 +205,22 @@ pub fn repeated<'a>(attribute: &str, attrs: &'a [Attribute]) -> Option<&'a Attri
     attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|last| last.ident == attribute))
 }
 
+/// An attribute below `#[handler]` that makes of the function what evented cannot call.
+pub fn entry_point(name: &Ident, attrs: &[Attribute], errors: &mut Errors) -> Option<&'static str> {
+    attrs.iter().find_map(|attr| {
+        let last = attr.path().segments.last()?;
+        let (kind, why, help) = if last.ident == "main" {
+            ("main", "not start a runtime: evented calls it in the one that runs", "remove this attribute")
+        } else if last.ident == "test" {
+            ("test", "not be a test: evented calls it", "write a test of its own, which calls the handler")
+        } else {
+            return None;
+        };
+        errors.at(attr, format!("handler `{}` must {why}\n\n= help: {help}", item_name(name)));
+        Some(kind)
+    })
+}
+
 /// Whether the item is a function, as far as it is written.
 pub fn is_function(item: &TokenStream) -> bool {
     let before = ["pub", "default", "const", "async", "safe", "unsafe", "extern"];

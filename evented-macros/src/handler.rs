@@ -60,6 +60,8 @@ pub fn expand(args: TokenStream, item: &TokenStream) -> TokenStream {
             let help = "= help: write a second function for this `#[handler]`";
             errors.at(second, format!("a function handles one event, on one route\n\n{help}"));
             item = check::without_repeated("handler", &item);
+        } else if let Some(kind) = check::entry_point(&sig.ident, attrs, &mut errors) {
+            item = check::without_repeated(kind, &item);
         } else if check::handler(sig, options.event.as_ref(), options.route.as_ref(), &mut errors)
             && let HandlerOptions { event: Some(event), route: Some(route), .. } = &options
         {
