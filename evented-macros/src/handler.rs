@@ -52,6 +52,9 @@ pub fn expand(args: TokenStream, item: &TokenStream) -> TokenStream {
     if matches!(&function, Ok(function) if function.sig.variadic.is_some()) {
         item = check::without_variadic(&item);
     }
+    if matches!(&function, Ok(function) if check::has_state_pattern(&function.sig)) {
+        item = check::without_state_patterns(&item);
+    }
     // One that is half typed has no more mistakes than that: whoever reads it as Rust says what is missing.
     if let Ok(function) = &function {
         let Function { attrs, sig } = function;
