@@ -3,8 +3,8 @@
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
-    Attribute, FnArg, GenericParam, Generics, Pat, PatTupleStruct, PatType, PathSegment, ReturnType, Safety, Signature,
-    Type, TypeReference,
+    Attribute, FnArg, GenericArgument, GenericParam, Generics, Pat, PatTupleStruct, PatType, PathArguments,
+    PathSegment, ReturnType, Safety, Signature, Type, TypeReference,
 };
 
 use crate::{args::Errors, forms::is_name, options::Common, route::Route};
@@ -75,6 +75,12 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
         let FnArg::Typed(arg) = input else { continue };
         if let Some(owned) = needless_borrow(&arg.ty) {
             must(&arg.ty, &format!("take `{owned}` by value, without `&`"));
+        }
+        if let Some(object) = state(&arg.ty).and_then(|state| trait_object(&state.arguments)) {
+            let boxed = format!("Box<{}>", object.to_token_stream());
+            let help = format!("= help: write `State<{boxed}>`, and give `run()` a `{boxed}`");
+            let note = "= note: the trait needs `Send + Sync`, as every state does";
+            must(object, &format!("take a state whose size is known\n\n{help}\n{note}"));
         }
         if let Some(pattern) = state_pattern(arg) {
             let name = match pattern.elems.first() {
@@ -149,6 +155,14 @@ fn needless_borrow(ty: &Type) -> Option<&Ident> {
 fn state(ty: &Type) -> Option<&PathSegment> {
     let Type::Path(path) = ty else { return None };
     path.path.segments.last().filter(|last| last.ident == "State")
+}
+
+fn trait_object(arguments: &PathArguments) -> Option<&Type> {
+    let PathArguments::AngleBracketed(arguments) = arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(ty @ Type::TraitObject(_)) => Some(ty),
+        _ => None,
+    })
 }
 
 /// `State(mailer): State<Mailer>`, which is how another library has it.
