@@ -41,6 +41,8 @@ const SUBJECTS: &[(&str, &str)] = &[
     ("option", "Options"),
     ("value", "Durations, numbers and names"),
     ("emit", "`emit` and `emit_in`"),
+    ("link", "`link!`"),
+    ("register", "`register!`"),
 ];
 
 /// The cases that show more than one error, and why.

@@ -2,7 +2,10 @@
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{Attribute, FnArg, GenericParam, Generics, PatType, ReturnType, Safety, Signature, Type, TypeReference};
+use syn::{
+    Attribute, FnArg, GenericArgument, GenericParam, Generics, Pat, PatTupleStruct, PatType, PathArguments,
+    PathSegment, ReturnType, Safety, Signature, Type, TypeReference,
+};
 
 use crate::{args::Errors, forms::is_name, options::Common, route::Route};
 
@@ -73,6 +76,21 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
         if let Some(owned) = needless_borrow(&arg.ty) {
             must(&arg.ty, &format!("take `{owned}` by value, without `&`"));
         }
+        if let Some(object) = state(&arg.ty).and_then(|state| trait_object(&state.arguments)) {
+            let boxed = format!("Box<{}>", object.to_token_stream());
+            let help = format!("= help: write `State<{boxed}>`, and give `run()` a `{boxed}`");
+            let note = "= note: the trait needs `Send + Sync`, as every state does";
+            must(object, &format!("take a state whose size is known\n\n{help}\n{note}"));
+        }
+        if let Some(pattern) = state_pattern(arg) {
+            let name = match pattern.elems.first() {
+                Some(Pat::Ident(name)) => name.ident.to_string(),
+                _ => "state".to_owned(),
+            };
+            let ty = arg.ty.to_token_stream().to_string().replace(' ', "");
+            let help = format!("= help: write `{name}: {ty}`, which derefs to what is in it");
+            must(pattern, &format!("take its state by a name\n\n{help}"));
+        }
         if let Some(token) = find_impl(arg.ty.to_token_stream()) {
             must(&token, "not be generic: write a type instead of `impl Trait`");
         }
@@ -131,6 +149,33 @@ fn needless_borrow(ty: &Type) -> Option<&Ident> {
     let Type::Reference(reference) = ty else { return None };
     let Type::Path(path) = &*reference.elem else { return None };
     path.path.segments.last().map(|last| &last.ident).filter(|name| *name == "State" || *name == "Delivery")
+}
+
+/// `State<..>`, as far as its spelling tells.
+fn state(ty: &Type) -> Option<&PathSegment> {
+    let Type::Path(path) = ty else { return None };
+    path.path.segments.last().filter(|last| last.ident == "State")
+}
+
+fn trait_object(arguments: &PathArguments) -> Option<&Type> {
+    let PathArguments::AngleBracketed(arguments) = arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(ty @ Type::TraitObject(_)) => Some(ty),
+        _ => None,
+    })
+}
+
+/// `State(mailer): State<Mailer>`, which is how another library has it.
+fn state_pattern(arg: &PatType) -> Option<&PatTupleStruct> {
+    match &*arg.pat {
+        Pat::TupleStruct(pattern) if state(&arg.ty).is_some() && pattern.path.is_ident("State") => Some(pattern),
+        _ => None,
+    }
+}
+
+/// Whether an argument is written as [`state_pattern`] finds it.
+pub fn has_state_pattern(sig: &Signature) -> bool {
+    sig.inputs.iter().any(|input| matches!(input, FnArg::Typed(arg) if state_pattern(arg).is_some()))
 }
 
 /// A transaction, as far as its spelling tells.
@@ -205,6 +250,22 @@ pub fn repeated<'a>(attribute: &str, attrs: &'a [Attribute]) -> Option<&'a Attri
     attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|last| last.ident == attribute))
 }
 
+/// An attribute below `#[handler]` that makes of the function what evented cannot call.
+pub fn entry_point(name: &Ident, attrs: &[Attribute], errors: &mut Errors) -> Option<&'static str> {
+    attrs.iter().find_map(|attr| {
+        let last = attr.path().segments.last()?;
+        let (kind, why, help) = if last.ident == "main" {
+            ("main", "not start a runtime: evented calls it in the one that runs", "remove this attribute")
+        } else if last.ident == "test" {
+            ("test", "not be a test: evented calls it", "write a test of its own, which calls the handler")
+        } else {
+            return None;
+        };
+        errors.at(attr, format!("handler `{}` must {why}\n\n= help: {help}", item_name(name)));
+        Some(kind)
+    })
+}
+
 /// Whether the item is a function, as far as it is written.
 pub fn is_function(item: &TokenStream) -> bool {
     let before = ["pub", "default", "const", "async", "safe", "unsafe", "extern"];
@@ -273,6 +334,35 @@ pub fn without_repeated(attribute: &str, item: &TokenStream) -> TokenStream {
         }
     }
     kept.into_iter().collect()
+}
+
+/// The function with `mailer` for each `State(mailer)`, which rustc would refuse in words of its own.
+pub fn without_state_patterns(item: &TokenStream) -> TokenStream {
+    let is_colon = |token: &TokenTree| matches!(token, TokenTree::Punct(colon) if colon.as_char() == ':');
+    let named = |group: &Group| {
+        let mut kept: Vec<TokenTree> = Vec::new();
+        let mut tokens = group.stream().into_iter().peekable();
+        while let Some(token) = tokens.next() {
+            match token {
+                TokenTree::Group(inner)
+                    if inner.delimiter() == Delimiter::Parenthesis
+                        && tokens.peek().is_some_and(is_colon)
+                        && kept.pop_if(|last| last.to_string() == "State").is_some() =>
+                {
+                    kept.extend(inner.stream());
+                }
+                token => kept.push(token),
+            }
+        }
+        let mut named = Group::new(group.delimiter(), kept.into_iter().collect());
+        named.set_span(group.span());
+        named
+    };
+    let tokens = item.clone().into_iter().map(|token| match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis => TokenTree::Group(named(&group)),
+        token => token,
+    });
+    tokens.collect()
 }
 
 /// The function without its `...`, which rustc would refuse in words of its own.

@@ -52,6 +52,9 @@ pub fn expand(args: TokenStream, item: &TokenStream) -> TokenStream {
     if matches!(&function, Ok(function) if function.sig.variadic.is_some()) {
         item = check::without_variadic(&item);
     }
+    if matches!(&function, Ok(function) if check::has_state_pattern(&function.sig)) {
+        item = check::without_state_patterns(&item);
+    }
     // One that is half typed has no more mistakes than that: whoever reads it as Rust says what is missing.
     if let Ok(function) = &function {
         let Function { attrs, sig } = function;
@@ -60,6 +63,8 @@ pub fn expand(args: TokenStream, item: &TokenStream) -> TokenStream {
             let help = "= help: write a second function for this `#[handler]`";
             errors.at(second, format!("a function handles one event, on one route\n\n{help}"));
             item = check::without_repeated("handler", &item);
+        } else if let Some(kind) = check::entry_point(&sig.ident, attrs, &mut errors) {
+            item = check::without_repeated(kind, &item);
         } else if check::handler(sig, options.event.as_ref(), options.route.as_ref(), &mut errors)
             && let HandlerOptions { event: Some(event), route: Some(route), .. } = &options
         {

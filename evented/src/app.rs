@@ -55,7 +55,10 @@ impl App {
     }
 
     /// [`emit_all`](crate::emit_all) through this instance.
-    pub fn emit_all<E: Event<Delivery: EmittedDirectly<E>>>(&self, events: impl IntoIterator<Item = E>) -> EmitAll<E> {
+    pub fn emit_all<I>(&self, events: I) -> EmitAll<I::Item>
+    where
+        I: IntoIterator<Item: Event<Delivery: EmittedDirectly<I::Item>>>,
+    {
         emit_all(events).through(&self.0.instance)
     }
 

@@ -73,8 +73,11 @@ pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(event: E) -> Emit<E> {
 ///
 /// # Errors
 /// As [`emit`].
-pub fn emit_all<E: Event<Delivery: EmittedDirectly<E>>>(events: impl IntoIterator<Item = E>) -> EmitAll<E> {
-    EmitAll { events: events.into_iter().collect(), instance: None, emit: store_and_run_all::<E> }
+pub fn emit_all<I>(events: I) -> EmitAll<I::Item>
+where
+    I: IntoIterator<Item: Event<Delivery: EmittedDirectly<I::Item>>>,
+{
+    EmitAll { events: events.into_iter().collect(), instance: None, emit: store_and_run_all::<I::Item> }
 }
 
 /// An emit that happens when it is awaited. Made by [`emit`].

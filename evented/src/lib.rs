@@ -262,7 +262,7 @@ pub mod __private {
     }
     pub use std::{
         any::{Any, TypeId},
-        env, file, line,
+        compile_error, concat, env, file, line,
         marker::{Send, Sync},
         module_path,
         option::Option,

@@ -32,6 +32,15 @@ macro_rules! register {
             })
         }
     };
+    ($($other:tt)*) => {
+        $crate::__private::compile_error! {
+            $crate::__private::concat!(
+                "`register!` takes one definition, written by hand\n\n",
+                "= help: write `evented::register!(HandlerDef::in_process::<OrderPlaced>(..));`\n",
+                "= note: what `#[event]` and `#[handler]` mark is registered already",
+            )
+        }
+    };
 }
 
 /// Links the crates that hold events and handlers: `evented::link!(orders, billing);`, once in the binary.
@@ -61,6 +70,14 @@ macro_rules! link {
                     module: $crate::__private::module_path!(),
                 },
             }
+        }
+    };
+    ($($other:tt)*) => {
+        $crate::__private::compile_error! {
+            $crate::__private::concat!(
+                "`link!` takes the names of crates, as code writes them\n\n",
+                "= help: write `evented::link!(my_orders, my_billing);`, with `_` for each `-`",
+            )
         }
     };
 }
