@@ -241,8 +241,17 @@ pub mod by_hand {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        catalog::assert_catalog, context::*, def::*, error::HandlerResult, event::*, handler::*, options,
-        registry::LinkDef, retry::Policy, slot::*, terms::{Priority, Terms},
+        catalog::assert_catalog,
+        context::*,
+        def::*,
+        error::HandlerResult,
+        event::*,
+        handler::*,
+        options,
+        registry::LinkDef,
+        retry::Policy,
+        slot::*,
+        terms::{Priority, Terms},
     };
     pub use inventory;
     /// What `EncodeOf` needs in scope, by itself: a user's own names must not meet it.
