@@ -6,6 +6,8 @@ use proc_macro2::TokenStream;
 
 use crate::args::{self, Arg, Errors};
 
+pub const DAY: u64 = 24 * 3_600_000;
+
 /// The option is known, and not written as it should be.
 pub fn misshapen(name: &str, at: &Arg, errors: &mut Errors) {
     let form = match name {
@@ -45,6 +47,34 @@ pub fn number(name: &str, value: &TokenStream, limits: RangeInclusive<u32>, erro
         errors.at(value, format!("`{name}` takes a number without a suffix: write `{name} = {number}`"));
     } else if !is_constant(name, value, errors) {
         errors.at(value, format!("`{name}` must be an integer from {} to {}", limits.start(), limits.end()));
+    }
+    None
+}
+
+/// The milliseconds of a literal such as `"30s"`.
+pub fn duration(name: &str, value: &TokenStream, limits: RangeInclusive<u64>, errors: &mut Errors) -> Option<u64> {
+    let Some(text) = args::string(value) else {
+        if !is_constant(name, value, errors) {
+            let bare = value.to_string();
+            let number = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit());
+            let text = if number {
+                let help = format!("did you mean `\"{bare}s\"` (seconds) or `\"{bare}ms\"` (milliseconds)?");
+                format!("`{name}` takes a duration in quotes, with its unit\n\n= help: {help}")
+            } else {
+                let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
+                format!("`{name}` takes a duration in quotes, like `\"{example}\"`")
+            };
+            errors.at(value, text);
+        }
+        return None;
+    };
+    match args::millis(&text.text) {
+        Err(problem) => errors.on(text.span, problem),
+        Ok(millis) if millis < *limits.start() => errors.on(text.span, format!("`{name}` must be more than zero")),
+        Ok(millis) if millis > *limits.end() => {
+            errors.on(text.span, format!("`{name}` must be at most `\"{}d\"`", limits.end() / DAY));
+        }
+        Ok(millis) => return Some(millis),
     }
     None
 }

@@ -7,7 +7,7 @@ use quote::ToTokens;
 
 use crate::{
     args::{self, Arg, Errors},
-    forms::{is_constant, is_name, misshapen, number, suggestion, unnamable},
+    forms::{DAY, duration, is_constant, is_name, misshapen, number, suggestion, unnamable},
     options::{COMMON, List},
 };
 
@@ -38,7 +38,6 @@ pub const ROUTES: &[&str] = &["in_process", "background", "outbox"];
 pub const STORED: &[&str] = &["queue", "retries", "backoff", "timeout"];
 
 const HOUR: u64 = 3_600_000;
-const DAY: u64 = 24 * HOUR;
 const TIMEOUTS: RangeInclusive<u64> = 1..=7 * DAY;
 /// A wait beyond a year is a slip of the pen, and stores add waits to their clocks.
 const WAITS: RangeInclusive<u64> = 0..=365 * DAY;
@@ -180,32 +179,4 @@ fn wait_value(wait: &Arg) -> TokenStream {
         Arg::Value(_, value) => value.clone(),
         wait => wait.to_token_stream(),
     }
-}
-
-/// The milliseconds of a literal such as `"30s"`.
-fn duration(name: &str, value: &TokenStream, limits: RangeInclusive<u64>, errors: &mut Errors) -> Option<u64> {
-    let Some(text) = args::string(value) else {
-        if !is_constant(name, value, errors) {
-            let bare = value.to_string();
-            let number = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit());
-            let text = if number {
-                let help = format!("did you mean `\"{bare}s\"` (seconds) or `\"{bare}ms\"` (milliseconds)?");
-                format!("`{name}` takes a duration in quotes, with its unit\n\n= help: {help}")
-            } else {
-                let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
-                format!("`{name}` takes a duration in quotes, like `\"{example}\"`")
-            };
-            errors.at(value, text);
-        }
-        return None;
-    };
-    match args::millis(&text.text) {
-        Err(problem) => errors.on(text.span, problem),
-        Ok(millis) if millis < *limits.start() => errors.on(text.span, format!("`{name}` must be more than zero")),
-        Ok(millis) if millis > *limits.end() => {
-            errors.on(text.span, format!("`{name}` must be at most `\"{}d\"`", limits.end() / DAY));
-        }
-        Ok(millis) => return Some(millis),
-    }
-    None
 }
