@@ -102,7 +102,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     events.sort_by_key(|event| (event.id, event.place.file, event.place.line));
     let by_hand = inventory::iter::<HandlerDef>.into_iter().copied();
     let by_attribute = inventory::iter::<MakeHandler>.into_iter().map(|MakeHandler(make)| make());
-    let mut handlers: Vec<_> = by_hand.chain(by_attribute).map(|def| Linked::new(def, &events)).collect();
+    let mut handlers: Vec<_> = by_hand.chain(by_attribute).map(|def| Linked::new(&def, &events)).collect();
     handlers.sort_by(|a, b| (&a.id, a.place.file, a.place.line).cmp(&(&b.id, b.place.file, b.place.line)));
     Registry { events, handlers, links: inventory::iter::<LinkDef>.into_iter().collect() }
 });
@@ -112,7 +112,7 @@ pub(crate) fn registry() -> &'static Registry {
 }
 
 impl Linked {
-    fn new(def: HandlerDef, events: &[&'static EventDef]) -> Self {
+    fn new(def: &HandlerDef, events: &[&'static EventDef]) -> Self {
         let event_type = (def.event_type)();
         let event = events.iter().find(|event| (event.type_id)() == event_type);
         let event_aliases = event.map_or(&[][..], |event| event.aliases);
@@ -140,7 +140,7 @@ impl Linked {
             needs,
             place: def.place,
             stored,
-            def,
+            def: *def,
         }
     }
 
