@@ -72,7 +72,8 @@ pub fn duration(name: &str, value: &TokenStream, limits: RangeInclusive<u64>, er
         Err(problem) => errors.on(text.span, problem),
         Ok(millis) if millis < *limits.start() => errors.on(text.span, format!("`{name}` must be more than zero")),
         Ok(millis) if millis > *limits.end() => {
-            errors.on(text.span, format!("`{name}` must be at most `\"{}d\"`", limits.end() / DAY));
+            let why = if name == "within" { ": stores remember no longer" } else { "" };
+            errors.on(text.span, format!("`{name}` must be at most `\"{}d\"`{why}", limits.end() / DAY));
         }
         Ok(millis) => return Some(millis),
     }
@@ -104,8 +105,14 @@ fn form(option: &str) -> Option<&'static str> {
         "retries" => "retries = 8",
         "timeout" => r#"timeout = "30s""#,
         "backoff" => r#"backoff("1s", max = "1h")"#,
+        "priority" => r#"priority = "high""#,
+        "concurrency" => "concurrency = 4",
+        "unique" => r#"unique(key = "order_id", within = "10m")"#,
+        "ordered_by" => r#"ordered_by = "..""#,
         "max" => r#"max = "1h""#,
         "fixed" => r#"fixed = "10s""#,
+        "key" => r#"key = "..""#,
+        "within" => r#"within = "10m""#,
         _ => return None,
     })
 }

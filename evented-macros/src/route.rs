@@ -9,6 +9,7 @@ use crate::{
     args::{self, Arg, Errors},
     forms::{DAY, duration, is_constant, is_name, misshapen, number, suggestion, unnamable},
     options::{COMMON, List},
+    terms::{self, Terms},
 };
 
 /// Where a handler runs.
@@ -26,6 +27,7 @@ pub struct Stored {
     pub retries: Option<u32>,
     pub backoff: Option<Backoff>,
     pub timeout: Option<u64>,
+    pub terms: Terms,
 }
 
 /// `backoff(..)`
@@ -35,7 +37,8 @@ pub enum Backoff {
 }
 
 pub const ROUTES: &[&str] = &["in_process", "background", "outbox"];
-pub const STORED: &[&str] = &["queue", "retries", "backoff", "timeout"];
+pub const STORED: &[&str] =
+    &["queue", "retries", "backoff", "timeout", "priority", "concurrency", "unique", "ordered_by"];
 
 const HOUR: u64 = 3_600_000;
 const TIMEOUTS: RangeInclusive<u64> = 1..=7 * DAY;
@@ -100,11 +103,15 @@ impl Stored {
                 let help = if option == "max" { "backoff(\"1s\", max = \"1h\")" } else { "backoff(fixed = \"10s\")" };
                 Some(format!("`{option}` is an option of `backoff`\n\n= help: move it inside: `{help}`"))
             }
+            "key" | "within" => Some(terms::outside_unique(option, options)),
             _ => of_the_handler(route, option, arg),
         };
         let list = List { title: &format!("{route}(..)"), known: STORED, elsewhere: &elsewhere };
+        // Who forgot `unique` forgot it once.
+        let options = list.options(terms::with_one_outside_unique(options), errors);
+        terms::exclude(&options, errors);
         let mut stored = Self::default();
-        for (name, arg) in list.options(options, errors) {
+        for (name, arg) in options {
             match (name.as_str(), arg) {
                 ("queue", Arg::Value(_, value)) => match args::string(value) {
                     Some(queue) if is_name(&queue.text) => stored.queue = Some(queue.text),
@@ -115,7 +122,8 @@ impl Stored {
                 ("retries", Arg::Value(_, value)) => stored.retries = number("retries", value, 0..=1000, errors),
                 ("timeout", Arg::Value(_, value)) => stored.timeout = duration("timeout", value, TIMEOUTS, errors),
                 ("backoff", Arg::List(_, waits)) => stored.backoff = Backoff::read(arg, waits, errors),
-                _ => misshapen(&name, arg, errors),
+                ("queue" | "retries" | "timeout" | "backoff", _) => misshapen(&name, arg, errors),
+                _ => stored.terms.read(route, &name, arg, errors),
             }
         }
         stored
