@@ -1,7 +1,9 @@
 //! On what terms a handler's deliveries are taken: before which others, how many at once, which of them count as one, and
 //! which wait for each other.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
+
+use crate::retry::literal;
 
 /// Which of a queue's deliveries are claimed first. A worker claims what is of lower priority only while nothing of a
 /// higher one is due.
@@ -83,5 +85,20 @@ impl Terms {
     pub const fn ordered_by(mut self, key: &'static str) -> Self {
         self.ordered_by = Some(key);
         self
+    }
+}
+
+/// As the attribute says it, and only what is not the default:
+/// `priority = "high", unique(key = "order_id", within = "10m")`.
+impl fmt::Display for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { priority, concurrency, unique, ordered_by } = *self;
+        let options = [
+            (priority != Priority::Normal).then(|| format!("priority = {:?}", priority.name())),
+            concurrency.map(|concurrency| format!("concurrency = {concurrency}")),
+            unique.map(|Unique { key, within }| format!("unique(key = {key:?}, within = {:?})", literal(within))),
+            ordered_by.map(|key| format!("ordered_by = {key:?}")),
+        ];
+        f.write_str(&options.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
