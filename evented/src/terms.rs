@@ -31,7 +31,11 @@ impl Priority {
 }
 
 /// `unique(key = "order_id", within = "10m")`: of several events with the same value in the field `key`, the handler gets
-/// the first; the others of the time `within` after that are not stored for it, whatever became of the first.
+/// the first; the others of the time `within` after that are not stored for it, whatever became of the first. An event whose
+/// field is null or left out is not unique.
+///
+/// The value is read from the stored JSON, so the field must be there under its own name or as `rename_all` writes it;
+/// [`run()`](crate::run) refuses a key that no payload has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unique {
     /// The event's field.
@@ -51,7 +55,9 @@ pub struct Terms {
     /// Which of its deliveries count as one.
     pub unique: Option<Unique>,
     /// `ordered_by = "customer_id"`: deliveries of events with the same value in this field run one after the other, in the
-    /// order in which they were stored, across retries, delays and workers.
+    /// order in which they were stored, across retries, delays and workers. A delivery that waits for its retry holds up those
+    /// behind it; a dead letter does not. An event whose field is null or left out waits for nobody. The value is read as for
+    /// [`Unique`].
     pub ordered_by: Option<&'static str>,
 }
 
