@@ -96,6 +96,7 @@ extern crate self as evented;
 mod time;
 mod id;
 mod error;
+mod flag;
 mod retry;
 mod terms;
 mod key;
