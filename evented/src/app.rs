@@ -63,10 +63,11 @@ impl App {
     }
 
     /// [`emit_in`](crate::emit_in()) through this instance.
-    pub fn emit_in<'t, T, E>(&self, tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
+    pub fn emit_in<'t, T, E, Db>(&self, tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
     where
-        T: InTx,
+        T: InTx<Db>,
         E: Event<Delivery: EmittedInTransaction<E>>,
+        Db: 't,
     {
         emit_in(tx, event).through(&self.0.instance)
     }

@@ -167,6 +167,11 @@ pub mod compile_errors {}
 #[doc = include_str!("from_one_process_to_many.md")]
 pub mod from_one_process_to_many {}
 
+/// The outbox for transactions of other libraries: what an implementation of [`InTx`] is made of.
+pub mod outbox {
+    pub use crate::store::tx::{Ran, Statement, Value};
+}
+
 /// Events and handlers without the attributes: what `#[event]` and `#[handler]` write, written by hand.
 ///
 /// The attributes are sugar. They write what stands here and no more, so the two can be mixed: for types and functions that

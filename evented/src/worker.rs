@@ -411,13 +411,7 @@ impl Worker {
     }
 
     /// Runs one delivery; `None` when there is nothing to settle: its lease was lost, or it settled itself.
-    async fn run(
-        self: &Arc<Self>,
-        index: usize,
-        waiting: Waiting,
-        claimed: &Claimed,
-        lost: Flag,
-    ) -> Option<Outcome> {
+    async fn run(self: &Arc<Self>, index: usize, waiting: Waiting, claimed: &Claimed, lost: Flag) -> Option<Outcome> {
         let queue = &self.queues[waiting.queue];
         let handler = &registry().handlers[index];
         let stored = handler.stored.expect("a worker claims stored handlers only");

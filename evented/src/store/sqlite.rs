@@ -27,7 +27,7 @@ use crate::{
         Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
         NewDelivery, OutboxRow, OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention, Settlement,
         Stats, Swept, TxCall, TxEnd,
-        tx::{Beginning, Inserting, NewRow, Outboxed},
+        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
     time,
 };
@@ -424,6 +424,14 @@ impl Outboxed for Sqlite {
                 }
             })
         })
+    }
+
+    fn statements(row: &NewRow) -> Vec<Statement> {
+        outbox::statements(row)
+    }
+
+    fn run<'a>(conn: &'a mut SqliteConnection, statement: &'a Statement) -> Ran<'a> {
+        Box::pin(async move { Ok(outbox::run(conn, statement).await?) })
     }
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {

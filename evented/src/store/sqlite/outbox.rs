@@ -13,7 +13,7 @@ use crate::{
     id::LeaseToken,
     store::{
         Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
-        tx::{NewRow, Tx},
+        tx::{NewRow, Statement, Tx, Value},
     },
     time,
 };
@@ -41,6 +41,36 @@ pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewR
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// The row as a statement for a transaction of another library. In another file than the outbox's the payload is null there,
+/// which the table refuses.
+pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
+    let sql = "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
+         values (?, ?, ?, ?, ?, ?,
+            iif((select 'sqlite:' || file from pragma_database_list where name = 'main') = ?, ?, null))
+         on conflict (event_id, event) do nothing";
+    let correlation = (row.correlation != row.event_id).then(|| bytes(row.correlation.to_bytes()));
+    let values = vec![
+        Value::Bytes(Some(bytes(row.event_id.to_bytes()))),
+        Value::Text(Some(row.event.to_owned())),
+        Value::Integer(Some(time::due_at(row.delay))),
+        Value::Integer(Some(row.version.into())),
+        Value::Integer(Some(time::unix_ms())),
+        Value::Bytes(correlation),
+        Value::Text(Some(row.outbox.clone())),
+        Value::Bytes(Some(row.payload.clone())),
+    ];
+    vec![Statement::new(sql, values)]
+}
+
+pub(in crate::store) async fn run(conn: &mut SqliteConnection, statement: &Statement) -> Result<u64, SqlxError> {
+    let bound = statement.values().iter().fold(query(statement.sql()), |query, value| match value {
+        Value::Bytes(bytes) => query.bind(bytes.as_deref()),
+        Value::Text(text) => query.bind(text.as_deref()),
+        Value::Integer(number) => query.bind(*number),
+    });
+    Ok(bound.execute(conn).await?.rows_affected())
 }
 
 /// One turn of the relay, inside the writer's transaction.
