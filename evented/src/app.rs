@@ -189,7 +189,7 @@ impl App {
         let instance = &self.0.instance;
         let mut counts: Vec<Count> = Vec::new();
         for store in instance.stores() {
-            let linked = names_of(runnable(instance, instance.is_outbox(store.name())));
+            let linked = names_of(runnable(instance));
             for stored in store.stats().await?.handlers {
                 let linked = linked.contains_key(stored.handler.as_str());
                 // Both catalogues know each handler; one of the stores has its deliveries.

@@ -16,15 +16,18 @@ use sqlx::{Connection, Database, Transaction};
 use crate::{
     context::{Context, Needs},
     error::{BoxError, Error, ErrorKind},
-    handler::{HandlerArg, InTransaction, Outbox},
+    handler::{Background, HandlerArg, InTransaction, Outbox},
     id::EventId,
 };
 
 /// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>`.
 ///
-/// On the `outbox` route, what the handler writes here, the events it emits with `emit_in(tx, ..)` and the end of the
+/// On a stored route, what the handler writes here, the events it emits with `emit_in(tx, ..)` and the end of the
 /// delivery are one commit: after a crash either all of it has happened or the delivery runs again. The transaction is
 /// committed when the handler returns `Ok` and rolled back otherwise.
+///
+/// A delivery of the `outbox` route lies in the same database. One of the `background` route may lie elsewhere: that it ran is
+/// written beside what the handler wrote, and remembered for 30 days; an older delivery goes to the dead letters unrun.
 ///
 /// On SQLite it holds the write lock of the whole file while the handler runs, and every other writer waits. Keep the
 /// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in
@@ -67,12 +70,14 @@ impl<Db: Database> fmt::Debug for Tx<Db> {
 #[diagnostic::on_unimplemented(
     message = "`&mut Tx` is not available in this handler (route: `{Self}`)",
     label = "no transaction here",
-    note = "make it an `async fn` on `outbox`, or on `in_process(in_transaction)`, to take `&mut Tx`; both need an event that is `#[event(transactional)]`",
+    note = "make it an `async fn` on `background`, `outbox` or `in_process(in_transaction)` to take `&mut Tx`; the last two need an event that is `#[event(transactional)]`",
     note = "elsewhere, take the pool as `State<..>` and begin one: `evented::begin(&pool).await?`"
 )]
 pub trait HasTx {}
 #[diagnostic::do_not_recommend]
 impl HasTx for Outbox {}
+#[diagnostic::do_not_recommend]
+impl HasTx for Background {}
 #[diagnostic::do_not_recommend]
 impl HasTx for InTransaction {}
 
