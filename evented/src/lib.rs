@@ -99,6 +99,7 @@ extern crate self as evented;
 
 mod time;
 mod id;
+mod origin;
 mod error;
 mod flag;
 mod retry;
@@ -143,6 +144,7 @@ pub use crate::{
     handler::{Background, Blocking, HandlerArg, InProcess, InTransaction, Outbox},
     health::{Health, Problem},
     id::{DeliveryId, EventId, IdError, Key, LeaseToken},
+    origin::{Origin, Traces},
     retry::{Backoff, Policy},
     run::{Run, run},
     start::Role,

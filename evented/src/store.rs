@@ -14,6 +14,7 @@ use std::{
 use crate::{
     error::{HandlerResult, StoreError},
     id::{DeliveryId, EventId, Key, LeaseToken},
+    origin::Origin,
     retry::Policy,
     terms::Priority,
 };
@@ -191,8 +192,8 @@ pub struct NewDelivery {
     pub event_id: EventId,
     /// The handler's id, as the catalogue has it.
     pub handler: Arc<str>,
-    /// The event that began the chain.
-    pub correlation: EventId,
+    /// Where the event comes from.
+    pub origin: Origin,
     /// The payload's version.
     pub version: u32,
     /// When the event was emitted, by the clock of the store that took it first; `None`: now.
@@ -279,8 +280,8 @@ pub struct Claimed {
     pub event_id: EventId,
     /// The handler's id as it was stored: perhaps an alias of a linked one.
     pub handler: Arc<str>,
-    /// The event that began the chain.
-    pub correlation: EventId,
+    /// Where the event comes from.
+    pub origin: Origin,
     /// The payload's version.
     pub version: u32,
     /// When the event was emitted, by the store's clock.
@@ -530,8 +531,8 @@ pub struct OutboxRow {
     pub event_id: EventId,
     /// The event's name when it was emitted: perhaps an alias of a linked one.
     pub event: String,
-    /// The event that began the chain.
-    pub correlation: EventId,
+    /// Where the event comes from.
+    pub origin: Origin,
     /// The payload's version.
     pub version: u32,
     /// When it was emitted, by the store's clock.

@@ -24,6 +24,7 @@ use std::{
 };
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc, watch};
+use tracing::{Instrument as _, Span};
 
 use crate::{
     attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
@@ -34,6 +35,7 @@ use crate::{
     instance::{Instance, SCOPE, Scope, catch},
     judge::{decode, judge, judge_dead, note_lost},
     lease::Leases,
+    origin::Cause,
     registry::{Linked, names_of, registry},
     retry::Policy,
     store::{
@@ -152,6 +154,7 @@ struct Attempt {
     event: Box<dyn Any + Send>,
     delivery: Delivery,
     scope: Scope,
+    span: Span,
     lost: Flag,
 }
 
@@ -461,7 +464,7 @@ impl Worker {
         let delivery = Delivery::start(Starting {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
-            correlation: claimed.correlation,
+            origin: claimed.origin.clone(),
             attempt: claimed.failed + 1,
             attempts_max: policy.attempts_max,
             emitted_unix_ms: claimed.emitted_unix_ms,
@@ -469,10 +472,11 @@ impl Worker {
         });
         let scope = Scope {
             instance: Arc::clone(&self.shared.instance),
-            correlation: Some(claimed.correlation),
+            cause: Some(Cause::new(claimed.event_id, &claimed.origin)),
             in_tx: handler.takes_tx(),
         };
-        let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, lost };
+        let span = self.span(handler, claimed);
+        let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, span, lost };
         let ended = match self.database() {
             Some(outbox) if handler.takes_tx() => {
                 let end = self.attempt_in_tx(&**outbox, stored.call, attempt, claimed).await;
@@ -499,7 +503,7 @@ impl Worker {
                 let interrupts = self.interrupts(policy.timeout, &attempt.lost);
                 let running =
                     run_async(stored.call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
-                SCOPE.scope(attempt.scope, interrupts.or(running)).await
+                SCOPE.scope(attempt.scope, interrupts.or(running)).instrument(attempt.span).await
             }
             _ => self.attempt_blocking(stored.call, attempt, claimed, turn).await?,
         };
@@ -513,6 +517,16 @@ impl Worker {
         judge(handler, policy, claimed, ended)
     }
 
+    /// The span of one attempt, in which the handler runs.
+    fn span(&self, handler: &Linked, claimed: &Claimed) -> Span {
+        let span = tracing::info_span!("delivery", handler = %handler.id, delivery = %claimed.lease.delivery,
+            event_id = %claimed.event_id, correlation = %claimed.origin.correlation, attempt = claimed.failed + 1);
+        if let (Some(traces), Some(trace)) = (&self.shared.instance.traces, &claimed.origin.trace) {
+            traces.link(&span, trace);
+        }
+        span
+    }
+
     async fn attempt_in_tx(
         &self,
         outbox: &dyn OutboxStore,
@@ -522,9 +536,11 @@ impl Worker {
     ) -> Result<TxEnd, StoreError> {
         let timeout = self.timeout(&registry().handlers[attempt.index], attempt.policy);
         let interrupts = self.interrupts(timeout, &attempt.lost);
-        let Attempt { event, delivery, scope, .. } = attempt;
+        let Attempt { event, delivery, scope, span, .. } = attempt;
         let beside = self.outbox.is_some();
-        run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts).await
+        run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts)
+            .instrument(span)
+            .await
     }
 
     /// The database that transactional handlers run in: this store's own, or one beside which their deliveries are not.
@@ -543,10 +559,10 @@ impl Worker {
         turn: Turn<'_>,
     ) -> Option<HandlerResult> {
         let Turn { slot, beside, alone } = turn;
-        let Attempt { index, policy, event, delivery, scope, lost } = attempt;
+        let Attempt { index, policy, event, delivery, scope, span, lost } = attempt;
         let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
         self.shared.instance.blocking.enter(index);
-        let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, slot));
+        let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, span, slot));
         let ended = self.interrupts(policy.timeout, &lost).or(&mut running).await;
         // It may look whether its time is over.
         delivery.cancel();

@@ -18,6 +18,7 @@ use crate::{
     error::{BoxError, Error, ErrorKind},
     handler::{Background, HandlerArg, InTransaction, Outbox},
     id::EventId,
+    origin::Origin,
 };
 
 /// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>`.
@@ -125,7 +126,7 @@ pub type Beginning<'a, Db> = Pin<Box<dyn Future<Output = Result<Transaction<'sta
 pub struct NewRow {
     pub event_id: EventId,
     pub event: &'static str,
-    pub correlation: EventId,
+    pub origin: Origin,
     pub version: u32,
     pub delay: Duration,
     /// The outbox's name: a row in another database would never be delivered.

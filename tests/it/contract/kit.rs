@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use evented::{
-    EventId, Policy, Priority, Route,
+    EventId, Origin, Policy, Priority, Route,
     store::{
         CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lease, NewDelivery, OutboxStore, Outcome,
         Push, Pushed, Settlement, Store, StoredCount, TxCall,
@@ -98,7 +98,7 @@ pub fn delivery(handler: &str, key: &str) -> NewDelivery {
         id: evented::DeliveryId::derive(event_id, handler),
         event_id,
         handler: handler.into(),
-        correlation: event_id,
+        origin: Origin::of(event_id),
         version: VERSION,
         emitted_unix_ms: None,
         delay: Duration::ZERO,

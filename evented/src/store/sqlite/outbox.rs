@@ -11,6 +11,7 @@ use sqlx::{
 use crate::{
     error::{StoreError, Written},
     id::{DeliveryId, LeaseToken},
+    origin::Origin,
     store::{
         Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
         tx::{NewRow, Statement, Tx, Value},
@@ -26,7 +27,6 @@ use super::{
 /// Inserts one row in the caller's transaction; an event that is there already is left as it is.
 pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
     let now = time::unix_ms();
-    let correlation = (row.correlation != row.event_id).then(|| bytes(row.correlation.to_bytes()));
     query(
         "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
          values (?, ?, ?, ?, ?, ?, ?) on conflict (event_id, event) do nothing",
@@ -36,7 +36,7 @@ pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewR
     .bind(time::due_at(row.delay))
     .bind(row.version)
     .bind(now)
-    .bind(correlation)
+    .bind(row.origin.to_bytes(row.event_id))
     .bind(&*row.payload)
     .execute(conn)
     .await?;
@@ -50,14 +50,13 @@ pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
          values (?, ?, ?, ?, ?, ?,
             iif((select 'sqlite:' || file from pragma_database_list where name = 'main') = ?, ?, null))
          on conflict (event_id, event) do nothing";
-    let correlation = (row.correlation != row.event_id).then(|| bytes(row.correlation.to_bytes()));
     let values = vec![
         Value::Bytes(Some(bytes(row.event_id.to_bytes()))),
         Value::Text(Some(row.event.to_owned())),
         Value::Integer(Some(time::due_at(row.delay))),
         Value::Integer(Some(row.version.into())),
         Value::Integer(Some(time::unix_ms())),
-        Value::Bytes(correlation),
+        Value::Bytes(row.origin.to_bytes(row.event_id)),
         Value::Text(Some(row.outbox.clone())),
         Value::Bytes(Some(row.payload.clone())),
     ];
@@ -94,13 +93,12 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
         let mut done = Vec::new();
         for row in &rows {
             let event_id = event_id(row.try_get(1)?)?;
-            let correlation: Option<&[u8]> = row.try_get(3)?;
             let row = OutboxRow {
                 row: row.try_get(0)?,
                 token: None,
                 event_id,
                 event: row.try_get(2)?,
-                correlation: correlation.map_or(Ok(event_id), super::queue::event_id)?,
+                origin: Origin::from_bytes(event_id, row.try_get(3)?),
                 version: row.try_get(4)?,
                 emitted_unix_ms: row.try_get(5)?,
                 payload: row.try_get::<&[u8], _>(6)?.into(),
