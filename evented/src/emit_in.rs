@@ -127,7 +127,10 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
         let outbox_name = outbox.name().to_owned();
         let row =
             NewRow { event_id: id, event: E::ID, origin, version: E::VERSION, delay, outbox: outbox_name, payload };
-        outbox.nudge();
+        let told = tx.tell(&outbox);
+        if !told {
+            outbox.nudge();
+        }
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
         if handlers.count() == 0 {
             insert_row(tx, &row).await?;
@@ -139,8 +142,10 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
             })
             .await?;
         }
-        // The commit may follow any moment.
-        outbox.nudge();
+        if !told {
+            // The commit may follow any moment.
+            outbox.nudge();
+        }
         Ok(())
     })
 }

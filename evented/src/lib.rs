@@ -150,7 +150,7 @@ pub use crate::{
     start::Role,
     store::{
         DeadLetter, Route, sqlx,
-        tx::{InTx, Outboxed, Tx, begin},
+        tx::{Begun, InTx, Outboxed, Transaction, Tx, begin},
     },
     terms::{Priority, Terms, Unique},
 };

@@ -153,8 +153,11 @@ pub trait OutboxStore: Store {
     /// The database whose transactions write here, as `TypeId::of::<Db>()`.
     fn database(&self) -> TypeId;
 
-    /// Says that a row was written in a transaction that may commit soon.
+    /// Says that a row was written in a transaction that may commit soon, of which nobody will tell.
     fn nudge(&self);
+
+    /// Says that rows were committed.
+    fn committed(&self);
 }
 
 /// A batch to store.
