@@ -88,7 +88,8 @@
 //!
 //! # Features
 //!
-//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file.
+//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `testing`: the contract suite
+//! that every store passes, for a store of your own, in the module `testing`.
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.
 extern crate self as evented;
@@ -125,6 +126,8 @@ mod watch;
 mod app;
 mod start;
 mod run;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use crate::{
     app::{App, Count, QueueCount},
