@@ -3,7 +3,7 @@ const fn send_mail(event: OrderPlaced) {}
     handler(background) background(retires); OrderPlaced
 }
 ::core::compile_error! {
-    "unknown option in `background(..)`: `retires`\n\n= help: did you mean `retries`?\n= note: known options are `queue`, `retries`, `backoff`, `timeout`"
+    "unknown option in `background(..)`: `retires`\n\n= help: did you mean `retries`?\n= note: known options are `queue`, `retries`, `backoff`, `timeout`, `priority`, `concurrency`, `unique`, `ordered_by`"
 }
 ::core::compile_error! {
     "handler `send_mail` must not be `const`"

@@ -33,6 +33,7 @@ struct __evented_handler_send_mail_1(
                                 __evented::Duration::from_millis(3600000u64),
                             )
                             .timeout(__evented::Duration::from_millis(30000u64)),
+                        terms: __evented::Terms::DEFAULT,
                         decode: <<OrderPlaced as __evented::Event>::Delivery as __evented::Stored<
                             __EventedEvent,
                         >>::DECODE,

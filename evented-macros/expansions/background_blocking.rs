@@ -16,6 +16,7 @@ struct __evented_handler_write_invoice_1(
                     __evented::Stores {
                         queue: "default",
                         policy: __evented::Policy::DEFAULT,
+                        terms: __evented::Terms::DEFAULT,
                         decode: <<OrderPlaced as __evented::Event>::Delivery as __evented::Stored<
                             __EventedEvent,
                         >>::DECODE,

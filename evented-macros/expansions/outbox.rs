@@ -22,6 +22,7 @@ struct __evented_handler_book_1(
                     __evented::Stores {
                         queue: "default",
                         policy: __evented::Policy::DEFAULT,
+                        terms: __evented::Terms::DEFAULT,
                         decode: <<PaymentCaptured as __evented::Event>::Delivery as __evented::Stored<
                             __EventedEvent,
                         >>::DECODE,

@@ -6,6 +6,8 @@ use proc_macro2::TokenStream;
 
 use crate::args::{self, Arg, Errors};
 
+pub const DAY: u64 = 24 * 3_600_000;
+
 /// The option is known, and not written as it should be.
 pub fn misshapen(name: &str, at: &Arg, errors: &mut Errors) {
     let form = match name {
@@ -49,6 +51,35 @@ pub fn number(name: &str, value: &TokenStream, limits: RangeInclusive<u32>, erro
     None
 }
 
+/// The milliseconds of a literal such as `"30s"`.
+pub fn duration(name: &str, value: &TokenStream, limits: RangeInclusive<u64>, errors: &mut Errors) -> Option<u64> {
+    let Some(text) = args::string(value) else {
+        if !is_constant(name, value, errors) {
+            let bare = value.to_string();
+            let number = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit());
+            let text = if number {
+                let help = format!("did you mean `\"{bare}s\"` (seconds) or `\"{bare}ms\"` (milliseconds)?");
+                format!("`{name}` takes a duration in quotes, with its unit\n\n= help: {help}")
+            } else {
+                let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
+                format!("`{name}` takes a duration in quotes, like `\"{example}\"`")
+            };
+            errors.at(value, text);
+        }
+        return None;
+    };
+    match args::millis(&text.text) {
+        Err(problem) => errors.on(text.span, problem),
+        Ok(millis) if millis < *limits.start() => errors.on(text.span, format!("`{name}` must be more than zero")),
+        Ok(millis) if millis > *limits.end() => {
+            let why = if name == "within" { ": stores remember no longer" } else { "" };
+            errors.on(text.span, format!("`{name}` must be at most `\"{}d\"`{why}", limits.end() / DAY));
+        }
+        Ok(millis) => return Some(millis),
+    }
+    None
+}
+
 /// True, and a mistake, where a path stands for the option's literal.
 pub fn is_constant(name: &str, value: &TokenStream, errors: &mut Errors) -> bool {
     // One word in small letters is a value without its quotes rather.
@@ -74,8 +105,14 @@ fn form(option: &str) -> Option<&'static str> {
         "retries" => "retries = 8",
         "timeout" => r#"timeout = "30s""#,
         "backoff" => r#"backoff("1s", max = "1h")"#,
+        "priority" => r#"priority = "high""#,
+        "concurrency" => "concurrency = 4",
+        "unique" => r#"unique(key = "order_id", within = "10m")"#,
+        "ordered_by" => r#"ordered_by = "..""#,
         "max" => r#"max = "1h""#,
         "fixed" => r#"fixed = "10s""#,
+        "key" => r#"key = "..""#,
+        "within" => r#"within = "10m""#,
         _ => return None,
     })
 }

@@ -15,6 +15,7 @@ use crate::{
         OnType, allow_deprecated, attribute, completions, guards, hidden, library, on_type, place, position, start,
     },
     route::{Backoff, Route, Stored},
+    terms::{Field, Priority, Unique},
 };
 
 /// A function, as far as the macro looks at it: its body stays tokens.
@@ -113,6 +114,7 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
     let def = def(sig, event, route, &options.common);
     // A default id is made of the event's, which is not known here: that two are the same, `run()` says.
     let guards = guards("handler", &options.common);
+    let keys = keys(route);
     let mut held = Group::new(
         Delimiter::Brace,
         quote_spanned! {span=>
@@ -120,6 +122,7 @@ fn register(function: &Function, event: &TokenStream, route: &Route, options: &H
             type __EventedEvent = #event;
             __evented::inventory::submit! { __evented::MakeHandler(|| #def) }
             #guards
+            #keys
             0
         },
     );
@@ -177,13 +180,13 @@ fn call(sig: &Signature, delivery: &TokenStream, route: &Route, args: &[Arg]) ->
     };
     let decode = on_type(delivery, &quote!(Stored<__EventedEvent>), "DECODE");
     let queue = stored.queue.as_deref().unwrap_or("default");
-    let policy = policy(stored);
+    let (policy, terms) = (policy(stored), terms(stored));
     quote_spanned! {span=>
         #route(
             __evented::Stores {
                 queue: #queue,
                 policy: __evented::Policy::DEFAULT #policy,
-                terms: __evented::Terms::DEFAULT,
+                terms: __evented::Terms::DEFAULT #terms,
                 decode: #decode,
                 call: &__evented::StoredCall::<__EventedEvent>::#kind(#shim),
             },
@@ -296,18 +299,53 @@ fn marker(sig: &Signature, route: &Route) -> TokenStream {
 
 /// Only what the attribute says: the rest stays evented's default.
 fn policy(stored: &Stored) -> TokenStream {
-    let duration = |millis: &u64| quote!(__evented::Duration::from_millis(#millis));
     let retries = stored.retries.iter().map(|retries| quote!(.retries(#retries)));
     let backoff = stored.backoff.iter().map(|backoff| match backoff {
         Backoff::Doubling { first, max } => {
-            let (first, max) = (duration(first), duration(max));
+            let (first, max) = (duration(*first), duration(*max));
             quote!(.backoff(#first, #max))
         }
         Backoff::Fixed(delay) => {
-            let delay = duration(delay);
+            let delay = duration(*delay);
             quote!(.backoff_fixed(#delay))
         }
     });
-    let timeout = stored.timeout.iter().map(duration).map(|timeout| quote!(.timeout(#timeout)));
+    let timeout = stored.timeout.map(duration).into_iter().map(|timeout| quote!(.timeout(#timeout)));
     retries.chain(backoff).chain(timeout).collect()
+}
+
+fn terms(stored: &Stored) -> TokenStream {
+    let terms = &stored.terms;
+    let priority = terms.priority.iter().map(|priority| match priority {
+        Priority::High => quote!(.priority(__evented::Priority::High)),
+        Priority::Normal => quote!(.priority(__evented::Priority::Normal)),
+        Priority::Low => quote!(.priority(__evented::Priority::Low)),
+    });
+    let concurrency = terms.concurrency.iter().map(|concurrency| quote!(.concurrency(#concurrency)));
+    let unique = terms.unique.iter().map(|Unique { key: Field { name, .. }, within }| {
+        let within = duration(*within);
+        quote!(.unique(#name, #within))
+    });
+    let ordered_by = terms.ordered_by.iter().map(|Field { name, .. }| quote!(.ordered_by(#name)));
+    priority.chain(concurrency).chain(unique).chain(ordered_by).collect()
+}
+
+fn duration(millis: u64) -> TokenStream {
+    quote!(__evented::Duration::from_millis(#millis))
+}
+
+/// That the event has the fields which are keys: their names stand in quotes, where rustc looks for none. A closure that
+/// nobody calls is checked, and no code is made of it. The name has the user's span: rustc would not list the fields that
+/// there are for a name of the macro's.
+fn keys(route: &Route) -> TokenStream {
+    let (Route::Background(stored) | Route::Outbox(stored)) = route else { return TokenStream::new() };
+    let keys = stored.terms.fields().map(|field| {
+        let name = field.ident();
+        quote_spanned!(hidden(field.span)=> let _ = __evented_event.#name;)
+    });
+    let keys: TokenStream = keys.collect();
+    if keys.is_empty() {
+        return keys;
+    }
+    quote_spanned!(Span::mixed_site()=> let _ = |__evented_event: __EventedEvent| { #keys };)
 }

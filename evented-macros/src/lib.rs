@@ -1,6 +1,6 @@
 //! The attributes of `evented`, which re-exports them: `#[event]` and `#[handler]`.
 //!
-//! Both work in three steps: parse what is written (`args`), check it (`forms`, `options`, `route`, `check`), expand it
+//! Both work in three steps: parse what is written (`args`), check it (`forms`, `options`, `route`, `terms`, `check`), expand it
 //! (`event`, `handler`, of `parts`). A mistake has one message, on the user's token, and all mistakes of an item are
 //! reported in one run. What is marked stays in the output as it was written, also in error.
 
@@ -12,6 +12,7 @@ mod handler;
 mod options;
 mod parts;
 mod route;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -129,6 +130,13 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `backoff("1s", max = "1h")` | The longest wait before the first retry; it doubles up to `max`, `"1h"` if absent. The wait is drawn evenly from zero to that. | `backoff("1s", max = "1h")` |
 /// | `backoff(fixed = "10s")` | The same wait before each retry. | |
 /// | `timeout = "30s"` | How long one run may take, up to `"7d"`. | `"5m"` |
+/// | `priority = "high"` | Which of its queue's deliveries are taken first: `"high"`, `"normal"` or `"low"`. | `"normal"` |
+/// | `concurrency = 4` | How many of its deliveries run at once in one process, 1 to 1000. | as many as the queue has slots |
+/// | `unique(key = "order_id", within = "10m")` | Of several events with the same value in the field `key`, it gets the first; the others of the time `within` after that, up to `"7d"`, are not stored for it. | |
+/// | `ordered_by = "customer_id"` | Deliveries of events with the same value in this field run one after the other, in the order in which they were stored. It excludes `priority`. | |
+///
+/// The fields in `key` and `ordered_by` are the event's own, and the handler can see them: one that is misspelt does not
+/// compile, and neither does one that is private to another module.
 ///
 /// At its timeout the attempt has failed, and what becomes of the handler depends on its kind. The future of an
 /// `async fn` is dropped, at the `.await` where it stands; one that blocks its thread has no such place, and cannot be

@@ -291,7 +291,7 @@ impl List<'_> {
     }
 
     /// The known options among `args`, each once; the others are mistakes.
-    pub fn options<'a>(&self, args: &'a [Arg], errors: &mut Errors) -> Vec<(String, &'a Arg)> {
+    pub fn options<'a>(&self, args: impl IntoIterator<Item = &'a Arg>, errors: &mut Errors) -> Vec<(String, &'a Arg)> {
         let known = format!("= note: {}", self.known());
         let mut options = Vec::<(String, &Arg)>::new();
         for arg in args {

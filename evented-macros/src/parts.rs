@@ -81,7 +81,7 @@ fn complete(args: &[Arg], list: &str, lists: &mut TokenStream) {
 }
 
 /// The options that have a list of options.
-const LISTS: &[&str] = &["in_process", "background", "outbox", "backoff"];
+const LISTS: &[&str] = &["in_process", "background", "outbox", "backoff", "unique"];
 
 /// For what is marked `#[deprecated]`, or is of an event that is: that it is registered is no use of it. Where neither is in
 /// sight, no lint is asked.

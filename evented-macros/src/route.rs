@@ -7,8 +7,9 @@ use quote::ToTokens;
 
 use crate::{
     args::{self, Arg, Errors},
-    forms::{is_constant, is_name, misshapen, number, suggestion, unnamable},
+    forms::{DAY, duration, is_constant, is_name, misshapen, number, suggestion, unnamable},
     options::{COMMON, List},
+    terms::{self, Terms},
 };
 
 /// Where a handler runs.
@@ -26,6 +27,7 @@ pub struct Stored {
     pub retries: Option<u32>,
     pub backoff: Option<Backoff>,
     pub timeout: Option<u64>,
+    pub terms: Terms,
 }
 
 /// `backoff(..)`
@@ -35,10 +37,10 @@ pub enum Backoff {
 }
 
 pub const ROUTES: &[&str] = &["in_process", "background", "outbox"];
-pub const STORED: &[&str] = &["queue", "retries", "backoff", "timeout"];
+pub const STORED: &[&str] =
+    &["queue", "retries", "backoff", "timeout", "priority", "concurrency", "unique", "ordered_by"];
 
 const HOUR: u64 = 3_600_000;
-const DAY: u64 = 24 * HOUR;
 const TIMEOUTS: RangeInclusive<u64> = 1..=7 * DAY;
 /// A wait beyond a year is a slip of the pen, and stores add waits to their clocks.
 const WAITS: RangeInclusive<u64> = 0..=365 * DAY;
@@ -101,11 +103,15 @@ impl Stored {
                 let help = if option == "max" { "backoff(\"1s\", max = \"1h\")" } else { "backoff(fixed = \"10s\")" };
                 Some(format!("`{option}` is an option of `backoff`\n\n= help: move it inside: `{help}`"))
             }
+            "key" | "within" => Some(terms::outside_unique(option, options)),
             _ => of_the_handler(route, option, arg),
         };
         let list = List { title: &format!("{route}(..)"), known: STORED, elsewhere: &elsewhere };
+        // Who forgot `unique` forgot it once.
+        let options = list.options(terms::with_one_outside_unique(options), errors);
+        terms::exclude(&options, errors);
         let mut stored = Self::default();
-        for (name, arg) in list.options(options, errors) {
+        for (name, arg) in options {
             match (name.as_str(), arg) {
                 ("queue", Arg::Value(_, value)) => match args::string(value) {
                     Some(queue) if is_name(&queue.text) => stored.queue = Some(queue.text),
@@ -116,7 +122,8 @@ impl Stored {
                 ("retries", Arg::Value(_, value)) => stored.retries = number("retries", value, 0..=1000, errors),
                 ("timeout", Arg::Value(_, value)) => stored.timeout = duration("timeout", value, TIMEOUTS, errors),
                 ("backoff", Arg::List(_, waits)) => stored.backoff = Backoff::read(arg, waits, errors),
-                _ => misshapen(&name, arg, errors),
+                ("queue" | "retries" | "timeout" | "backoff", _) => misshapen(&name, arg, errors),
+                _ => stored.terms.read(route, &name, arg, errors),
             }
         }
         stored
@@ -180,32 +187,4 @@ fn wait_value(wait: &Arg) -> TokenStream {
         Arg::Value(_, value) => value.clone(),
         wait => wait.to_token_stream(),
     }
-}
-
-/// The milliseconds of a literal such as `"30s"`.
-fn duration(name: &str, value: &TokenStream, limits: RangeInclusive<u64>, errors: &mut Errors) -> Option<u64> {
-    let Some(text) = args::string(value) else {
-        if !is_constant(name, value, errors) {
-            let bare = value.to_string();
-            let number = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit());
-            let text = if number {
-                let help = format!("did you mean `\"{bare}s\"` (seconds) or `\"{bare}ms\"` (milliseconds)?");
-                format!("`{name}` takes a duration in quotes, with its unit\n\n= help: {help}")
-            } else {
-                let example = if args::millis(&bare).is_ok() { &bare } else { "30s" };
-                format!("`{name}` takes a duration in quotes, like `\"{example}\"`")
-            };
-            errors.at(value, text);
-        }
-        return None;
-    };
-    match args::millis(&text.text) {
-        Err(problem) => errors.on(text.span, problem),
-        Ok(millis) if millis < *limits.start() => errors.on(text.span, format!("`{name}` must be more than zero")),
-        Ok(millis) if millis > *limits.end() => {
-            errors.on(text.span, format!("`{name}` must be at most `\"{}d\"`", limits.end() / DAY));
-        }
-        Ok(millis) => return Some(millis),
-    }
-    None
 }

@@ -8,7 +8,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Expr, Item, Stmt, parse::Parser, parse_quote};
 
-use crate::{event, handler, options, route};
+use crate::{event, handler, options, route, terms};
 
 /// The expansion as code: the holder as the struct that it becomes, and a registration as a call.
 fn code(expansion: TokenStream) -> String {
@@ -87,6 +87,12 @@ snapshots! {
     }
     background: #[handler(OrderPlaced, background(queue = "mail", retries = 8, backoff("1s", max = "1h"), timeout = "30s"))] {
         async fn send_mail(event: OrderPlaced, mailer: State<Mailer>, delivery: Delivery) -> anyhow::Result<()> { Ok(()) }
+    }
+    background_on_terms: #[handler(OrderPlaced, background(priority = "high", concurrency = 4, unique(key = "order_id", within = "10m")))] {
+        async fn send_mail(event: OrderPlaced) {}
+    }
+    background_in_order: #[handler(OrderPlaced, background(ordered_by = "customer_id", unique(key = "type", within = "7d")))] {
+        async fn ship(event: OrderPlaced) {}
     }
     background_blocking: #[handler(OrderPlaced, background, id = "invoices.write", aliases("OrderPlaced/invoice"))] {
         fn write_invoice(event: OrderPlaced) {}
@@ -167,6 +173,7 @@ fn an_attribute_that_is_half_typed_shows_its_words_to_rust_analyzer() {
         ("OrderPlaced, background(re)", &["{ handler (background) background (re) ; OrderPlaced }"]),
         ("OrderPlaced, background(queue = , re)", &["background (queue re)"]),
         ("OrderPlaced, background(retries = 8, backoff(\"1s\", ma))", &["background (retries backoff) backoff (ma)"]),
+        ("OrderPlaced, outbox(unique(ke))", &["outbox (unique) unique (ke)"]),
         ("OrderPlaced, in_process(in_)", &["in_process (in_)"]),
         ("OrderPl", &["{ ; OrderPl }"]),
         ("orders::Order, outbox(ti", &["outbox (ti) ; orders :: Order"]),
@@ -212,6 +219,7 @@ fn every_option_has_its_documented_item_in_the_library() {
         ("in_process", vec!["in_transaction"]),
         ("background", route::STORED.to_vec()),
         ("backoff", vec!["max", "fixed"]),
+        ("unique", terms::UNIQUE.to_vec()),
     ];
     for (list, known) in lists {
         let module = file.items.iter().find_map(|item| match item {

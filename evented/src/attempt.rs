@@ -9,6 +9,7 @@ use crate::{
     def::ErasedCall,
     delivery::Delivery,
     error::{BoxError, HandlerResult, StoreError},
+    flag::Flag,
     instance::{Instance, SCOPE, Scope, catch, panicked},
     store::{Lease, OutboxStore, TxCall, TxEnd},
     time,
@@ -17,7 +18,7 @@ use crate::{
 /// What ends an attempt from outside.
 pub(crate) struct Interrupts {
     pub timeout: Duration,
-    pub lost: watch::Receiver<bool>,
+    pub lost: Flag,
     pub aborting: watch::Receiver<bool>,
 }
 
@@ -46,7 +47,7 @@ impl Interrupts {
         tokio::select! {
             biased;
             ended = running => ended,
-            _ = self.lost.wait_for(|lost| *lost) => Err(Interrupt::Lost.into()),
+            () = self.lost.raised() => Err(Interrupt::Lost.into()),
             () = time::sleep(self.timeout) => Err(Interrupt::TimedOut(self.timeout).into()),
             _ = self.aborting.wait_for(|abort| *abort) => Err(Interrupt::Stopped.into()),
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, env, fmt, fs, path::Path};
 
-use crate::{event::Place, registry::registry, retry::Policy, store::Route};
+use crate::{event::Place, registry::registry, retry::Policy, store::Route, terms::Terms};
 
 /// A handler that this binary links.
 ///
@@ -23,6 +23,8 @@ pub struct Registered {
     pub queue: Option<&'static str>,
     /// How its deliveries are retried; `None` in process.
     pub policy: Option<Policy>,
+    /// On what terms its deliveries are taken; `None` in process.
+    pub terms: Option<Terms>,
     /// The crate that it stands in, as code names it.
     pub crate_name: &'static str,
     /// Where it stands in the source.
@@ -36,8 +38,9 @@ impl fmt::Display for Registered {
         if *in_transaction {
             f.write_str("(in_transaction)")?;
         }
-        if let (Some(queue), Some(policy)) = (self.queue, self.policy) {
-            write!(f, "(queue = {queue:?}, {policy})")?;
+        if let (Some(queue), Some(policy), Some(terms)) = (self.queue, self.policy, self.terms) {
+            let comma = if terms == Terms::DEFAULT { "" } else { ", " };
+            write!(f, "(queue = {queue:?}, {policy}{comma}{terms})")?;
         }
         write!(f, ", crate {crate_name}")
     }
@@ -62,6 +65,7 @@ pub fn catalog() -> Vec<Registered> {
         in_transaction: handler.is_in_transaction(),
         queue: handler.stored.map(|stored| stored.queue),
         policy: handler.stored.map(|stored| stored.policy),
+        terms: handler.stored.map(|stored| stored.terms),
         crate_name: handler.place.crate_name(),
         place: handler.place,
     });

@@ -2,11 +2,12 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
-
-use tokio::sync::watch;
 
 use crate::{
     id::{DeliveryId, EventId},
@@ -27,7 +28,7 @@ struct Inner {
     attempts_max: u32,
     emitted_unix_ms: i64,
     deadline: Instant,
-    cancelled: watch::Receiver<bool>,
+    cancelled: AtomicBool,
 }
 
 /// What a delivery is made of; the worker's side of [`Delivery`].
@@ -43,10 +44,9 @@ pub(crate) struct Starting {
 }
 
 impl Delivery {
-    /// The delivery of an attempt that starts now, and the switch that cancels it.
-    pub(crate) fn start(starting: Starting) -> (Self, watch::Sender<bool>) {
-        let (cancel, cancelled) = watch::channel(false);
-        let delivery = Self(Arc::new(Inner {
+    /// The delivery of an attempt that starts now.
+    pub(crate) fn start(starting: Starting) -> Self {
+        Self(Arc::new(Inner {
             id: starting.id,
             event_id: starting.event_id,
             correlation: starting.correlation,
@@ -54,16 +54,20 @@ impl Delivery {
             attempts_max: starting.attempts_max,
             emitted_unix_ms: starting.emitted_unix_ms,
             deadline: time::now() + starting.timeout,
-            cancelled,
-        }));
-        (delivery, cancel)
+            cancelled: AtomicBool::new(false),
+        }))
+    }
+
+    /// Tells what still runs of it that the attempt is over.
+    pub(crate) fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// A first attempt of 21 with five minutes left, for a test that calls a handler as a function.
     #[must_use]
     pub fn test() -> Self {
         let event_id = EventId::new();
-        let (delivery, _) = Self::start(Starting {
+        Self::start(Starting {
             id: DeliveryId::derive(event_id, "test"),
             event_id,
             correlation: event_id,
@@ -71,8 +75,7 @@ impl Delivery {
             attempts_max: 21,
             emitted_unix_ms: time::unix_ms(),
             timeout: Duration::from_mins(5),
-        });
-        delivery
+        })
     }
 
     /// The same in every attempt: give it to a service that takes an idempotency key.
@@ -128,7 +131,7 @@ impl Delivery {
     /// An `async` handler is dropped then; a blocking one should look here now and then, and return.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        *self.0.cancelled.borrow()
+        self.0.cancelled.load(Ordering::Relaxed)
     }
 }
 

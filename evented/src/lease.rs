@@ -16,6 +16,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     error::StoreError,
+    flag::Flag,
     health::Trouble,
     store::{Lease, QueueStore},
     time::{self, Instant},
@@ -27,15 +28,15 @@ pub(crate) struct Leases(Mutex<HashMap<Lease, Held>>);
 
 struct Held {
     until: Instant,
-    lost: watch::Sender<bool>,
+    lost: Flag,
 }
 
 impl Leases {
-    /// Holds a claimed lease, and answers where its loss will be told.
-    pub(crate) fn hold(&self, lease: Lease, until: Instant) -> watch::Receiver<bool> {
-        let (lost, told) = watch::channel(false);
-        self.lock().insert(lease, Held { until, lost });
-        told
+    /// Holds a claimed lease, and answers the flag that its loss raises.
+    pub(crate) fn hold(&self, lease: Lease, until: Instant) -> Flag {
+        let lost = Flag::default();
+        self.lock().insert(lease, Held { until, lost: lost.clone() });
+        lost
     }
 
     /// Lets a lease go, after its settlement or its loss.
@@ -59,7 +60,7 @@ impl Leases {
 
     fn lose(&self, lease: Lease) {
         if let Some(held) = self.lock().get(&lease) {
-            held.lost.send_replace(true);
+            held.lost.raise();
         }
     }
 
@@ -67,7 +68,7 @@ impl Leases {
     fn expire(&self) {
         let now = time::now();
         for held in self.lock().values().filter(|held| held.until <= now) {
-            held.lost.send_replace(true);
+            held.lost.raise();
         }
     }
 }

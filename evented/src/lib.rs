@@ -97,6 +97,7 @@ extern crate self as evented;
 mod time;
 mod id;
 mod error;
+mod flag;
 mod retry;
 mod terms;
 mod key;
@@ -169,7 +170,7 @@ pub mod compile_errors {}
 ///
 /// ```
 /// use evented::{
-///     Background, Context, Event, HandlerArg, Immediate, InProcess, Policy, State,
+///     Background, Context, Event, HandlerArg, Immediate, InProcess, Policy, Priority, State, Terms,
 ///     by_hand::{Encode, EventDef, HandlerDef, InProcessCall, Slot, StoredCall, json},
 /// };
 ///
@@ -210,7 +211,7 @@ pub mod compile_errors {}
 ///     .needs(&[<State<Metrics> as HandlerArg<'_, InProcess>>::needs])
 /// );
 ///
-/// // #[handler(OrderPlaced, background(queue = "mail", retries = 8))]
+/// // #[handler(OrderPlaced, background(queue = "mail", retries = 8, priority = "high"))]
 /// async fn send_mail(event: OrderPlaced, mailer: State<Mailer>) -> Result<(), std::io::Error> {
 ///     mailer.send(&event.email).await
 /// }
@@ -225,6 +226,7 @@ pub mod compile_errors {}
 ///     .needs(&[<State<Mailer> as HandlerArg<'_, Background>>::needs])
 ///     .queue("mail")
 ///     .policy(Policy::DEFAULT.retries(8))
+///     .terms(Terms::DEFAULT.priority(Priority::High))
 /// );
 ///
 /// let registered: Vec<_> = evented::catalog().into_iter().map(|registered| registered.handler).collect();
@@ -232,7 +234,8 @@ pub mod compile_errors {}
 /// ```
 ///
 /// What is not written by hand here is the attributes' advice: a `HandlerDef` of an event that does not fit its route does
-/// not compile either, but rustc's own words say so. Two ids that are the same in one crate are found by `run()` alone.
+/// not compile either, but rustc's own words say so. Two ids that are the same in one crate are found by `run()` alone, and
+/// whether the event has the fields that its terms name, nobody asks.
 pub mod by_hand {
     pub use crate::{
         def::{EventDef, HandlerDef, StoredCall},

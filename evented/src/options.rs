@@ -71,6 +71,17 @@ pub mod background {
     pub const backoff: () = ();
     /// `timeout = "30s"`: how long one run may take; `"5m"` if absent, `"7d"` at the most.
     pub const timeout: () = ();
+    /// `priority = "high"`: which of the queue's deliveries are taken first, `"high"`, `"normal"` or `"low"`; `"normal"` if
+    /// absent.
+    pub const priority: () = ();
+    /// `concurrency = 4`: how many of the handler's deliveries run at once in one process, 1 to 1000; as many as the queue
+    /// has slots if absent.
+    pub const concurrency: () = ();
+    /// `unique(key = "order_id", within = "10m")`: of several events with one value in a field, the handler gets the first.
+    pub const unique: () = ();
+    /// `ordered_by = "customer_id"`: deliveries of events with one value in this field run one after the other, in the order
+    /// in which they were stored.
+    pub const ordered_by: () = ();
 }
 
 /// `outbox(..)`
@@ -84,4 +95,12 @@ pub mod backoff {
     pub const max: () = ();
     /// `fixed = "10s"`: the same wait before each retry.
     pub const fixed: () = ();
+}
+
+/// `unique(..)`
+pub mod unique {
+    /// `key = "order_id"`: the event's field in which the values are compared.
+    pub const key: () = ();
+    /// `within = "10m"`: how long the first event stands for the others, `"7d"` at the most.
+    pub const within: () = ();
 }

@@ -106,7 +106,7 @@ impl fmt::Display for Policy {
 }
 
 /// A duration in the longest unit of the attribute's that says it without a fraction.
-fn literal(duration: Duration) -> String {
+pub(crate) fn literal(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
     let unit = units.iter().find(|(_, each)| millis > 0 && millis.is_multiple_of(*each));

@@ -1,7 +1,9 @@
 //! On what terms a handler's deliveries are taken: before which others, how many at once, which of them count as one, and
 //! which wait for each other.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
+
+use crate::retry::literal;
 
 /// Which of a queue's deliveries are claimed first. A worker claims what is of lower priority only while nothing of a
 /// higher one is due.
@@ -29,7 +31,11 @@ impl Priority {
 }
 
 /// `unique(key = "order_id", within = "10m")`: of several events with the same value in the field `key`, the handler gets
-/// the first; the others of the time `within` after that are not stored for it, whatever became of the first.
+/// the first; the others of the time `within` after that are not stored for it, whatever became of the first. An event whose
+/// field is null or left out is not unique.
+///
+/// The value is read from the stored JSON, so the field must be there under its own name or as `rename_all` writes it;
+/// [`run()`](crate::run) refuses a key that no payload has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unique {
     /// The event's field.
@@ -49,7 +55,9 @@ pub struct Terms {
     /// Which of its deliveries count as one.
     pub unique: Option<Unique>,
     /// `ordered_by = "customer_id"`: deliveries of events with the same value in this field run one after the other, in the
-    /// order in which they were stored, across retries, delays and workers.
+    /// order in which they were stored, across retries, delays and workers. A delivery that waits for its retry holds up those
+    /// behind it; a dead letter does not. An event whose field is null or left out waits for nobody. The value is read as for
+    /// [`Unique`].
     pub ordered_by: Option<&'static str>,
 }
 
@@ -83,5 +91,20 @@ impl Terms {
     pub const fn ordered_by(mut self, key: &'static str) -> Self {
         self.ordered_by = Some(key);
         self
+    }
+}
+
+/// As the attribute says it, and only what is not the default:
+/// `priority = "high", unique(key = "order_id", within = "10m")`.
+impl fmt::Display for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { priority, concurrency, unique, ordered_by } = *self;
+        let options = [
+            (priority != Priority::Normal).then(|| format!("priority = {:?}", priority.name())),
+            concurrency.map(|concurrency| format!("concurrency = {concurrency}")),
+            unique.map(|Unique { key, within }| format!("unique(key = {key:?}, within = {:?})", literal(within))),
+            ordered_by.map(|key| format!("ordered_by = {key:?}")),
+        ];
+        f.write_str(&options.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }

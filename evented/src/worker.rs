@@ -30,6 +30,7 @@ use crate::{
     def::ErasedCall,
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
+    flag::Flag,
     instance::{Instance, SCOPE, Scope, catch},
     judge::{decode, judge, judge_dead, note_lost},
     lease::Leases,
@@ -149,9 +150,8 @@ struct Attempt {
     policy: Policy,
     event: Box<dyn Any + Send>,
     delivery: Delivery,
-    cancel: watch::Sender<bool>,
     scope: Scope,
-    lost: watch::Receiver<bool>,
+    lost: Flag,
 }
 
 /// What a claimed delivery occupies until it is settled, or until there is nothing to settle: however it ends, its drop
@@ -416,7 +416,7 @@ impl Worker {
         index: usize,
         waiting: Waiting,
         claimed: &Claimed,
-        mut lost: watch::Receiver<bool>,
+        lost: Flag,
     ) -> Option<Outcome> {
         let queue = &self.queues[waiting.queue];
         let handler = &registry().handlers[index];
@@ -442,8 +442,10 @@ impl Worker {
             }
         };
         let turn = tokio::select! {
+            // Most find their turn at once, and then nothing else is asked.
+            biased;
             turn = turn => turn,
-            _ = lost.wait_for(|lost| *lost) => return note_lost(handler, claimed),
+            () = lost.raised() => return note_lost(handler, claimed),
             // What has not been started when the worker stops is given back at once.
             _ = stopping.wait_for(|stop| *stop) => return Some(Outcome::Released),
         };
@@ -456,7 +458,7 @@ impl Worker {
             }
         }
         let began = time::now();
-        let (delivery, cancel) = Delivery::start(Starting {
+        let delivery = Delivery::start(Starting {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
             correlation: claimed.correlation,
@@ -470,11 +472,11 @@ impl Worker {
             correlation: Some(claimed.correlation),
             in_tx: handler.takes_tx(),
         };
-        let attempt = Attempt { index, policy, event, delivery, cancel: cancel.clone(), scope, lost };
+        let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, lost };
         let ended = match &self.outbox {
             Some(outbox) if handler.takes_tx() => {
                 let end = self.attempt_in_tx(&**outbox, stored.call, attempt, claimed).await;
-                cancel.send_replace(true);
+                delivery.cancel();
                 match end {
                     Ok(TxEnd::Committed) => {
                         queue.note_run(began.elapsed());
@@ -501,7 +503,7 @@ impl Worker {
             _ => self.attempt_blocking(stored.call, attempt, claimed, turn).await?,
         };
         // What the handler may have left running elsewhere can see that the attempt is over.
-        cancel.send_replace(true);
+        delivery.cancel();
         queue.note_run(began.elapsed());
         if ended.is_ok() && began.elapsed() > policy.timeout {
             tracing::warn!(handler = %handler.id, place = %handler.place, took = ?began.elapsed(), timeout = ?policy.timeout,
@@ -534,13 +536,13 @@ impl Worker {
         turn: Turn<'_>,
     ) -> Option<HandlerResult> {
         let Turn { slot, beside, alone } = turn;
-        let Attempt { index, policy, event, delivery, cancel, scope, lost } = attempt;
+        let Attempt { index, policy, event, delivery, scope, lost } = attempt;
         let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
         self.shared.instance.blocking.enter(index);
-        let mut running = pin!(run_blocking(call, event, delivery, scope, slot));
+        let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, slot));
         let ended = self.interrupts(policy.timeout, &lost).or(&mut running).await;
         // It may look whether its time is over.
-        cancel.send_replace(true);
+        delivery.cancel();
         match ended.as_ref().err().and_then(|error| error.downcast_ref()) {
             Some(Interrupt::TimedOut(_)) => {
                 let handler = &registry().handlers[index];
@@ -579,7 +581,7 @@ impl Worker {
         if handler.takes_tx() { policy.timeout.min(self.shared.lease / 3) } else { policy.timeout }
     }
 
-    fn interrupts(&self, timeout: Duration, lost: &watch::Receiver<bool>) -> Interrupts {
+    fn interrupts(&self, timeout: Duration, lost: &Flag) -> Interrupts {
         Interrupts { timeout, lost: lost.clone(), aborting: self.shared.aborting.clone() }
     }
 }

@@ -4,6 +4,7 @@
 //! cargo run --example shop             # places 300 orders, waits for every delivery, checks all numbers
 //! cargo run --example shop -- serve    # takes `POST /orders` until Ctrl-C
 //! cargo run --example shop -- work     # a worker alone, on the same files, beside it
+//! cargo run --example shop -- --queue redis://127.0.0.1:6379     # the same code, with its queue in Redis
 //! ```
 //!
 //! Start reading at [`place`]: one order, one transaction. Then [`handlers`]: six functions, one for each consequence.
@@ -55,11 +56,16 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    if matches!(options.mode, Mode::Help) {
+        println!("{}", options::HELP);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shop = Shop::open(options.data, options.queue).await?;
     match options.mode {
-        Mode::Help => println!("{}", options::HELP),
-        Mode::Demo => return demo::run(&Shop::open(options.data).await?).await,
-        Mode::Serve { port } => server::serve(Shop::open(options.data).await?, port).await?,
-        Mode::Work => work(&Shop::open(options.data).await?).await?,
+        Mode::Demo => return demo::run(&shop).await,
+        Mode::Serve { port } => server::serve(shop, port).await?,
+        Mode::Work => work(&shop).await?,
+        Mode::Help => {}
     }
     Ok(ExitCode::SUCCESS)
 }

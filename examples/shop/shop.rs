@@ -40,16 +40,18 @@ create table if not exists ledger (
 
 pub struct Shop {
     data: PathBuf,
+    queue: String,
     pub db: SqlitePool,
     pub metrics: Metrics,
     pub timings: Timings,
 }
 
 impl Shop {
-    /// Opens the shop whose files are in `data`, or a new one.
-    pub async fn open(data: PathBuf) -> anyhow::Result<Self> {
+    /// Opens the shop whose files are in `data`, or a new one. Its queue is a file there, or at the URL `queue`.
+    pub async fn open(data: PathBuf, queue: Option<String>) -> anyhow::Result<Self> {
         let db = open_database(&data).await?;
-        let shop = Self { data, db, metrics: Metrics::default(), timings: Timings::default() };
+        let queue = queue.unwrap_or_else(|| format!("sqlite:{}", data.join("evented.db").display()));
+        let shop = Self { data, queue, db, metrics: Metrics::default(), timings: Timings::default() };
         for directory in [shop.mails(), shop.invoices()] {
             std::fs::create_dir_all(&directory).with_context(|| format!("cannot create `{}`", directory.display()))?;
         }
@@ -58,13 +60,12 @@ impl Shop {
 
     /// The same for all modes: whichever process runs a handler, it finds the same state.
     pub fn evented(&self) -> evented::Run {
-        let queue = format!("sqlite:{}", self.data.join("evented.db").display());
         evented::run()
             .state(self.metrics.clone())
             .state(self.timings.clone())
             .state(Mailer::new(self.mails()))
             .state(Invoices::new(self.invoices()))
-            .queue(queue.as_str())
+            .queue(&self.queue)
             .outbox(self.db.clone())
             // Short, because the demo invites to kill it: what a killed process held waits this long.
             .lease(Duration::from_secs(5))

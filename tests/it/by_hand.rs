@@ -1,7 +1,8 @@
 //! What the attributes write, written by hand: the same registrations, and the same behaviour.
 
 use evented::{
-    Background, Context, Event, HandlerArg, Immediate, InProcess, InTransaction, Outbox, Policy, Transactional,
+    Background, Context, Event, HandlerArg, Immediate, InProcess, InTransaction, Outbox, Policy, Priority, Terms,
+    Transactional,
     by_hand::{Encode, EventDef, HandlerDef, InProcessCall, Running, Slot, StoredCall, Upcast, json, upcast},
     prelude::*,
     sqlx::{SqlitePool, query, query_scalar},
@@ -31,13 +32,24 @@ macro_rules! functions {
             Err("the emitter does not notice".to_owned())
         }
 
-        $(#[$attribute(Placed, background(queue = "mail", retries = 1, backoff(fixed = "1ms"), timeout = "30s"))])?
+        $(#[$attribute(
+            Placed,
+            background(
+                queue = "mail",
+                retries = 1,
+                backoff(fixed = "1ms"),
+                timeout = "30s",
+                priority = "high",
+                concurrency = 4,
+                unique(key = "number", within = "10m")
+            )
+        )])?
         async fn mail(event: Placed, seen: State<Seen>, delivery: Delivery) -> Result<(), String> {
             seen.note(format!("mail {} {}", event.number, delivery.attempt()));
             if delivery.attempts_left() > 0 { Err("once more".to_owned()) } else { Ok(()) }
         }
 
-        $(#[$attribute(Placed, background(timeout = "1m"), id = "hand.ship", aliases("hand.old"))])?
+        $(#[$attribute(Placed, background(timeout = "1m", ordered_by = "number"), id = "hand.ship", aliases("hand.old"))])?
         fn ship(event: &Placed, seen: State<Seen>) {
             seen.note(format!("ship {}", event.number));
         }
@@ -167,6 +179,9 @@ mod by_a_hand {
                 .backoff_fixed(std::time::Duration::from_millis(1))
                 .timeout(std::time::Duration::from_secs(30)),
         )
+        .terms(
+            Terms::DEFAULT.priority(Priority::High).concurrency(4).unique("number", std::time::Duration::from_mins(10)),
+        )
     );
 
     evented::register!(
@@ -181,6 +196,7 @@ mod by_a_hand {
         .aliases(&["wrote.old"])
         .needs(&[<State<Seen> as HandlerArg<'_, evented::Blocking>>::needs])
         .policy(Policy::DEFAULT.timeout(std::time::Duration::from_mins(1)))
+        .terms(Terms::DEFAULT.ordered_by("number"))
     );
 
     fn start_check<'a>(event: &'a Paid, context: &mut Context<'a>) -> Running<'a> {
@@ -222,6 +238,13 @@ fn the_catalogue_says_the_same_of_both() {
     let by_attribute = lines(by_attribute::MODULE);
     assert_eq!(by_attribute.len(), 6);
     assert_eq!(by_attribute, lines(by_a_hand::MODULE));
+    let terms = [
+        r#"priority = "high", concurrency = 4, unique(key = "number", within = "10m"))"#,
+        r#"timeout = "1m", ordered_by = "number")"#,
+    ];
+    for terms in terms {
+        assert_eq!(by_attribute.iter().filter(|line| line.contains(terms)).count(), 1, "{terms}: {by_attribute:#?}");
+    }
     let of_this_file = |handler: &evented::Registered| handler.place.module.starts_with(module_path!());
     for handler in evented::catalog().iter().filter(|handler| of_this_file(handler)) {
         assert!(handler.place.file.ends_with("tests/it/by_hand.rs") && handler.place.line > 1, "{}", handler.place);

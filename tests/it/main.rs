@@ -8,6 +8,7 @@ macro_rules! run {
     };
 }
 
+mod admin;
 mod attempts;
 mod boot;
 mod by_hand;
@@ -15,5 +16,6 @@ mod contract;
 mod emit;
 mod in_process;
 mod outbox;
+mod terms;
 mod versions;
 mod worker;

@@ -9,25 +9,16 @@ mod catalogue;
 mod outbox;
 mod queue;
 mod schema;
+mod watch;
 mod writer;
 
-use std::{
-    any::TypeId,
-    path::Path,
-    pin::Pin,
-    str::FromStr,
-    sync::{Arc, Mutex as SyncMutex, PoisonError},
-    time::Duration,
-};
+use std::{any::TypeId, path::Path, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection, Pool, Sqlite, SqliteConnection, SqlitePool, query_scalar,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use tokio::{
-    sync::{Mutex, MutexGuard, watch},
-    task::AbortHandle,
-};
+use tokio::sync::{Mutex, MutexGuard, watch as changes};
 
 use crate::{
     error::{Error, ErrorKind, StoreError, Written},
@@ -38,24 +29,19 @@ use crate::{
         Stats, Swept, TxCall, TxEnd,
         tx::{Beginning, Inserting, NewRow, Outboxed},
     },
-    time::{self, Instant},
+    time,
 };
 
 use self::{
     queue::Exchange,
+    watch::Watch,
     writer::{Link, Writer, read_failed},
 };
 
 /// How long a connection of ours waits for another writer's lock.
 const BUSY: Duration = Duration::from_secs(5);
-/// How often the file is looked at for commits of other processes: `pragma data_version`, some 20 microseconds.
-const LOOK: Duration = Duration::from_millis(25);
-/// How often while it cannot be looked at.
-const LOOK_BROKEN: Duration = Duration::from_secs(1);
-/// How often while a transaction of this process with an emitted event may commit any moment.
-const LOOK_HOT: Duration = Duration::from_millis(1);
-/// How long after an `emit_in` its commit is looked for so often.
-const HOT: Duration = Duration::from_millis(250);
+/// How long to wait before the file is opened again that was busy at its first opening.
+const OPEN_AGAIN: Duration = Duration::from_millis(25);
 
 /// Holding the write lock for so long is worth a line in the log.
 const LONG_LOCK: Duration = Duration::from_secs(1);
@@ -77,9 +63,8 @@ pub(crate) struct SqliteStore {
     keeper: Mutex<Link>,
     /// For what reads long and is asked seldom: a claim must not wait for a count.
     counter: Mutex<Link>,
-    changes: watch::Sender<u64>,
-    hot_until: Arc<SyncMutex<Instant>>,
-    watcher: AbortHandle,
+    changes: changes::Sender<u64>,
+    watch: Watch,
 }
 
 impl SqliteStore {
@@ -131,15 +116,14 @@ impl SqliteStore {
             .fetch_one(&mut conn)
             .await
             .map_err(|error| read_failed(&format!("could not read {name}"), &error).because(error))?;
-        let (changes, _) = watch::channel(0_u64);
-        let hot_until = Arc::new(SyncMutex::new(time::now()));
+        let (changes, _) = changes::channel(0_u64);
         let turn = Arc::new(Mutex::new(()));
         let committed = {
             let changes = changes.clone();
             move || changes.send_modify(|mark| *mark += 1)
         };
         let link = || Link::new(options.clone());
-        let watcher = tokio::spawn(watch(link(), changes.clone(), Arc::clone(&hot_until))).abort_handle();
+        let watch = Watch::start(link(), options.get_filename(), changes.clone());
         Ok(Arc::new(Self {
             writer: Writer::start(link(), Arc::clone(&turn), committed),
             reader: Mutex::new(link()),
@@ -151,8 +135,7 @@ impl SqliteStore {
             one_tx: Mutex::new(Duration::ZERO),
             turn,
             changes,
-            hot_until,
-            watcher,
+            watch,
         }))
     }
 
@@ -179,12 +162,6 @@ async fn read_on<T>(
     })
 }
 
-impl Drop for SqliteStore {
-    fn drop(&mut self) {
-        self.watcher.abort();
-    }
-}
-
 /// Opens the first connection. Where several processes start at once on a new file, one of them sets its journal mode,
 /// for which SQLite does not let the others wait: they try again.
 async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
@@ -192,7 +169,7 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Sto
     loop {
         match SqliteConnection::connect_with(options).await {
             Ok(conn) => return Ok(conn),
-            Err(error) if writer::is_busy(&error) && time::now() < until => time::sleep(LOOK).await,
+            Err(error) if writer::is_busy(&error) && time::now() < until => time::sleep(OPEN_AGAIN).await,
             Err(error) => {
                 let file = options.get_filename();
                 let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -207,30 +184,6 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Sto
                     .because(error));
             }
         }
-    }
-}
-
-/// Bumps the mark whenever another connection committed. The version is the connection's own view, so the same
-/// connection must ask each time: <https://www.sqlite.org/pragma.html#pragma_data_version>.
-async fn watch(mut link: Link, changes: watch::Sender<u64>, hot_until: Arc<SyncMutex<Instant>>) {
-    let mut seen = None;
-    loop {
-        let version = match link.get().await {
-            Ok(conn) => query_scalar::<_, i64>("pragma data_version").fetch_one(conn).await,
-            Err(error) => Err(error),
-        };
-        match version {
-            Ok(version) if seen.replace(version) != Some(version) => changes.send_modify(|mark| *mark += 1),
-            Ok(_) => {}
-            Err(error) => {
-                link.mend(&error);
-                seen = None;
-                // Whoever reads or writes says what is wrong.
-                time::sleep(LOOK_BROKEN).await;
-            }
-        }
-        let hot = *hot_until.lock().unwrap_or_else(PoisonError::into_inner) > time::now();
-        time::sleep(if hot { LOOK_HOT } else { LOOK }).await;
     }
 }
 
@@ -352,7 +305,7 @@ impl Catalogue for SqliteStore {
     }
 
     fn close(&self) {
-        self.watcher.abort();
+        self.watch.end();
     }
 }
 
@@ -439,7 +392,7 @@ impl OutboxStore for SqliteStore {
     }
 
     fn nudge(&self) {
-        *self.hot_until.lock().unwrap_or_else(PoisonError::into_inner) = time::now() + HOT;
+        self.watch.stir();
     }
 }
 

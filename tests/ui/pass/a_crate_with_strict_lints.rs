@@ -32,6 +32,21 @@ pub struct Paid {
 #[event]
 struct NotStored;
 
+/// Kept.
+#[event]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct Kept {
+    number: u32,
+    /// Dropping it is noticed.
+    pub lock: std::sync::Mutex<Vec<u8>>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.number = 0;
+    }
+}
+
 /// Returned.
 #[event]
 #[deprecated = "orders are final"]
@@ -61,7 +76,12 @@ async fn thank(_: Paid, _: Delivery) {
     std::future::ready(()).await;
 }
 
-#[handler(Paid, outbox)]
+#[handler(Kept, background(unique(key = "number", within = "1h"), ordered_by = "lock"))]
+async fn keep(_: Kept) {
+    std::future::ready(()).await;
+}
+
+#[handler(Paid, outbox(priority = "high", concurrency = 4))]
 fn book(event: &Paid, _: Delivery) -> Result<(), std::fmt::Error> {
     if event.number == 0 { Err(std::fmt::Error) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evented::{
-    Context, Delivery, Error, Event, HandlerArg, Needs, Outbox, Policy, Route, State, event, handler,
+    Context, Delivery, Error, Event, HandlerArg, Needs, Outbox, Policy, Priority, Route, State, Terms, event, handler,
 };
 
 #[event]
@@ -26,6 +26,14 @@ struct Payment(u32);
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 #[event(id = "Stored_event.2", transactional)]
 struct Stored;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Keyed {
+    order_id: u64,
+    customer_id: Option<String>,
+    straße: String,
+}
 
 #[event]
 struct r#Raw;
@@ -87,6 +95,18 @@ async fn first_wait_above_the_default_max(_: Stored) {}
 #[handler(Stored, outbox(backoff(fixed = "250ms"), retries = 0, timeout = "7d"))]
 async fn fixed(_: Stored) {}
 
+#[handler(Keyed, background(priority = "high", concurrency = 4, unique(key = "order_id", within = "10m")))]
+async fn on_terms(_: Keyed) {}
+
+#[handler(Keyed, background(ordered_by = "customer_id", unique(within = "7d", key = "straße"), queue = "mail"))]
+fn in_order(_: &Keyed) {}
+
+#[handler(Keyed, background(concurrency = 1000, priority = "low"))]
+async fn behind_all_others(_: Keyed) {}
+
+#[handler(Keyed, background(priority = "normal", concurrency = 1, unique(key = "customer_id", within = "1ms",)))]
+async fn as_most_are(_: Keyed) {}
+
 #[handler(Payment, outbox())]
 fn on_the_outbox(_: &Payment) {}
 
@@ -147,7 +167,7 @@ fn main() {
     assert_eq!(Versioned::EARLIER[1](b"true").expect("a bool"), Versioned(String::from("true")));
 
     let handlers = evented::catalog();
-    assert_eq!(handlers.len(), 12);
+    assert_eq!(handlers.len(), 16);
     let handler = |id: &str| handlers.iter().find(|handler| handler.handler == id).expect("registered");
     assert_eq!(handler("Raw/match").event, "Raw");
     assert_eq!(handler("payments.captured/blocking").event, "payments.captured");
@@ -177,6 +197,21 @@ fn main() {
         handler("Stored_event.2/all_options").to_string().split_once(", crate ").expect("a crate").0,
         r#"Stored_event.2/all_options: Stored_event.2, background(queue = "mail", retries = 8, backoff("1s", max = "1h"), timeout = "30s")"#
     );
+
+    let terms = |id: &str| handler(id).terms.expect("stored");
+    assert_eq!(handler("Plain/sync").terms, None);
+    assert_eq!(terms("Stored_event.2/all_options"), Terms::DEFAULT);
+    let high = Terms::DEFAULT.priority(Priority::High).concurrency(4).unique("order_id", 600 * second);
+    assert_eq!(terms("Keyed/on_terms"), high);
+    assert_eq!(terms("Keyed/in_order"), Terms::DEFAULT.ordered_by("customer_id").unique("straße", 7 * 24 * hour));
+    assert_eq!(terms("Keyed/behind_all_others"), Terms::DEFAULT.priority(Priority::Low).concurrency(1000));
+    assert_eq!(terms("Keyed/as_most_are"), Terms::DEFAULT.concurrency(1).unique("customer_id", second / 1000));
+    assert_eq!(high.to_string(), r#"priority = "high", concurrency = 4, unique(key = "order_id", within = "10m")"#);
+    assert_eq!(
+        handler("Keyed/in_order").to_string().split_once("timeout").expect("a policy").1.split_once(", crate").expect("a crate").0,
+        r#" = "5m", unique(key = "straße", within = "7d"), ordered_by = "customer_id")"#
+    );
+    assert!(handler("payments.captured/blocking").to_string().contains(r#"timeout = "5m"), crate"#));
 
     // The functions stay as they are written.
     sync(&Plain { number: 1 });

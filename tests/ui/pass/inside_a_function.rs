@@ -12,6 +12,15 @@ fn main() {
     #[handler(Placed, id = "in.main.count")]
     fn count(_: &Placed, _: State<u32>) {}
 
+    #[event(id = "in.main.keyed")]
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Keyed {
+        number: u32,
+    }
+
+    #[handler(Keyed, background(ordered_by = "number"))]
+    fn keep(_: Keyed) {}
+
     {
         #[handler(Placed, background)]
         async fn mail(_: Placed) {
@@ -19,6 +28,7 @@ fn main() {
         }
     }
 
+    keep(Keyed { number: 1 });
     count(&Placed, State::new(1));
     elsewhere();
 }

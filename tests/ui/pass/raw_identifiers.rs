@@ -60,6 +60,20 @@ impl From<r#mod::r#static<String>> for Box<dyn std::error::Error + Send + Sync> 
     }
 }
 
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Keyed {
+    r#where: u32,
+    r#gen: Vec<u32>,
+    union: u32,
+}
+
+#[handler(Keyed, background(unique(key = "where", within = "1h"), ordered_by = "r#where"))]
+async fn r#unsafe(_: Keyed) {}
+
+#[handler(Keyed, background(unique(key = "gen", within = "1h"), ordered_by = "union"))]
+async fn r#false(_: Keyed) {}
+
 #[handler(self::r#enum, outbox)]
 async fn r#yield<'r#for>(r#dyn: &'r#for r#enum, r#mut: &'r#for mut Tx<Sqlite>) {
     let _ = (r#dyn, r#mut);
@@ -85,8 +99,12 @@ fn main() {
     let earlier = r#mod::r#impl::EARLIER[0](b"4").expect("a number");
 
     let registered = evented::catalog();
+    let keys = registered.iter().filter_map(|handler| handler.terms).filter_map(|terms| Some((terms.unique?.key, terms.ordered_by?)));
+    assert_eq!(keys.collect::<Vec<_>>(), [("gen", "union"), ("where", "where")]);
     let registered: Vec<_> = registered.iter().map(|handler| (&*handler.handler, handler.route)).collect();
     let expected = [
+        ("Keyed/false", Route::Background),
+        ("Keyed/unsafe", Route::Background),
         ("enum/use", Route::InProcess),
         ("enum/yield", Route::Outbox),
         ("impl/gen", Route::InProcess),
@@ -101,5 +119,5 @@ fn main() {
     assert_eq!(r#use(&r#enum::r#Out { r#ref: 5 }), Err("5".to_owned()));
     assert_eq!(r#use(&r#enum::r#In), Ok(()));
     r#gen(&earlier);
-    drop((r#async(r#type { r#move: 1 }, Delivery::test()), r#yield));
+    drop((r#async(r#type { r#move: 1 }, Delivery::test()), r#yield, r#unsafe, r#false));
 }

@@ -24,6 +24,9 @@ mod hostile {
     pub struct NotSerialize;
     pub struct Context;
     pub struct Needs;
+    pub struct Terms;
+    pub struct Priority;
+    pub struct Duration;
     pub struct str;
     pub struct bool;
     pub struct u32;
@@ -65,6 +68,16 @@ use hostile::*;
 #[derive(::std::clone::Clone, ::serde::Serialize, ::serde::Deserialize)]
 struct Placed;
 
+mod keyed {
+    // serde's own derive does not stand what is hostile.
+    #[::evented::event]
+    #[derive(::serde::Serialize, ::serde::Deserialize)]
+    pub struct Keyed {
+        pub __evented_event: (),
+    }
+}
+use keyed::Keyed;
+
 #[::evented::event(transactional, aliases("earlier"))]
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 struct Paid;
@@ -79,6 +92,12 @@ async fn asynchronous(_: &Placed, _: ::evented::State<()>, _: ::evented::State<u
 
 #[::evented::handler(Paid, background(queue = "mail", retries = 8, backoff("1s"), timeout = "30s"))]
 async fn background(_: Paid, _: ::evented::Delivery, _: ::evented::State<()>) {}
+
+#[::evented::handler(Keyed, background(concurrency = 4, unique(key = "__evented_event", within = "10m"), ordered_by = "__evented_event"))]
+async fn keyed(_: Keyed) {}
+
+#[::evented::handler(Paid, background(priority = "high"))]
+async fn first(_: Paid) {}
 
 #[::evented::handler(Paid, outbox)]
 fn blocking(_: Paid, _: ::evented::Delivery) {}

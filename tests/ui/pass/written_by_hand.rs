@@ -69,14 +69,14 @@ mod marked {
     #[handler(OrderPlaced, background)]
     async fn plan(_: &OrderPlaced) {}
 
-    #[handler(OrderPlaced, background(queue = "print", retries = 0, backoff(fixed = "10s")), aliases("marked.OrderPlaced/p"))]
+    #[handler(OrderPlaced, background(queue = "print", retries = 0, backoff(fixed = "10s"), ordered_by = "order_id"), aliases("marked.OrderPlaced/p"))]
     fn print(_: OrderPlaced, _: Delivery) -> Result<(), std::io::Error> {
         Ok(())
     }
 
     #[handler(
         OrderPlaced,
-        background(queue = "mail", retries = 8, backoff("1s", max = "2h"), timeout = "30s"),
+        background(queue = "mail", retries = 8, backoff("1s", max = "2h"), timeout = "30s", priority = "low", concurrency = 2, unique(key = "order_id", within = "1d")),
         id = "marked.mail"
     )]
     async fn send_mail(_: OrderPlaced, _: State<Mailer>, _: Delivery) -> Result<(), std::io::Error> {
@@ -98,7 +98,7 @@ mod written {
     use std::{sync::atomic::Ordering, time::Duration};
 
     use evented::{
-        Background, Blocking, Event, HandlerArg, Immediate, InProcess, InTransaction, Outbox, Policy, Transactional,
+        Background, Blocking, Event, HandlerArg, Immediate, InProcess, InTransaction, Outbox, Policy, Priority, Terms, Transactional,
         by_hand::{Encode, EventDef, HandlerDef, InProcessCall, Slot, StoredCall, Upcast, json, upcast},
         prelude::{Delivery, Sqlite, State, Tx},
         sqlx,
@@ -227,6 +227,7 @@ mod written {
         .needs(&[<Delivery as HandlerArg<'_, Blocking>>::needs])
         .queue("print")
         .policy(Policy::DEFAULT.retries(0).backoff_fixed(Duration::from_secs(10)))
+        .terms(Terms::DEFAULT.ordered_by("order_id"))
     );
 
     async fn send_mail(_: OrderPlaced, _: State<Mailer>, _: Delivery) -> Result<(), std::io::Error> {
@@ -252,6 +253,9 @@ mod written {
                 .retries(8)
                 .backoff(Duration::from_secs(1), Duration::from_secs(2 * 3600))
                 .timeout(Duration::from_secs(30)),
+        )
+        .terms(
+            Terms::DEFAULT.priority(Priority::Low).concurrency(2).unique("order_id", Duration::from_secs(24 * 3600)),
         )
     );
 

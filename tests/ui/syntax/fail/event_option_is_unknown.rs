@@ -5,13 +5,13 @@
 //! # use evented::prelude::*;
 //! #[event]
 //! struct OrderPlaced {
-//!     priority: u8,
+//!     topic: String,
 //! }
 //! ```
 
 use evented::prelude::*;
 
-#[event(priority = 1)]
+#[event(topic = "orders")]
 struct OrderPlaced;
 
 fn main() {}

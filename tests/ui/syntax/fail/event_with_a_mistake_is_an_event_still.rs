@@ -15,7 +15,7 @@
 
 use evented::prelude::*;
 
-#[event(priority = 1)]
+#[event(topic = "orders")]
 #[derive(Clone)]
 struct OrderPlaced;
 

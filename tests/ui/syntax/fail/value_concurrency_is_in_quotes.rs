@@ -1,0 +1,24 @@
+//! Numbers are written as numbers. Remove the quotes.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[event] #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced;
+//! #[handler(OrderPlaced, background(concurrency = 4))]
+//! async fn send_mail(event: OrderPlaced) {}
+//! ```
+
+#![allow(unused)]
+
+use evented::prelude::*;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OrderPlaced {
+    order_id: u64,
+    customer_id: u64,
+}
+
+#[handler(OrderPlaced, background(concurrency = "4"))]
+async fn send_mail(event: OrderPlaced) {}
+
+fn main() {}

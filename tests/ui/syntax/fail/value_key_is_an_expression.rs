@@ -1,0 +1,24 @@
+//! A store looks at the event where it has it, and runs no code for that. Write the name of a field, in quotes.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[event] #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { order_id: u64 }
+//! #[handler(OrderPlaced, background(unique(key = "order_id", within = "10m")))]
+//! async fn send_mail(event: OrderPlaced) {}
+//! ```
+
+#![allow(unused)]
+
+use evented::prelude::*;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OrderPlaced {
+    order_id: u64,
+    customer_id: u64,
+}
+
+#[handler(OrderPlaced, background(unique(key = event.order_id, within = "10m")))]
+async fn send_mail(event: OrderPlaced) {}
+
+fn main() {}

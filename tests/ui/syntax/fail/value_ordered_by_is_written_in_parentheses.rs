@@ -1,0 +1,24 @@
+//! There is one field by which deliveries are ordered, so it is no list. Write it with `=`.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[event] #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { customer_id: u64 }
+//! #[handler(OrderPlaced, background(ordered_by = "customer_id"))]
+//! async fn send_mail(event: OrderPlaced) {}
+//! ```
+
+#![allow(unused)]
+
+use evented::prelude::*;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OrderPlaced {
+    order_id: u64,
+    customer_id: u64,
+}
+
+#[handler(OrderPlaced, background(ordered_by("customer_id")))]
+async fn send_mail(event: OrderPlaced) {}
+
+fn main() {}

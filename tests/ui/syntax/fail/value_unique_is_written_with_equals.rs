@@ -1,0 +1,24 @@
+//! Which deliveries count as one depends on a field of the event, and on a time, so `unique` has a list.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[event] #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { order_id: u64 }
+//! #[handler(OrderPlaced, background(unique(key = "order_id", within = "10m")))]
+//! async fn send_mail(event: OrderPlaced) {}
+//! ```
+
+#![allow(unused)]
+
+use evented::prelude::*;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OrderPlaced {
+    order_id: u64,
+    customer_id: u64,
+}
+
+#[handler(OrderPlaced, background(unique = "order_id"))]
+async fn send_mail(event: OrderPlaced) {}
+
+fn main() {}

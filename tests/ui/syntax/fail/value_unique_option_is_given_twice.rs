@@ -1,0 +1,24 @@
+//! Events are compared by the value of one field. Keep one of the two, or give the event a field that holds both.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[event] #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { order_id: u64 }
+//! #[handler(OrderPlaced, background(unique(key = "order_id", within = "10m")))]
+//! async fn send_mail(event: OrderPlaced) {}
+//! ```
+
+#![allow(unused)]
+
+use evented::prelude::*;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OrderPlaced {
+    order_id: u64,
+    customer_id: u64,
+}
+
+#[handler(OrderPlaced, background(unique(key = "order_id", key = "customer_id", within = "10m")))]
+async fn send_mail(event: OrderPlaced) {}
+
+fn main() {}

@@ -1,0 +1,24 @@
+//! A field and a time are all there is to choose. Remove the option, or write the one that you mean.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[event] #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { order_id: u64 }
+//! #[handler(OrderPlaced, background(unique(key = "order_id", within = "10m")))]
+//! async fn send_mail(event: OrderPlaced) {}
+//! ```
+
+#![allow(unused)]
+
+use evented::prelude::*;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OrderPlaced {
+    order_id: u64,
+    customer_id: u64,
+}
+
+#[handler(OrderPlaced, background(unique(key = "order_id", during = "10m")))]
+async fn send_mail(event: OrderPlaced) {}
+
+fn main() {}

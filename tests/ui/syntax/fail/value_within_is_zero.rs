@@ -1,0 +1,24 @@
+//! In no time at all no event has a second. Write a time, or leave `unique` out.
+//!
+//! ```
+//! # use evented::prelude::*;
+//! # #[event] #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { order_id: u64 }
+//! #[handler(OrderPlaced, background(unique(key = "order_id", within = "10m")))]
+//! async fn send_mail(event: OrderPlaced) {}
+//! ```
+
+#![allow(unused)]
+
+use evented::prelude::*;
+
+#[event]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OrderPlaced {
+    order_id: u64,
+    customer_id: u64,
+}
+
+#[handler(OrderPlaced, background(unique(key = "order_id", within = "0s")))]
+async fn send_mail(event: OrderPlaced) {}
+
+fn main() {}
