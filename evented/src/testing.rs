@@ -53,6 +53,7 @@ mod site;
 mod promise;
 mod push;
 mod claim;
+mod exchange;
 mod extend;
 mod settle;
 mod wait;

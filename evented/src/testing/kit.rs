@@ -7,8 +7,8 @@ use crate::{
     id::{DeliveryId, EventId},
     retry::Policy,
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lease, NewDelivery, Outcome, Push, Pushed,
-        Route, Settlement, Store, StoredCount,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, NewDelivery, Outcome, Push,
+        Pushed, Route, Settlement, Store, StoredCount,
     },
     terms::Priority,
     time::{self, Instant},
@@ -120,19 +120,28 @@ pub async fn push_once(store: &dyn Store, deliveries: impl Into<Arc<[NewDelivery
     assert_eq!(store.push(push).await.answered(), Pushed::Stored);
 }
 
+/// One handler's part of a claim.
+pub fn asking(handler: &str, priority: Priority, wanted: usize) -> ClaimHandler {
+    ClaimHandler { name: handler.into(), version: VERSION, priority, wanted }
+}
+
 /// One queue's part of a claim.
 pub fn wanting(wanted: usize, handlers: &[&str]) -> ClaimQueue {
-    let handlers = handlers.iter().map(|id| ClaimHandler {
-        name: (*id).into(),
-        version: VERSION,
-        priority: Priority::Normal,
-        wanted: usize::MAX,
-    });
+    let handlers = handlers.iter().map(|id| asking(id, Priority::Normal, usize::MAX));
     ClaimQueue { name: "default".into(), handlers: handlers.collect(), wanted }
 }
 
 pub async fn claims(store: &dyn Store, queues: Vec<ClaimQueue>, lease: Duration) -> Claims {
     store.exchange([].into(), Some(Claim { queues, lease })).await.answered().claims
+}
+
+/// Settles and claims, with a lease that outlives the test.
+pub async fn exchange(
+    store: &dyn Store,
+    settlements: impl Into<Arc<[Settlement]>>,
+    queues: Vec<ClaimQueue>,
+) -> Exchanged {
+    store.exchange(settlements.into(), Some(Claim { queues, lease: LONG })).await.answered()
 }
 
 /// Claims up to 1,000 of what is due for these handlers.

@@ -110,6 +110,17 @@ macro_rules! __queue_promises {
                 next_due_tells_when_to_look_again: Delay
                 next_due_is_told_while_more_is_due_than_was_wanted: Delay
             }
+            exchange {
+                an_exchange_settles_and_claims: OneWorker
+                an_exchange_whose_settlement_is_late_claims_all_the_same: Late
+                a_claim_never_takes_what_its_exchange_settles: OneWorker
+                an_exchange_of_nothing_does_nothing: OneWorker
+                a_claim_takes_no_more_of_a_handler_than_it_wants: Fair
+                a_higher_priority_is_claimed_first: Priority
+                a_lower_priority_gets_what_a_higher_one_leaves: Priority
+                within_one_priority_a_claim_takes_evenly: Fair
+                a_backlog_of_20_000_does_not_hold_up_a_first_delivery: Fair
+            }
             extend {
                 a_renewed_lease_does_not_end: OneWorker
                 an_extend_answers_for_each_lease: OneWorker
