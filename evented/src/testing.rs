@@ -56,6 +56,7 @@ mod claim;
 mod exchange;
 mod extend;
 mod settle;
+mod unique;
 mod wait;
 mod catalogue;
 mod admin;

@@ -137,6 +137,17 @@ macro_rules! __queue_promises {
                 one_late_settlement_does_not_spoil_its_batch: Late
                 a_late_settlement_is_told_beside_the_one_in_time: Late
             }
+            unique {
+                a_second_delivery_of_a_key_is_not_stored_within_its_time: Unique
+                a_delivery_of_a_key_is_stored_after_its_time: Unique
+                a_delivery_pushed_again_is_not_its_own_duplicate: Unique
+                a_repeated_push_does_not_extend_the_time_of_its_key: Unique
+                handlers_do_not_share_unique_keys: Unique
+                the_first_of_one_push_stands_for_its_key: Unique
+                a_unique_key_outlives_its_first_delivery: Unique
+                a_push_that_fails_takes_no_unique_key: Unique
+                one_of_concurrent_deliveries_of_a_key_is_stored: Unique
+            }
             wait {
                 no_change_is_missed_between_two_waits: Woken
                 a_change_during_a_wait_ends_it: Woken

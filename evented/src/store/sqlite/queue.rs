@@ -153,7 +153,8 @@ fn bind<'q>(insert: Insert<'q>, delivery: &'q NewDelivery, due_at: i64, now: i64
         .bind(&*delivery.payload)
 }
 
-/// Whether a delivery may be stored under its unique key: no other has had it lately.
+/// Whether a delivery may be stored under its unique key: no other has had it lately. One that is there already is left as
+/// it is, and its key too: its time counts from when it was stored.
 async fn takes_key(
     conn: &mut SqliteConnection,
     id: DeliveryId,
@@ -161,7 +162,8 @@ async fn takes_key(
     now: i64,
 ) -> Result<bool, SqlxError> {
     let taken = query(
-        "insert into evented_unique (key, delivery, until) values (?1, ?2, ?3)
+        "insert into evented_unique (key, delivery, until) select ?1, ?2, ?3
+         where not exists (select 1 from evented_deliveries where id = ?2)
          on conflict (key) do update set
             delivery = excluded.delivery, until = iif(until <= ?4, excluded.until, until)
          where until <= ?4 or delivery = excluded.delivery",
