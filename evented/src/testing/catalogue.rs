@@ -90,6 +90,40 @@ pub async fn a_changed_policy_moves_the_generation(site: &impl Site) {
     assert!(after > before, "a process without the handler stores the policy that it read with each delivery");
 }
 
+pub async fn unique_and_order_keys_are_read_by_every_process(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    let [mail, payment] = two();
+    let mail = CatalogueEntry { unique: Some(("order_id".to_owned(), Duration::from_millis(90_001))), ..mail };
+    let payment = CatalogueEntry { ordered_by: Some("customer_id".to_owned()), ..payment };
+    store.record([mail.clone(), payment.clone()].into()).await.answered();
+    let mut read = other.catalogue().await.answered().handlers;
+    read.sort_by_key(|entry| entry.handler.clone());
+    assert_eq!(read, [payment, mail]);
+}
+
+pub async fn a_changed_key_moves_the_generation(site: &impl Site) {
+    site.open().await.record(two().into()).await.answered();
+    let [mail, _] = two();
+    let unique = |field: &str, seconds| Some((field.to_owned(), Duration::from_secs(seconds)));
+    let ordered_by = |field: &str| Some(field.to_owned());
+    // Each is a change of the one before it.
+    let changes = [
+        CatalogueEntry { unique: unique("order_id", 60), ..mail.clone() },
+        CatalogueEntry { unique: unique("order_id", 61), ..mail.clone() },
+        CatalogueEntry { unique: unique("customer_id", 61), ..mail.clone() },
+        CatalogueEntry { ordered_by: ordered_by("order_id"), ..mail.clone() },
+        CatalogueEntry { ordered_by: ordered_by("customer_id"), ..mail.clone() },
+        CatalogueEntry { queue: "another".to_owned(), ..mail.clone() },
+        mail,
+    ];
+    for changed in changes {
+        let (before, after) = change(site, changed.clone()).await;
+        assert!(after > before, "who stores for the handler must know its keys: {changed:?}");
+        let (before, after) = change(site, changed.clone()).await;
+        assert_eq!(after, before, "nothing has changed: {changed:?}");
+    }
+}
+
 pub async fn a_retired_handler_is_gone_and_comes_back_when_recorded(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     store.record(two().into()).await.answered();

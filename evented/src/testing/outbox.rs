@@ -11,7 +11,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    id::{DeliveryId, EventId},
+    id::{DeliveryId, EventId, Key},
     store::{Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed},
     time,
 };
@@ -258,4 +258,23 @@ pub async fn rows_are_not_relayed_by_an_old_catalogue(site: &impl OutboxSite) {
     }
     assert_eq!((store.outbox_rows().await.answered(), stored(&*store, "book").await), (1, (0, 0)));
     assert_eq!(relay(&*store, LONG, Goes::Here).await.done, 1);
+}
+
+pub async fn the_deliveries_of_rows_keep_the_order_of_their_keys(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let emitted = emit_many(site, 6).await;
+    let generation = generation(&*store).await;
+    let ordered = |row: &OutboxRow| NewDelivery { order: Some(Key::derive("book", "ada")), ..of_row("book", row) };
+    // The first rows in one turn, the others by way of a lease.
+    let here = move |row: &OutboxRow| Fan { here: vec![ordered(row)], ..Fan::default() };
+    let relayed = store.relay(Relay { generation, rows: 3, lease: LONG, fan_out: Arc::new(here) }).await.answered();
+    assert_eq!(relayed.done, 3);
+    let rows = relay(&*store, LONG, Goes::Both).await.claimed;
+    assert_eq!(rows.len(), 3);
+    store.finish(rows.iter().map(|row| (row.clone(), vec![ordered(row)])).collect()).await.answered();
+    for event in emitted {
+        let claimed = claim_one(&*other, "book", LONG).await;
+        assert_eq!(claimed.event_id, event);
+        assert!(settle(&*other, claimed.lease, Outcome::Completed).await);
+    }
 }

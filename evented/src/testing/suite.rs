@@ -137,6 +137,21 @@ macro_rules! __queue_promises {
                 one_late_settlement_does_not_spoil_its_batch: Late
                 a_late_settlement_is_told_beside_the_one_in_time: Late
             }
+            order {
+                deliveries_of_a_key_are_claimed_one_after_the_other: Order
+                what_waits_for_its_turn_is_not_due: Order
+                a_retry_holds_its_key: Order
+                a_delayed_head_holds_its_key: Order
+                a_delivery_whose_turn_comes_waits_for_its_own_time: Order
+                a_dead_letter_releases_its_key: Order
+                a_released_delivery_keeps_its_place: Order
+                a_lost_lease_keeps_its_place: Order
+                a_delivery_of_a_key_that_is_pushed_again_keeps_its_place: Order
+                different_keys_run_side_by_side: Order
+                a_requeued_dead_letter_goes_behind_those_that_wait: Order
+                order_holds_while_processes_push_and_settle: Order
+                no_delivery_is_stranded_between_a_push_and_a_settlement_of_its_key: Order
+            }
             unique {
                 a_second_delivery_of_a_key_is_not_stored_within_its_time: Unique
                 a_delivery_of_a_key_is_stored_after_its_time: Unique
@@ -159,13 +174,39 @@ macro_rules! __queue_promises {
                 recording_the_same_handlers_again_moves_no_generation: EveryHandler
                 a_changed_handler_moves_the_generation: EveryHandler
                 a_changed_policy_moves_the_generation: EveryHandler
+                unique_and_order_keys_are_read_by_every_process: EveryHandler
+                a_changed_key_moves_the_generation: EveryHandler
                 a_retired_handler_is_gone_and_comes_back_when_recorded: EveryHandler
                 the_name_is_the_same_for_the_same_store: Told
             }
             admin {
                 counts_tell_what_waits_and_what_was_settled: Told
                 a_delivery_whose_lease_ended_is_counted_as_waiting: Told
+                stats_tell_the_queue_of_each_handler: Told
+                stats_tell_for_how_long_a_delivery_is_due: Told
                 dead_letters_are_told_newest_first_and_limited: DeadLetters
+                dead_letters_of_one_handler_are_told: DeadLetters
+                a_requeued_dead_letter_is_due_at_once_with_all_its_attempts: DeadLetters
+                all_dead_letters_of_a_handler_are_requeued: DeadLetters
+                one_dead_letter_is_discarded: DeadLetters
+                all_dead_letters_of_a_handler_are_discarded: DeadLetters
+                what_is_no_dead_letter_is_neither_requeued_nor_discarded: DeadLetters
+                a_requeue_ends_a_wait: Woken
+            }
+            pause {
+                a_paused_queue_is_not_claimed_in_any_process: Pause
+                a_resumed_queue_is_claimed_again: Pause
+                resuming_ends_a_wait: Pause
+                a_queue_stays_paused_while_no_process_is_there: Pause
+                other_queues_go_on_while_one_is_paused: Pause
+                what_runs_when_its_queue_is_paused_goes_on: Pause
+                the_paused_queues_are_told: Pause
+            }
+            sweep {
+                a_sweep_deletes_dead_letters_beyond_their_age: DeadLetters
+                a_sweep_keeps_the_newest_dead_letters: DeadLetters
+                a_sweep_takes_nothing_before_its_time: Once
+                a_unique_key_whose_time_is_over_may_be_swept: Unique
             }
         }
     };
@@ -187,9 +228,11 @@ macro_rules! __outbox_promises {
                 a_turn_takes_no_more_rows_than_asked: Outbox
                 a_row_of_an_uncommitted_transaction_is_not_seen: Outbox
                 rows_are_not_relayed_by_an_old_catalogue: EveryHandler
+                the_deliveries_of_rows_keep_the_order_of_their_keys: Order
             }
             transact {
                 what_a_handler_wrote_and_its_settlement_are_one_commit: OneCommit
+                a_committed_transaction_lets_the_next_of_its_order_key_go: Order
                 a_handlers_failure_rolls_back_and_keeps_the_lease: OneCommit
                 a_lost_lease_commits_nothing: OneCommit
                 a_settled_delivery_commits_nothing: OneCommit

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
-    store::{Lease, OutboxStore, Outcome, TxEnd},
+    id::Key,
+    store::{Lease, NewDelivery, OutboxStore, Outcome, TxEnd},
     time,
 };
 
@@ -45,6 +46,27 @@ pub async fn what_a_handler_wrote_and_its_settlement_are_one_commit(site: &impl 
     assert_eq!((counted.waiting, counted.running, counted.done), (0, 0, 1));
     assert!(!settle(&*store, lease, Outcome::Completed).await, "it is settled");
     nothing_is_due(&*other, "book").await;
+}
+
+pub async fn a_committed_transaction_lets_the_next_of_its_order_key_go(site: &impl OutboxSite) {
+    let stores = [site.open_outbox().await, site.open_outbox().await];
+    record(&*stores[0], &["book"]).await;
+    let order = Some(Key::derive("book", "ada"));
+    push(
+        &*stores[0],
+        deliveries("book", 3).into_iter().map(|delivery| NewDelivery { order, ..delivery }).collect::<Vec<_>>(),
+    )
+    .await;
+    for entry in 0..3_u8 {
+        let store = &*stores[usize::from(entry % 2)];
+        let lease = claim_one(store, "book", LONG).await.lease;
+        let end = store.transact(&lease, site.write(100, End::Failing)).await.answered();
+        assert!(matches!(end, TxEnd::Failed(_)), "{end:?}");
+        assert!(claim(store, &["book"], LONG).await.is_empty(), "it is not settled: the next one waits");
+        let end = store.transact(&lease, site.write(entry.into(), End::Well)).await.answered();
+        assert!(matches!(end, TxEnd::Committed), "{end:?}");
+    }
+    assert_eq!(site.ledger().await, [0, 1, 2]);
 }
 
 pub async fn a_handlers_failure_rolls_back_and_keeps_the_lease(site: &impl OutboxSite) {

@@ -14,7 +14,7 @@ const MOST: Duration = Duration::from_mins(10);
 
 /// Waits until the store has been quiet for a while; answers its mark. A wait may end without a change, so a test that
 /// expects one to end begins where none does.
-async fn quiet(store: &dyn Store) -> u64 {
+pub async fn quiet(store: &dyn Store) -> u64 {
     let waiting = async {
         let mut seen = store.wait(0, Duration::ZERO).await;
         loop {
@@ -28,7 +28,7 @@ async fn quiet(store: &dyn Store) -> u64 {
     time::within(DEADLINE, waiting).await.expect("a store that nobody writes to is quiet in the end")
 }
 
-async fn ends_at_once(store: &dyn Store, seen: u64) -> u64 {
+pub async fn ends_at_once(store: &dyn Store, seen: u64) -> u64 {
     let mark = time::within(DEADLINE, store.wait(seen, MOST)).await.expect("the change ends the wait");
     assert_ne!(mark, seen, "the mark tells that something changed");
     mark
