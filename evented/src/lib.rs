@@ -89,7 +89,7 @@
 //! # Features
 //!
 //! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `testing`: the contract suite
-//! that every store passes, for a store of your own, in the module `testing`.
+//! that every store passes, for a store of your own, in the module `testing`. [`stores`] shows what it checks.
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.
 extern crate self as evented;
@@ -162,6 +162,9 @@ pub mod prelude {
 
 #[doc = include_str!("compile_errors.md")]
 pub mod compile_errors {}
+
+#[doc = include_str!("stores.md")]
+pub mod stores {}
 
 /// Events and handlers without the attributes: what `#[event]` and `#[handler]` write, written by hand.
 ///

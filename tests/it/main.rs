@@ -16,6 +16,7 @@ mod contract;
 mod emit;
 mod in_process;
 mod outbox;
+mod stores;
 mod terms;
 mod versions;
 mod worker;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    store::{Outcome, Settlement},
+    retry::{Backoff, Policy},
+    store::{NewDelivery, Outcome, Settlement},
     time,
 };
 
@@ -49,6 +50,39 @@ pub async fn a_retry_is_due_after_its_delay_and_counts_the_attempt(site: &impl S
         assert_eq!(again.payload, b"order 17");
         assert!(settle(&*store, again.lease, Outcome::Released).await);
     }
+}
+
+pub async fn a_delivery_is_the_same_in_every_attempt(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    record(&*store, &["mail"]).await;
+    let policy = Policy { attempts_max: 3, backoff: Backoff::Fixed(LONG), timeout: LONG };
+    let correlation = delivery("mail", "the event before it").event_id;
+    let emitted_unix_ms = Some(1_700_000_000_123);
+    let pushed = NewDelivery { correlation, emitted_unix_ms, policy, ..delivery("mail", "order 17") };
+    push(&*store, [pushed.clone()]).await;
+    for store in [&store, &other, &store] {
+        let claimed = claim_one(&**store, "mail", LONG).await;
+        assert_eq!((claimed.lease.delivery, claimed.event_id), (pushed.id, pushed.event_id));
+        assert_eq!((claimed.correlation, claimed.emitted_unix_ms), (correlation, 1_700_000_000_123));
+        assert_eq!((claimed.policy, claimed.version), (policy, pushed.version));
+        assert_eq!(claimed.payload, *pushed.payload);
+        assert!(settle(&**store, claimed.lease, retry()).await);
+    }
+}
+
+pub async fn failed_attempts_are_counted_across_releases_and_lost_leases(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    record(&*store, &["mail"]).await;
+    push(&*store, [delivery("mail", "order 17")]).await;
+    for (failed, store) in (0..3).zip([&store, &other, &store]) {
+        let released = claim_one(&**store, "mail", LONG).await;
+        assert_eq!(released.failed, failed);
+        assert!(settle(&**store, released.lease, Outcome::Released).await);
+        let (_, held) = lose(&**store, &*other, "mail").await;
+        assert_eq!((held.failed, held.lost), (failed, true), "neither costs an attempt, nor gives one back");
+        assert!(settle(&*other, held.lease, retry()).await);
+    }
+    assert_eq!(count(&*store, "mail").await.retried, 3);
 }
 
 pub async fn a_dead_letter_is_kept_with_its_error_and_never_claimed(site: &impl Site) {

@@ -131,6 +131,8 @@ macro_rules! __queue_promises {
             settle {
                 a_completed_delivery_is_gone_and_counted: Told
                 a_retry_is_due_after_its_delay_and_counts_the_attempt: Retry
+                a_delivery_is_the_same_in_every_attempt: Retry
+                failed_attempts_are_counted_across_releases_and_lost_leases: Retry
                 a_dead_letter_is_kept_with_its_error_and_never_claimed: DeadLetters
                 a_released_delivery_is_due_at_once_and_costs_no_attempt: RunsAgain
                 a_late_settlement_changes_nothing: Late
