@@ -63,10 +63,11 @@ impl App {
     }
 
     /// [`emit_in`](crate::emit_in()) through this instance.
-    pub fn emit_in<'t, T, E>(&self, tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
+    pub fn emit_in<'t, T, E, Db>(&self, tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
     where
-        T: InTx,
+        T: InTx<Db>,
         E: Event<Delivery: EmittedInTransaction<E>>,
+        Db: 't,
     {
         emit_in(tx, event).through(&self.0.instance)
     }
@@ -188,7 +189,7 @@ impl App {
         let instance = &self.0.instance;
         let mut counts: Vec<Count> = Vec::new();
         for store in instance.stores() {
-            let linked = names_of(runnable(instance, instance.is_outbox(store.name())));
+            let linked = names_of(runnable(instance));
             for stored in store.stats().await?.handlers {
                 let linked = linked.contains_key(stored.handler.as_str());
                 // Both catalogues know each handler; one of the stores has its deliveries.

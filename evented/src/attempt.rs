@@ -65,22 +65,27 @@ pub(crate) async fn run_async(
     catch(|| call.start(&mut *event, &mut context)).await
 }
 
+/// Runs a transactional handler: with the lease of a delivery beside its data, or once for one of another store.
 pub(crate) async fn run_in_tx(
     outbox: &dyn OutboxStore,
-    lease: Lease,
+    lease: Option<Lease>,
     call: &'static dyn ErasedCall,
     event: Box<dyn Any + Send>,
     delivery: Delivery,
     scope: Scope,
     interrupts: Interrupts,
 ) -> Result<TxEnd, StoreError> {
+    let id = delivery.id();
     let in_tx: TxCall<'_> = Box::new(move |tx| {
         Box::pin(async move {
             let running = run_async(call, event, delivery, Arc::clone(&scope.instance), Some(tx));
             SCOPE.scope(scope, interrupts.or(running)).await
         })
     });
-    outbox.transact(&lease, in_tx).await
+    match lease {
+        Some(lease) => outbox.transact(&lease, in_tx).await,
+        None => outbox.transact_once(id, in_tx).await,
+    }
 }
 
 /// Runs a plain function on the blocking pool, where a free `emit` finds its instance too. When this future is dropped,

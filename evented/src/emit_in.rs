@@ -46,12 +46,13 @@ use crate::{
 /// [`NoOutbox`](ErrorKind::NoOutbox) when the transaction is of a database that `run()` was not given,
 /// [`Handler`](ErrorKind::Handler) with the handler's error as its source, [`NotStarted`](ErrorKind::NotStarted),
 /// [`Unstorable`](ErrorKind::Unstorable), [`Database`](ErrorKind::Database). Nothing is written in any of these cases.
-pub fn emit_in<T, E>(tx: &mut T, event: E) -> EmitIn<'_, T, E>
+pub fn emit_in<'t, T, E, Db>(tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
 where
-    T: InTx,
+    T: InTx<Db>,
     E: Event<Delivery: EmittedInTransaction<E>>,
+    Db: 't,
 {
-    EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO, emit: write_row::<T, E> }
+    EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO, emit: write_row::<T, E, Db> }
 }
 
 /// An emit inside a transaction that happens when it is awaited. Made by [`emit_in`].
@@ -100,7 +101,7 @@ impl<'t, T, E> IntoFuture for EmitIn<'t, T, E> {
     }
 }
 
-fn write_row<T: InTx, E: Event>(emit: EmitIn<'_, T, E>) -> Boxed<'_> {
+fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed<'t> {
     let EmitIn { tx, event, instance, id, delay, .. } = emit;
     Box::pin(async move {
         let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
@@ -109,15 +110,15 @@ fn write_row<T: InTx, E: Event>(emit: EmitIn<'_, T, E>) -> Boxed<'_> {
         if is_stopped(&instance) {
             return Err(Error::not_started());
         }
-        let outbox = instance.outbox.as_ref().filter(|outbox| outbox.database() == TypeId::of::<T::Db>());
+        let outbox = instance.outbox.as_ref().filter(|outbox| outbox.database() == TypeId::of::<T::Database>());
         let Some(outbox) = outbox.cloned() else {
             return Err(Error::new(
                 ErrorKind::NoOutbox,
-                format!("`run()` was given no outbox for {}; give it the pool with `.outbox(pool)`", T::Db::KIND),
+                format!("`run()` was given no outbox for {}; give it the pool with `.outbox(pool)`", T::Database::KIND),
             ));
         };
         let filled = E::slot().get_or_fill(fill::<E>);
-        check_databases::<T::Db, E>(filled, &instance)?;
+        check_databases::<T::Database, E>(filled, &instance)?;
         let id = id.unwrap_or_else(EventId::new);
         let correlation = correlation.unwrap_or(id);
         let payload = payload(&event)?;
@@ -134,9 +135,9 @@ fn write_row<T: InTx, E: Event>(emit: EmitIn<'_, T, E>) -> Boxed<'_> {
         outbox.nudge();
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
         if handlers.count() == 0 {
-            insert_row(tx.tx(), &row).await?;
+            insert_row(tx, &row).await?;
         } else {
-            in_savepoint(tx.tx(), &row, move |tx| Box::pin(run_in_transaction(tx, filled, event, instance))).await?;
+            in_savepoint(tx, &row, move |tx| Box::pin(run_in_transaction(tx, filled, event, instance))).await?;
         }
         // The commit may follow any moment.
         outbox.nudge();
@@ -166,13 +167,13 @@ fn check_databases<Db: Outboxed, E>(filled: &Filled<E>, instance: &Instance) -> 
 
 /// Runs the `in_transaction` handlers until one fails.
 async fn run_in_transaction<E: Event>(
-    tx: &mut (dyn Any + Send),
+    mut tx: Option<&mut (dyn Any + Send)>,
     filled: &'static Filled<E>,
     event: E,
     instance: Arc<Instance>,
 ) -> Result<(), Error> {
     for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {
-        let mut context = Context { states: &instance.states, delivery: None, tx: Some(&mut *tx) };
+        let mut context = Context { states: &instance.states, delivery: None, tx: tx.as_deref_mut() };
         instance.calls[entry.handler].fetch_add(1, Ordering::Relaxed);
         let ended: Result<(), BoxError> = match entry.call {
             InProcessCall::Plain(call) => catch_sync(|| call(&event, &mut context)),

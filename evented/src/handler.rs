@@ -32,7 +32,7 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of this handler (route: `{R}`)",
     label = "not available here",
-    note = "a handler takes `State<T>` on every route, `Delivery` on `background` and `outbox`, and `&mut Tx<Db>` in an `async fn` on `outbox` and `in_process(in_transaction)`",
+    note = "a handler takes `State<T>` on every route, `Delivery` on `background` and `outbox`, and `&mut Tx<Db>` in an `async fn` on `background`, `outbox` and `in_process(in_transaction)`",
     note = "to take a shared value of your own, write `State<..>` and give the value to `run()` with `.state(value)`",
     note = "or implement `evented::HandlerArg` for a type of your own"
 )]

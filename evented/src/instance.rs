@@ -131,11 +131,6 @@ impl Instance {
         self.queue().is_none() && self.plans().has_background()
     }
 
-    /// Whether the store of this name is the outbox.
-    pub(crate) fn is_outbox(&self, store: &str) -> bool {
-        self.outbox.as_ref().is_some_and(|outbox| outbox.name() == store)
-    }
-
     /// The stores, each once: the queue and the outbox may be one.
     pub(crate) fn stores(&self) -> Vec<Arc<dyn Store>> {
         let outbox = self.outbox.as_ref().map(|outbox| Arc::clone(outbox) as Arc<dyn Store>);

@@ -71,6 +71,10 @@
 //! that emit are called inside [`App::scope`], with an instance that has `.install(false)`. [`App::until_idle`] waits until
 //! all is delivered.
 //!
+//! # More processes
+//!
+//! A worker of its own, a queue on a server, chosen queues, and what to look at: [`from_one_process_to_many`].
+//!
 //! # Logs
 //!
 //! Failures are told through `tracing`: without a subscriber, such as `tracing_subscriber::fmt::init()`, nobody sees them.
@@ -163,8 +167,16 @@ pub mod prelude {
 #[doc = include_str!("compile_errors.md")]
 pub mod compile_errors {}
 
+#[doc = include_str!("from_one_process_to_many.md")]
+pub mod from_one_process_to_many {}
+
 #[doc = include_str!("stores.md")]
 pub mod stores {}
+
+/// The outbox for transactions of other libraries: what an implementation of [`InTx`] is made of.
+pub mod outbox {
+    pub use crate::store::tx::{Ran, Statement, Value};
+}
 
 /// Events and handlers without the attributes: what `#[event]` and `#[handler]` write, written by hand.
 ///

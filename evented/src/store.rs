@@ -114,8 +114,8 @@ pub trait Admin: Send + Sync + 'static {
     /// Deletes dead letters. Answers how many there were.
     fn discard(&self, letters: Letters) -> Pending<'_, u64>;
 
-    /// Deletes what is kept no longer: dead letters beyond `retention`, unique keys whose time is over, and deliveries
-    /// pushed once longer ago than [`ONCE_RETENTION`]. At a crash: what is left is deleted by the next.
+    /// Deletes what is kept no longer: dead letters beyond `retention`, unique keys whose time is over, deliveries pushed
+    /// once longer ago than [`ONCE_RETENTION`], and those of other stores that ran longer ago than [`INBOX_RETENTION`]. At a crash: what is left is deleted by the next.
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept>;
 }
 
@@ -143,6 +143,16 @@ pub trait OutboxStore: Store {
     /// `call`'s own failure rolls back and is answered as [`TxEnd::Failed`]. At a crash: nothing happened, or all.
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd>;
 
+    /// The same for a delivery that is stored elsewhere: that it ran, and what `call` writes, are one commit. One that ran to
+    /// its end before is answered as [`TxEnd::Committed`], without a call; one that runs elsewhere at the moment is waited for.
+    ///
+    /// Remembered for [`INBOX_RETENTION`]. At a crash: nothing happened, or all.
+    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd>;
+
+    /// The longest that a handler's transaction may last, beside a lease of this length: where it locks the whole database,
+    /// the renewal of the leases waits behind it.
+    fn tx_limit(&self, lease: Duration) -> Duration;
+
     /// Outbox rows not yet relayed.
     fn outbox_rows(&self) -> Pending<'_, u64>;
 
@@ -166,6 +176,9 @@ pub struct Push {
 
 /// How long a store remembers the deliveries of a push that may be repeated.
 pub const ONCE_RETENTION: Duration = Duration::from_hours(7 * 24);
+
+/// How long a database remembers which deliveries of another store ran in it. An older delivery is not run.
+pub const INBOX_RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// The answer to a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

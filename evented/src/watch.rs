@@ -118,7 +118,7 @@ impl Unknown {
             return;
         }
         let (Ok(stats), Ok(catalogue)) = (store.stats().await, store.catalogue().await) else { return };
-        let linked = names_of(runnable(instance, instance.is_outbox(store.name())));
+        let linked = names_of(runnable(instance));
         let unknown = |count: &StoredCount| {
             count.waiting > 0
                 && !linked.contains_key(count.handler.as_str())

@@ -37,7 +37,8 @@ use crate::{
     registry::{Linked, names_of, registry},
     retry::Policy,
     store::{
-        Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lease, OutboxStore, Outcome, QueueStore, Settlement, TxEnd,
+        Claim, ClaimHandler, ClaimQueue, Claimed, Claims, INBOX_RETENTION, Lease, OutboxStore, Outcome, QueueStore,
+        Settlement, TxEnd,
     },
     terms::Priority,
     time::{self, Instant},
@@ -220,8 +221,7 @@ impl Worker {
         outbox: Option<Arc<dyn OutboxStore>>,
         leases: Arc<Leases>,
     ) -> Option<Arc<Self>> {
-        let runnable = runnable(&shared.instance, outbox.is_some());
-        let runnable = runnable.filter(|handler| shared.works_on(queue_of(*handler)));
+        let runnable = runnable(&shared.instance).filter(|handler| shared.works_on(queue_of(*handler)));
         let mut queues: BTreeMap<&str, Queue> = BTreeMap::new();
         for (name, handler) in names_of(runnable) {
             let linked = &registry().handlers[handler];
@@ -411,19 +411,19 @@ impl Worker {
     }
 
     /// Runs one delivery; `None` when there is nothing to settle: its lease was lost, or it settled itself.
-    async fn run(
-        self: &Arc<Self>,
-        index: usize,
-        waiting: Waiting,
-        claimed: &Claimed,
-        lost: Flag,
-    ) -> Option<Outcome> {
+    async fn run(self: &Arc<Self>, index: usize, waiting: Waiting, claimed: &Claimed, lost: Flag) -> Option<Outcome> {
         let queue = &self.queues[waiting.queue];
         let handler = &registry().handlers[index];
         let stored = handler.stored.expect("a worker claims stored handlers only");
         let policy = stored.policy;
         if claimed.deaths >= DEATHS_MAX {
             let error = format!("its worker died {DEATHS_MAX} times while it ran this delivery alone");
+            return Some(judge_dead(handler, claimed, claimed.failed, error));
+        }
+        if handler.takes_tx() && self.outbox.is_none() && is_forgotten(claimed) {
+            let error = format!(
+                "it is older than {INBOX_RETENTION:?}, and its database does not remember any more whether it ran in it"
+            );
             return Some(judge_dead(handler, claimed, claimed.failed, error));
         }
         let event = match decode(stored, claimed) {
@@ -473,20 +473,21 @@ impl Worker {
             in_tx: handler.takes_tx(),
         };
         let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, lost };
-        let ended = match &self.outbox {
+        let ended = match self.database() {
             Some(outbox) if handler.takes_tx() => {
                 let end = self.attempt_in_tx(&**outbox, stored.call, attempt, claimed).await;
                 delivery.cancel();
                 match end {
                     Ok(TxEnd::Committed) => {
                         queue.note_run(began.elapsed());
-                        return None;
+                        // Beside the handler's data, the delivery was settled in the same commit.
+                        return self.outbox.is_none().then_some(Outcome::Completed);
                     }
                     Ok(TxEnd::Lost) => return note_lost(handler, claimed),
                     Ok(TxEnd::Failed(error)) => Err(error),
                     Err(error) => {
                         // Not the handler's fault, so no attempt is counted. If the commit went through after all, the
-                        // release comes late and changes nothing.
+                        // release comes late and changes nothing, or the database remembers that it ran.
                         tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
                             error = %in_one_line(&error), "a handler's transaction could not be run; it will be again");
                         time::sleep(TX_TROUBLE).await;
@@ -522,7 +523,13 @@ impl Worker {
         let timeout = self.timeout(&registry().handlers[attempt.index], attempt.policy);
         let interrupts = self.interrupts(timeout, &attempt.lost);
         let Attempt { event, delivery, scope, .. } = attempt;
-        run_in_tx(outbox, claimed.lease, call, event, delivery, scope, interrupts).await
+        let beside = self.outbox.is_some();
+        run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts).await
+    }
+
+    /// The database that transactional handlers run in: this store's own, or one beside which their deliveries are not.
+    fn database(&self) -> Option<&Arc<dyn OutboxStore>> {
+        self.outbox.as_ref().or(self.shared.instance.outbox.as_ref())
     }
 
     /// Runs a plain function, which nothing can stop. When its time is up, its attempt has failed; but until it returns it
@@ -575,10 +582,12 @@ impl Worker {
         }
     }
 
-    /// How long an attempt may take. A transactional handler holds the store's write lock, behind which the renewal of all
-    /// leases waits, so it has a third of one at the most.
+    /// How long an attempt may take.
     fn timeout(&self, handler: &Linked, policy: Policy) -> Duration {
-        if handler.takes_tx() { policy.timeout.min(self.shared.lease / 3) } else { policy.timeout }
+        match self.database() {
+            Some(outbox) if handler.takes_tx() => policy.timeout.min(outbox.tx_limit(self.shared.lease)),
+            _ => policy.timeout,
+        }
     }
 
     fn interrupts(&self, timeout: Duration, lost: &Flag) -> Interrupts {
@@ -637,12 +646,14 @@ impl Queue {
     }
 }
 
-/// The handlers of an instance whose deliveries can run from a store: transactional ones run from the outbox alone.
-pub(crate) fn runnable(instance: &Instance, in_outbox: bool) -> impl Iterator<Item = usize> {
-    instance.active_handlers().filter(move |index| {
-        let handler = &registry().handlers[*index];
-        handler.stored.is_some() && (in_outbox || !handler.takes_tx())
-    })
+/// Whether the database of transactional handlers may have forgotten that a delivery of another store ran in it.
+fn is_forgotten(claimed: &Claimed) -> bool {
+    time::unix_ms() - claimed.emitted_unix_ms > time::millis(INBOX_RETENTION)
+}
+
+/// The handlers of an instance whose deliveries can run from a store.
+pub(crate) fn runnable(instance: &Instance) -> impl Iterator<Item = usize> {
+    instance.active_handlers().filter(|index| registry().handlers[*index].stored.is_some())
 }
 
 /// The queue of a handler on a stored route.

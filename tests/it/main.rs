@@ -15,6 +15,7 @@ mod by_hand;
 mod contract;
 mod emit;
 mod in_process;
+mod inbox;
 mod outbox;
 mod stores;
 mod terms;

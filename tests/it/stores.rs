@@ -20,13 +20,13 @@ fn columns() -> [Column; 3] {
             "SQLite",
             "a crash of the process and a power cut with `synchronous=full`, which the queue has unless its URL says otherwise",
         ),
-        queue(
-            "Redis",
-            "a crash of the process; one of the server with `appendfsync always`; with `everysec` the last two seconds may be lost",
-        ),
         outbox(
             "Postgres",
             "a crash of the process and one of the server, with `fsync` and `synchronous_commit` on, as they are by default",
+        ),
+        queue(
+            "Redis",
+            "a crash of the process; one of the server with `appendonly yes` and `appendfsync always`, while `everysec` may lose the last two seconds, and a server without an append-only file all since its last snapshot",
         ),
     ]
 }

@@ -27,12 +27,13 @@ use crate::{
         Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
         NewDelivery, OutboxRow, OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention, Settlement,
         Stats, Swept, TxCall, TxEnd,
-        tx::{Beginning, Inserting, NewRow, Outboxed},
+        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
     time,
 };
 
 use self::{
+    outbox::Fence,
     queue::Exchange,
     watch::Watch,
     writer::{Link, Writer, read_failed},
@@ -137,6 +138,34 @@ impl SqliteStore {
             changes,
             watch,
         }))
+    }
+
+    /// Runs a handler's transaction on a connection of the application's pool.
+    async fn run_in_tx(&self, delivery: DeliveryId, fence: Fence<'_>, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
+        let pool = self.pool.as_ref().expect("an outbox is opened with its pool");
+        // One at a time asks for a connection, and holds nobody up while it waits for one.
+        let mut one = self.one_tx.lock().await;
+        let conn = pool.acquire().await.map_err(|error| {
+            let text = "no connection of the application's pool came free for a handler's transaction";
+            read_failed(text, &error).because(error)
+        })?;
+        let turn = self.turn.lock().await;
+        let began = time::now();
+        let end = outbox::transact(conn, fence, call).await;
+        let held_for = began.elapsed();
+        drop(turn);
+        // What the handler emitted is committed now.
+        self.changes.send_modify(|mark| *mark += 1);
+        if held_for > LONG_LOCK {
+            tracing::warn!(%delivery, ?held_for, store = %self.name,
+                "a handler with `&mut Tx` held the file's write lock for long; nobody else could write meanwhile");
+        }
+        // Gaps of a fifth of the time, for the application's own writers: SQLite lets them look each 100 ms or sooner.
+        *one += held_for;
+        if *one >= GAP_AFTER {
+            time::sleep(std::mem::take(&mut *one) / 4).await;
+        }
+        end
     }
 
     /// Reads on the reader's connection; nothing was written when it fails.
@@ -355,32 +384,15 @@ impl OutboxStore for SqliteStore {
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(async move {
-            let pool = self.pool.as_ref().expect("an outbox is opened with its pool");
-            // One at a time asks for a connection, and holds nobody up while it waits for one.
-            let mut one = self.one_tx.lock().await;
-            let conn = pool.acquire().await.map_err(|error| {
-                let text = "no connection of the application's pool came free for a handler's transaction";
-                read_failed(text, &error).because(error)
-            })?;
-            let turn = self.turn.lock().await;
-            let began = time::now();
-            let end = outbox::transact(conn, lease, call).await;
-            let held_for = began.elapsed();
-            drop(turn);
-            // What the handler emitted is committed now.
-            self.changes.send_modify(|mark| *mark += 1);
-            if held_for > LONG_LOCK {
-                tracing::warn!(delivery = %lease.delivery, ?held_for, store = %self.name,
-                    "a handler with `&mut Tx` held the file's write lock for long; nobody else could write meanwhile");
-            }
-            // Gaps of a fifth of the time, for the application's own writers: SQLite lets them look each 100 ms or sooner.
-            *one += held_for;
-            if *one >= GAP_AFTER {
-                time::sleep(std::mem::take(&mut *one) / 4).await;
-            }
-            end
-        })
+        Box::pin(self.run_in_tx(lease.delivery, Fence::Lease(lease), call))
+    }
+
+    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(self.run_in_tx(delivery, Fence::Once(delivery), call))
+    }
+
+    fn tx_limit(&self, lease: Duration) -> Duration {
+        lease / 3
     }
 
     fn outbox_rows(&self) -> Pending<'_, u64> {
@@ -424,6 +436,14 @@ impl Outboxed for Sqlite {
                 }
             })
         })
+    }
+
+    fn statements(row: &NewRow) -> Vec<Statement> {
+        outbox::statements(row)
+    }
+
+    fn run<'a>(conn: &'a mut SqliteConnection, statement: &'a Statement) -> Ran<'a> {
+        Box::pin(async move { Ok(outbox::run(conn, statement).await?) })
     }
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {

@@ -16,15 +16,18 @@ use sqlx::{Connection, Database, Transaction};
 use crate::{
     context::{Context, Needs},
     error::{BoxError, Error, ErrorKind},
-    handler::{HandlerArg, InTransaction, Outbox},
+    handler::{Background, HandlerArg, InTransaction, Outbox},
     id::EventId,
 };
 
 /// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>`.
 ///
-/// On the `outbox` route, what the handler writes here, the events it emits with `emit_in(tx, ..)` and the end of the
+/// On a stored route, what the handler writes here, the events it emits with `emit_in(tx, ..)` and the end of the
 /// delivery are one commit: after a crash either all of it has happened or the delivery runs again. The transaction is
 /// committed when the handler returns `Ok` and rolled back otherwise.
+///
+/// A delivery of the `outbox` route lies in the same database. One of the `background` route may lie elsewhere: that it ran is
+/// written beside what the handler wrote, and remembered for 30 days; an older delivery goes to the dead letters unrun.
 ///
 /// On SQLite it holds the write lock of the whole file while the handler runs, and every other writer waits. Keep the
 /// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in
@@ -67,12 +70,14 @@ impl<Db: Database> fmt::Debug for Tx<Db> {
 #[diagnostic::on_unimplemented(
     message = "`&mut Tx` is not available in this handler (route: `{Self}`)",
     label = "no transaction here",
-    note = "make it an `async fn` on `outbox`, or on `in_process(in_transaction)`, to take `&mut Tx`; both need an event that is `#[event(transactional)]`",
+    note = "make it an `async fn` on `background`, `outbox` or `in_process(in_transaction)` to take `&mut Tx`; the last two need an event that is `#[event(transactional)]`",
     note = "elsewhere, take the pool as `State<..>` and begin one: `evented::begin(&pool).await?`"
 )]
 pub trait HasTx {}
 #[diagnostic::do_not_recommend]
 impl HasTx for Outbox {}
+#[diagnostic::do_not_recommend]
+impl HasTx for Background {}
 #[diagnostic::do_not_recommend]
 impl HasTx for InTransaction {}
 
@@ -98,6 +103,11 @@ pub trait Outboxed: Database {
     const KIND: &'static str;
     #[doc(hidden)]
     fn insert_row<'a>(conn: &'a mut Self::Connection, row: &'a NewRow) -> Inserting<'a>;
+    /// The row as statements for a transaction of another library. One that was written for another database fails.
+    #[doc(hidden)]
+    fn statements(row: &NewRow) -> Vec<Statement>;
+    #[doc(hidden)]
+    fn run<'a>(conn: &'a mut Self::Connection, statement: &'a Statement) -> Ran<'a>;
     #[doc(hidden)]
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self>;
     #[doc(hidden)]
@@ -132,60 +142,159 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<'static,
     Db::begin(pool).await
 }
 
-/// An open database transaction: `sqlx::Transaction` or [`Tx`].
+/// An open database transaction: `sqlx::Transaction`, [`Tx`], or one of another library.
+///
+/// For a transaction of another library, implement it with a marker of your own as `Db`, which makes the implementation yours
+/// to write, and run the statement that evented hands over:
+///
+/// ```
+/// use evented::{InTx, outbox::{Ran, Statement}, sqlx::Sqlite};
+///
+/// /// A transaction of some other library, on a database that `.outbox(pool)` was given, too.
+/// struct OtherTransaction { /* .. */ }
+/// struct Other;
+///
+/// impl InTx<Other> for OtherTransaction {
+///     type Database = Sqlite;
+///
+///     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
+///         Box::pin(async move {
+///             // self.execute(statement.sql(), statement.values()).await ..
+/// #           let _ = (statement.sql(), statement.values());
+///             Ok(1) // the rows that were written
+///         })
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a database transaction",
     label = "expected `&mut sqlx::Transaction<'_, Sqlite>` or `&mut Tx<Sqlite>`",
     note = "begin one with `let mut tx = evented::begin(&pool).await?`, pass `&mut tx`, then `tx.commit().await?`",
     note = "pass a transaction as `&mut tx` itself, not `&mut *tx`, and a handler's `tx: &mut Tx<Sqlite>` as `tx`"
 )]
-pub trait InTx: sealed::Sealed + Send {
-    #[doc(hidden)]
-    type Db: Outboxed;
-    #[doc(hidden)]
-    fn tx(&mut self) -> &mut Tx<Self::Db>;
-}
+pub trait InTx<Db = ()>: Send {
+    /// The database that it is a transaction of, by sqlx's name for it: `evented::sqlx::Postgres`.
+    type Database: Outboxed;
 
-mod sealed {
-    #[diagnostic::on_unimplemented(
-        message = "`{Self}` is not a database transaction",
-        label = "expected `&mut sqlx::Transaction<'_, Sqlite>` or `&mut Tx<Sqlite>`"
-    )]
-    pub trait Sealed {}
-    impl<Db: sqlx::Database> Sealed for sqlx::Transaction<'_, Db> {}
-    impl<Db: sqlx::Database> Sealed for super::Tx<Db> {}
-}
+    /// Runs a statement in the transaction; answers how many rows it wrote.
+    fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a>;
 
-impl<Db: Outboxed> InTx for Transaction<'_, Db> {
-    type Db = Db;
-    fn tx(&mut self) -> &mut Tx<Db> {
-        Tx::of(self)
+    /// The same transaction as a handler's argument, where it is sqlx's.
+    #[doc(hidden)]
+    fn tx(&mut self) -> Option<&mut Tx<Self::Database>> {
+        None
     }
 }
 
-impl<Db: Outboxed> InTx for Tx<Db> {
-    type Db = Db;
-    fn tx(&mut self) -> &mut Self {
-        self
+/// What [`InTx::run`] answers: how many rows the statement wrote.
+pub type Ran<'a> = Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send + 'a>>;
+
+/// A statement of evented's for a transaction of another library.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    sql: &'static str,
+    values: Vec<Value>,
+}
+
+/// A value that is bound to a [`Statement`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// `bytea` in Postgres, `blob` elsewhere.
+    Bytes(Option<Vec<u8>>),
+    /// `text`.
+    Text(Option<String>),
+    /// A 64-bit integer.
+    Integer(Option<i64>),
+}
+
+impl Statement {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(sql: &'static str, values: Vec<Value>) -> Self {
+        Self { sql, values }
+    }
+
+    /// The text, with the placeholders of its database: `$1` in Postgres, `?` elsewhere.
+    #[must_use]
+    pub fn sql(&self) -> &'static str {
+        self.sql
+    }
+
+    /// What the placeholders stand for, in order.
+    #[must_use]
+    pub fn values(&self) -> &[Value] {
+        &self.values
     }
 }
+
+impl<Db: Outboxed> InTx<Db> for Transaction<'_, Db> {
+    type Database = Db;
+
+    fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
+        Db::run(self, statement)
+    }
+
+    fn tx(&mut self) -> Option<&mut Tx<Db>> {
+        Some(Tx::of(self))
+    }
+}
+
+impl<Db: Outboxed> InTx<Db> for Tx<Db> {
+    type Database = Db;
+
+    fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
+        Db::run(&mut self.0, statement)
+    }
+
+    fn tx(&mut self) -> Option<&mut Self> {
+        Some(self)
+    }
+}
+
+/// The savepoint of an `emit_in` in a transaction of another library.
+const SAVEPOINT: [&str; 3] =
+    ["savepoint evented_emit", "release savepoint evented_emit", "rollback to savepoint evented_emit"];
 
 /// What `emit_in` does inside the transaction, all or nothing: writes the row, then runs `then` in the same savepoint.
-pub(crate) async fn in_savepoint<Db, F>(tx: &mut Tx<Db>, row: &NewRow, then: F) -> Result<(), Error>
+pub(crate) async fn in_savepoint<Db, T, F>(tx: &mut T, row: &NewRow, then: F) -> Result<(), Error>
 where
-    Db: Outboxed,
-    F: for<'t> FnOnce(&'t mut (dyn Any + Send)) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 't>> + Send,
+    T: InTx<Db>,
+    F: for<'t> FnOnce(Option<&'t mut (dyn Any + Send)>) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 't>>
+        + Send,
 {
-    let mut savepoint = tx.0.begin().await?;
-    Db::insert_row(&mut savepoint, row).await?;
-    then(Tx::<Db>::of(&mut savepoint)).await?;
-    savepoint.commit().await?;
-    Ok(())
+    if let Some(tx) = tx.tx() {
+        let mut savepoint = tx.0.begin().await?;
+        T::Database::insert_row(&mut savepoint, row).await?;
+        then(Some(Tx::<T::Database>::of(&mut savepoint))).await?;
+        savepoint.commit().await?;
+        return Ok(());
+    }
+    let [begin, release, roll_back] = SAVEPOINT.map(|sql| Statement::new(sql, Vec::new()));
+    tx.run(&begin).await.map_err(foreign)?;
+    let done = match insert_row(tx, row).await {
+        Ok(()) => then(None).await,
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        tx.run(&roll_back).await.map_err(foreign)?;
+    }
+    tx.run(&release).await.map_err(foreign)?;
+    done
 }
 
 /// Writes the row alone.
-pub(crate) async fn insert_row<Db: Outboxed>(tx: &mut Tx<Db>, row: &NewRow) -> Result<(), Error> {
-    Db::insert_row(&mut tx.0, row).await
+pub(crate) async fn insert_row<Db, T: InTx<Db>>(tx: &mut T, row: &NewRow) -> Result<(), Error> {
+    if let Some(tx) = tx.tx() {
+        return T::Database::insert_row(&mut tx.0, row).await;
+    }
+    for statement in T::Database::statements(row) {
+        tx.run(&statement).await.map_err(foreign)?;
+    }
+    Ok(())
+}
+
+fn foreign(error: BoxError) -> Error {
+    Error::new(ErrorKind::Database, "the transaction could not write the event").because(error)
 }
 
 impl From<sqlx::Error> for Error {

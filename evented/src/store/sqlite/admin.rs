@@ -1,10 +1,12 @@
 //! What a person looks at and decides: counts, paused queues, dead letters.
 
+use std::time::Duration;
+
 use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_scalar};
 
 use crate::{
     id::DeliveryId,
-    store::{DeadLetter, Letters, ONCE_RETENTION, Retention, Stats, StoredCount, Swept},
+    store::{DeadLetter, INBOX_RETENTION, Letters, ONCE_RETENTION, Retention, Stats, StoredCount, Swept},
     time,
 };
 
@@ -142,6 +144,10 @@ pub(super) fn sweep<'a>(conn: &'a mut SqliteConnection, retention: &'a Retention
         let now = time::unix_ms();
         let once = query("delete from evented_once where at < ?").bind(now - time::millis(ONCE_RETENTION));
         once.execute(&mut *conn).await?;
+        // Longer than deliveries are run, by a day: clocks differ.
+        let inbox = query("delete from evented_inbox where at < ?");
+        let kept = INBOX_RETENTION + Duration::from_hours(24);
+        inbox.bind(now - time::millis(kept)).execute(&mut *conn).await?;
         query("delete from evented_unique where until <= ?").bind(now).execute(&mut *conn).await?;
         let dead_letters = query(
             "delete from evented_dead_letters

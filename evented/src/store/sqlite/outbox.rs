@@ -10,10 +10,10 @@ use sqlx::{
 
 use crate::{
     error::{StoreError, Written},
-    id::LeaseToken,
+    id::{DeliveryId, LeaseToken},
     store::{
         Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
-        tx::{NewRow, Tx},
+        tx::{NewRow, Statement, Tx, Value},
     },
     time,
 };
@@ -41,6 +41,36 @@ pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewR
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// The row as a statement for a transaction of another library. In another file than the outbox's the payload is null there,
+/// which the table refuses.
+pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
+    let sql = "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
+         values (?, ?, ?, ?, ?, ?,
+            iif((select 'sqlite:' || file from pragma_database_list where name = 'main') = ?, ?, null))
+         on conflict (event_id, event) do nothing";
+    let correlation = (row.correlation != row.event_id).then(|| bytes(row.correlation.to_bytes()));
+    let values = vec![
+        Value::Bytes(Some(bytes(row.event_id.to_bytes()))),
+        Value::Text(Some(row.event.to_owned())),
+        Value::Integer(Some(time::due_at(row.delay))),
+        Value::Integer(Some(row.version.into())),
+        Value::Integer(Some(time::unix_ms())),
+        Value::Bytes(correlation),
+        Value::Text(Some(row.outbox.clone())),
+        Value::Bytes(Some(row.payload.clone())),
+    ];
+    vec![Statement::new(sql, values)]
+}
+
+pub(in crate::store) async fn run(conn: &mut SqliteConnection, statement: &Statement) -> Result<u64, SqlxError> {
+    let bound = statement.values().iter().fold(query(statement.sql()), |query, value| match value {
+        Value::Bytes(bytes) => query.bind(bytes.as_deref()),
+        Value::Text(text) => query.bind(text.as_deref()),
+        Value::Integer(number) => query.bind(*number),
+    });
+    Ok(bound.execute(conn).await?.rows_affected())
 }
 
 /// One turn of the relay, inside the writer's transaction.
@@ -153,10 +183,18 @@ impl Drop for Borrowed {
     }
 }
 
+/// What makes a handler's transaction one with its delivery.
+pub(super) enum Fence<'a> {
+    /// The lease on a delivery beside the handler's data: it must be held at the start and at the settlement.
+    Lease(&'a Lease),
+    /// A delivery of another store: it must not have run before.
+    Once(DeliveryId),
+}
+
 /// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
 pub(super) async fn transact(
     conn: PoolConnection<Sqlite>,
-    lease: &Lease,
+    fence: Fence<'_>,
     call: TxCall<'_>,
 ) -> Result<TxEnd, StoreError> {
     let failed = |error: SqlxError| read_failed("the transaction of a handler could not go on", &error).because(error);
@@ -169,16 +207,14 @@ pub(super) async fn transact(
             return Err(failed(error));
         }
     };
-    let held: Option<i64> = query_scalar("select 1 from evented_deliveries where seq = ?1 and lease = ?2")
-        .bind(lease.row)
-        .bind(lease.token.to_i64())
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(failed)?;
-    if held.is_none() {
+    let refused = match &fence {
+        Fence::Lease(lease) => (!is_held(&mut tx, lease).await.map_err(failed)?).then_some(TxEnd::Lost),
+        Fence::Once(delivery) => ran_before(&mut tx, *delivery).await.map_err(failed)?.then_some(TxEnd::Committed),
+    };
+    if let Some(end) = refused {
         tx.rollback().await.map_err(failed)?;
         borrowed.clean = true;
-        return Ok(TxEnd::Lost);
+        return Ok(end);
     }
     // The handler works inside a savepoint. If it ended the transaction, the savepoint is gone and its release fails:
     // nothing is settled then.
@@ -190,7 +226,7 @@ pub(super) async fn transact(
     let error = match ended {
         Ok(()) => match savepoint.commit().await {
             Ok(()) => {
-                let end = settle(tx, lease).await?;
+                let end = settle(tx, &fence).await?;
                 borrowed.clean = !matches!(end, TxEnd::Failed(_));
                 return Ok(end);
             }
@@ -206,14 +242,40 @@ pub(super) async fn transact(
     Ok(TxEnd::Failed(error))
 }
 
+async fn is_held(conn: &mut SqliteConnection, lease: &Lease) -> Result<bool, SqlxError> {
+    let held: Option<i64> = query_scalar("select 1 from evented_deliveries where seq = ?1 and lease = ?2")
+        .bind(lease.row)
+        .bind(lease.token.to_i64())
+        .fetch_optional(conn)
+        .await?;
+    Ok(held.is_some())
+}
+
+async fn ran_before(conn: &mut SqliteConnection, delivery: DeliveryId) -> Result<bool, SqlxError> {
+    let ran: Option<i64> = query_scalar("select 1 from evented_inbox where delivery = ?")
+        .bind(bytes(delivery.to_bytes()))
+        .fetch_optional(conn)
+        .await?;
+    Ok(ran.is_some())
+}
+
 /// The end of a handler that did well: the settlement, last before the commit.
-async fn settle(mut tx: Transaction<'_, Sqlite>, lease: &Lease) -> Result<TxEnd, StoreError> {
+async fn settle(mut tx: Transaction<'_, Sqlite>, fence: &Fence<'_>) -> Result<TxEnd, StoreError> {
     let failed = |error: SqlxError| read_failed("a handler's delivery could not be settled", &error).because(error);
-    let Some(handler) = remove(&mut tx, *lease).await.map_err(failed)? else {
-        tx.rollback().await.map_err(failed)?;
-        return Ok(TxEnd::Lost);
-    };
-    count(&mut tx, handler, 1, 0, 0).await.map_err(failed)?;
+    match fence {
+        Fence::Lease(lease) => {
+            let Some(handler) = remove(&mut tx, **lease).await.map_err(failed)? else {
+                tx.rollback().await.map_err(failed)?;
+                return Ok(TxEnd::Lost);
+            };
+            count(&mut tx, handler, 1, 0, 0).await.map_err(failed)?;
+        }
+        Fence::Once(delivery) => {
+            let ran = query("insert into evented_inbox (delivery, at) values (?, ?)");
+            let ran = ran.bind(bytes(delivery.to_bytes())).bind(time::unix_ms());
+            ran.execute(&mut *tx).await.map_err(failed)?;
+        }
+    }
     match tx.commit().await {
         Ok(()) => Ok(TxEnd::Committed),
         // A deferred constraint: the handler's writes are at fault, and the transaction was not committed.

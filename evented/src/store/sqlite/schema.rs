@@ -128,6 +128,12 @@ const KEYS: &[&str] = &[
         name   text not null primary key,
         paused integer not null
     ) strict, without rowid",
+    // Deliveries of another store that ran to their end in a transaction of this file.
+    "create table evented_inbox (
+        delivery blob not null primary key,
+        at       integer not null
+    ) strict, without rowid",
+    "create index evented_inbox_at on evented_inbox (at)",
 ];
 
 /// Brings the tables to this release's version, or says why it cannot.
