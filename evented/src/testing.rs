@@ -65,6 +65,7 @@ mod pause;
 mod sweep;
 mod outbox;
 mod transact;
+mod inbox;
 mod suite;
 mod table;
 

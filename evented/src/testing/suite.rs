@@ -246,6 +246,12 @@ macro_rules! __outbox_promises {
                 a_handler_that_ends_its_transaction_and_is_dropped_spoils_no_connection: OneCommit
                 concurrent_transactions_are_all_committed: OneCommit
             }
+            inbox {
+                a_delivery_that_ran_to_its_end_is_not_run_again: OneCommit
+                an_attempt_that_fails_is_not_remembered: OneCommit
+                an_attempt_that_is_dropped_is_not_remembered: OneCommit
+                of_concurrent_runs_of_one_delivery_one_writes: OneCommit
+            }
         }
     };
 }
