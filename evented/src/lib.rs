@@ -92,7 +92,8 @@
 //!
 //! # Features
 //!
-//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file.
+//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `testing`: the contract suite
+//! that every store passes, for a store of your own, in the module `testing`. [`stores`] shows what it checks.
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.
 extern crate self as evented;
@@ -131,6 +132,8 @@ mod watch;
 mod app;
 mod start;
 mod run;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use crate::{
     app::{App, Count, QueueCount},
@@ -168,6 +171,9 @@ pub mod compile_errors {}
 
 #[doc = include_str!("from_one_process_to_many.md")]
 pub mod from_one_process_to_many {}
+
+#[doc = include_str!("stores.md")]
+pub mod stores {}
 
 /// The outbox for transactions of other libraries: what an implementation of [`InTx`] is made of.
 pub mod outbox {

@@ -32,6 +32,8 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 pub trait QueueStore: Send + Sync + 'static {
     /// Stores all of the batch or nothing, in one commit. A delivery whose id is there already is left as it is, and so
     /// is, where the push says [`once`](Push::once), one that such a push has stored before, even if it is settled by now.
+    /// One whose [unique key](UniqueKey) another took is not stored until the time of that is over: neither the end of the
+    /// other, nor pushing it again, changes its time.
     ///
     /// At a crash before the answer: all or nothing is stored, and pushing again is safe.
     fn push(&self, push: Push) -> Pending<'_, Pushed>;
@@ -43,7 +45,10 @@ pub trait QueueStore: Send + Sync + 'static {
     /// A late settlement changes nothing. The claim takes each delivery for itself alone, until `lease` from now by the
     /// store's clock: only deliveries of the named handlers, of payload versions that they read, of queues that are not
     /// paused; of deliveries with one order key only the one that was stored first. A delivery whose lease has ended counts
-    /// as due, and says so in [`Claimed::lost`].
+    /// as due, and says so in [`Claimed::lost`]. What is settled here is left for another claim.
+    ///
+    /// The first of an order key holds it across retries, releases, delays and lost leases; completed or dead, it lets the
+    /// next go, when that is due by its own delay. What waits for its turn is not due.
     ///
     /// At a crash before the answer: all or nothing is settled. What is not settled runs again when its lease ends, and a
     /// lease that nobody heard of ends by itself.
@@ -96,13 +101,15 @@ pub trait Admin: Send + Sync + 'static {
     /// Deliveries by handler, waiting and settled, and the queues that are paused.
     fn stats(&self) -> Pending<'_, Stats>;
 
-    /// Pauses a queue, or resumes it: while it is paused no delivery of it is claimed, in any process. What runs goes on.
+    /// Pauses a queue, or resumes it: while it is paused no delivery of it is claimed, in any process, also of those that
+    /// start meanwhile. What runs goes on.
     fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()>;
 
     /// The newest dead letters, at most `limit`: all, or those of one handler.
     fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>>;
 
-    /// Makes dead letters deliveries again, due at once, with all their attempts before them. Answers how many there were.
+    /// Makes dead letters deliveries again, due at once, with all their attempts before them; behind those that wait for
+    /// their order key. Answers how many there were.
     fn requeue(&self, letters: Letters) -> Pending<'_, u64>;
 
     /// Deletes dead letters. Answers how many there were.

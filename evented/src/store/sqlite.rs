@@ -271,7 +271,7 @@ impl QueueStore for SqliteStore {
             if settlements.is_empty() {
                 // Looks before it locks: an idle worker writes nothing.
                 let Some(claim) = &claim else { return Ok(Exchanged::default()) };
-                let found = self.read(async |conn| queue::due(conn, claim).await).await?;
+                let found = self.read(async |conn| queue::due(conn, claim, &[]).await).await?;
                 if found.rows.is_empty() {
                     let claims = Claims { next_due: found.next, ..Claims::default() };
                     return Ok(Exchanged { claims, ..Exchanged::default() });

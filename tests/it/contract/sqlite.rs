@@ -6,17 +6,18 @@ use evented::{
     App, EventId, Role, Tx,
     sqlx::{Sqlite, SqlitePool, query, query_scalar},
     store::{OutboxStore, Store, TxCall, open_outbox, open_queue},
+    testing::{End, OutboxSite, Site},
 };
 use evented_tests::{Place, open_pool};
 use serde::{Deserialize, Serialize};
 
-use super::kit::{End, Opens, OpensOutbox};
-
 pub struct Queue(Place);
 
-impl Opens for Queue {
-    async fn new() -> Self {
-        Self(Place::new())
+impl Site for Queue {
+    const NAME: &'static str = "SQLite";
+
+    async fn new() -> Option<Self> {
+        Some(Self(Place::new()))
     }
 
     async fn open(&self) -> Arc<dyn Store> {
@@ -37,8 +38,10 @@ struct ContractSigned {
     key: String,
 }
 
-impl Opens for Outbox {
-    async fn new() -> Self {
+impl Site for Outbox {
+    const NAME: &'static str = "SQLite, beside an outbox";
+
+    async fn new() -> Option<Self> {
         let place = Place::new();
         let pool = open_pool(place.path("shop.db")).await;
         let app = evented::run()
@@ -49,7 +52,7 @@ impl Opens for Outbox {
             .outbox(pool.clone())
             .await
             .unwrap();
-        Self { app, pool, place }
+        Some(Self { app, pool, place })
     }
 
     async fn open(&self) -> Arc<dyn Store> {
@@ -57,7 +60,7 @@ impl Opens for Outbox {
     }
 }
 
-impl OpensOutbox for Outbox {
+impl OutboxSite for Outbox {
     async fn open_outbox(&self) -> Arc<dyn OutboxStore> {
         open_outbox(&format!("sqlite:{}", self.place.path("shop.db").display())).await.unwrap()
     }

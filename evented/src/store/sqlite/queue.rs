@@ -154,7 +154,8 @@ fn bind<'q>(insert: Insert<'q>, delivery: &'q NewDelivery, due_at: i64, now: i64
         .bind(&*delivery.payload)
 }
 
-/// Whether a delivery may be stored under its unique key: no other has had it lately.
+/// Whether a delivery may be stored under its unique key: no other has had it lately. One that is there already is left as
+/// it is, and its key too: its time counts from when it was stored.
 async fn takes_key(
     conn: &mut SqliteConnection,
     id: DeliveryId,
@@ -162,7 +163,8 @@ async fn takes_key(
     now: i64,
 ) -> Result<bool, SqlxError> {
     let taken = query(
-        "insert into evented_unique (key, delivery, until) values (?1, ?2, ?3)
+        "insert into evented_unique (key, delivery, until) select ?1, ?2, ?3
+         where not exists (select 1 from evented_deliveries where id = ?2)
          on conflict (key) do update set
             delivery = excluded.delivery, until = iif(until <= ?4, excluded.until, until)
          where until <= ?4 or delivery = excluded.delivery",
@@ -229,12 +231,14 @@ pub(super) struct Due {
     pub next: Option<Duration>,
 }
 
-/// Finds due rows of queues that are not paused.
-pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim) -> Result<Due, SqlxError> {
+/// Finds due rows of queues that are not paused. What was `settled` just now is left for another claim.
+pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[Settlement]) -> Result<Due, SqlxError> {
     let now = time::unix_ms();
     let mut due = Due::default();
     let mut next: Option<i64> = None;
     let paused: HashSet<String> = paused(conn).await?.into_iter().collect();
+    let given_back = |settled: &&Settlement| matches!(settled.outcome, Outcome::Released | Outcome::Retry { .. });
+    let given_back: HashSet<i64> = settled.iter().filter(given_back).map(|settled| settled.lease.row).collect();
     for queue in claim.queues.iter().filter(|queue| !paused.contains(&*queue.name)) {
         let asked: Vec<_> = queue.handlers.iter().map(|handler| (&*handler.name, handler.version)).collect();
         // For each handler one descent of the index: its next time, and the oldest due rows as a list.
@@ -249,20 +253,25 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim) -> Result<Du
         )
         .bind(to_json(&asked)?)
         .bind(now)
-        // One more than wanted, to know whether there is more.
-        .bind(i64::try_from(queue.wanted.saturating_add(1)).unwrap_or(i64::MAX))
+        // One more than wanted, to know whether there is more; and as many as are left out of what is found.
+        .bind(i64::try_from(queue.wanted.saturating_add(1 + given_back.len())).unwrap_or(i64::MAX))
         .fetch_all(&mut *conn)
         .await?;
         let times = found.iter().filter_map(|(_, next, _)| *next).filter(|next| *next < NEVER);
         next = next.into_iter().chain(times).min();
         let mut lists: Vec<Vec<i64>> = vec![Vec::new(); queue.handlers.len()];
+        let mut left = false;
         for (handler, _, rows) in found {
             let handler = usize::try_from(handler).map_err(SqlxError::decode)?;
-            lists[handler] = serde_json::from_str(&rows).map_err(SqlxError::decode)?;
+            let mut rows: Vec<i64> = serde_json::from_str(&rows).map_err(SqlxError::decode)?;
+            let found = rows.len();
+            rows.retain(|row| !given_back.contains(row));
+            left |= rows.len() < found;
+            lists[handler] = rows;
         }
         let (rows, more) = pick(queue, &lists);
         due.rows.extend(rows);
-        if more {
+        if more || left {
             next = Some(now);
         }
     }
@@ -292,7 +301,7 @@ pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchang
             let due = if let Some(due) = &exchange.due {
                 due
             } else {
-                found = due(conn, claim).await?;
+                found = due(conn, claim, &exchange.settlements).await?;
                 &found
             };
             claims.next_due = due.next;

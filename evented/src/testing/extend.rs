@@ -8,40 +8,43 @@ use std::{
     time::Duration,
 };
 
-use evented::store::{Outcome, Push};
-use evented_tests::eventually;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
+use tokio::task::JoinSet;
+
+use crate::{
+    store::{Outcome, Push},
+    time,
 };
 
-use super::kit::{
-    LONG, Opens, SHORT, claim, claim_one, claim_one_when_due, deliveries, delivery, generation, has_passed, lose,
-    nothing_is_due, push, record, settle,
+use super::{
+    Site,
+    kit::{
+        Answered, DEADLINE, LONG, SHORT, claim, claim_one, claim_one_when_due, deliveries, delivery, eventually,
+        generation, has_passed, lose, nothing_is_due, push, record, settle,
+    },
 };
 
-pub async fn a_renewed_lease_does_not_end(site: &impl Opens) {
+pub async fn a_renewed_lease_does_not_end(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     push(&*store, deliveries("mail", 2)).await;
     // Long enough to be renewed in time on a busy machine.
     let claimed = claim(&*store, &["mail"], Duration::from_secs(3)).await;
     let (kept, left) = (claimed[0].lease, claimed[1].lease);
-    assert_eq!(store.extend(&[kept], LONG).await.unwrap(), [true]);
+    assert_eq!(store.extend(&[kept], LONG).await.answered(), [true]);
     let ended = claim_one_when_due(&*other, "mail", LONG).await;
     assert_eq!(ended.lease.delivery, left.delivery, "both leases began together, and only one was renewed");
     assert!(claim(&*other, &["mail"], LONG).await.is_empty());
     assert!(settle(&*store, kept, Outcome::Completed).await);
 
     // It ends `lease` after it was renewed, which may be sooner.
-    let began = Instant::now();
+    let began = time::now();
     let sooner = Duration::from_millis(500);
-    assert_eq!(store.extend(&[ended.lease], sooner).await.unwrap(), [true]);
+    assert_eq!(store.extend(&[ended.lease], sooner).await.answered(), [true]);
     assert!(claim_one_when_due(&*store, "mail", LONG).await.lost);
     has_passed(sooner, began);
 }
 
-pub async fn an_extend_answers_for_each_lease(site: &impl Opens) {
+pub async fn an_extend_answers_for_each_lease(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
@@ -50,35 +53,35 @@ pub async fn an_extend_answers_for_each_lease(site: &impl Opens) {
     let claimed = claim(&*store, &["mail"], LONG).await;
     let [first, done, third] = [0, 1, 2].map(|at| claimed[at].lease);
     assert!(settle(&*store, done, Outcome::Completed).await);
-    let held = store.extend(&[first, lost, done, third], LONG).await.unwrap();
+    let held = store.extend(&[first, lost, done, third], LONG).await.answered();
     assert_eq!(held, [true, false, false, true]);
-    assert_eq!(other.extend(&[taken.lease, first], LONG).await.unwrap(), [true, true], "through any process");
+    assert_eq!(other.extend(&[taken.lease, first], LONG).await.answered(), [true, true], "through any process");
 }
 
-pub async fn a_lost_lease_stays_lost(site: &impl Opens) {
+pub async fn a_lost_lease_stays_lost(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
     let (lost, taken) = lose(&*store, &*other, "mail").await;
     // Were it renewed for so short a time, the delivery would be due again.
-    assert_eq!(store.extend(&[lost], SHORT).await.unwrap(), [false]);
+    assert_eq!(store.extend(&[lost], SHORT).await.answered(), [false]);
     nothing_is_due(&*store, "mail").await;
-    assert_eq!(store.extend(&[lost], LONG).await.unwrap(), [false]);
+    assert_eq!(store.extend(&[lost], LONG).await.answered(), [false]);
     assert!(settle(&*other, taken.lease, Outcome::Released).await);
-    assert_eq!(store.extend(&[lost], LONG).await.unwrap(), [false], "also when nobody else holds it any more");
+    assert_eq!(store.extend(&[lost], LONG).await.answered(), [false], "also when nobody else holds it any more");
     claim_one(&*other, "mail", LONG).await;
 }
 
-pub async fn a_lost_lease_stays_lost_beside_the_lease_that_replaced_it(site: &impl Opens) {
+pub async fn a_lost_lease_stays_lost_beside_the_lease_that_replaced_it(site: &impl Site) {
     // A process that was suspended may claim again what it lost, and then renews both leases in one call.
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
     let (lost, taken) = lose(&*store, &*store, "mail").await;
-    assert_eq!(store.extend(&[lost, taken.lease], LONG).await.unwrap(), [false, true]);
+    assert_eq!(store.extend(&[lost, taken.lease], LONG).await.answered(), [false, true]);
 }
 
-pub async fn leases_are_renewed_while_other_writes_wait_for_their_turn(site: &impl Opens) {
+pub async fn leases_are_renewed_while_other_writes_wait_for_their_turn(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
@@ -95,15 +98,15 @@ pub async fn leases_are_renewed_while_other_writes_wait_for_their_turn(site: &im
                     return;
                 }
                 let deliveries = [delivery("stock", &format!("event {number} of {writer}"))].into();
-                store.push(Push { generation, once: false, deliveries }).await.unwrap();
+                store.push(Push { generation, once: false, deliveries }).await.answered();
                 pushed.fetch_add(1, Ordering::SeqCst);
             }
         });
     }
     for _ in 0..5 {
         let before = pushed.load(Ordering::SeqCst);
-        let held = timeout(Duration::from_secs(20), store.extend(&[claimed.lease], LONG)).await;
-        assert_eq!(held.expect("it is renewed while others write").unwrap(), [true]);
+        let held = time::within(DEADLINE, store.extend(&[claimed.lease], LONG)).await;
+        assert_eq!(held.expect("it is renewed while others write").answered(), [true]);
         eventually("the others write", async || pushed.load(Ordering::SeqCst) > before + 20).await;
     }
     stop.store(true, Ordering::SeqCst);

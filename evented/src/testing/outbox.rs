@@ -8,19 +8,20 @@ use std::{
     time::Duration,
 };
 
-use evented::{
-    DeliveryId, EventId,
+use tokio::task::JoinSet;
+
+use crate::{
+    id::{DeliveryId, EventId, Key},
     store::{Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed},
-};
-use evented_tests::{DEADLINE, eventually};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
+    time,
 };
 
-use super::kit::{
-    LONG, OpensOutbox, SHORT, claim, claim_one, count, delivery, generation, has_passed, ids, new_ids, record, settle,
-    stored,
+use super::{
+    OutboxSite,
+    kit::{
+        Answered, DEADLINE, LONG, SHORT, claim, claim_one, count, delivery, emit, eventually, generation, has_passed,
+        ids, new_ids, record, settle, stored,
+    },
 };
 
 /// Where a row's deliveries go.
@@ -55,7 +56,7 @@ fn relay_of(generation: u64, rows: usize, lease: Duration, goes: Goes) -> Relay 
 
 async fn relay(store: &dyn OutboxStore, lease: Duration, goes: Goes) -> Relayed {
     let generation = generation(store).await;
-    let relayed = store.relay(relay_of(generation, 1_000, lease, goes)).await.unwrap();
+    let relayed = store.relay(relay_of(generation, 1_000, lease, goes)).await.answered();
     assert!(!relayed.catalogue_moved);
     relayed
 }
@@ -74,20 +75,20 @@ async fn relay_when_due(store: &dyn OutboxStore, lease: Duration) -> Vec<OutboxR
 /// Finishes rows with the deliveries that stay.
 async fn finish(store: &dyn OutboxStore, rows: &[OutboxRow]) {
     let rows = rows.iter().map(|row| (row.clone(), vec![of_row("book", row)]));
-    store.finish(rows.collect()).await.unwrap();
+    store.finish(rows.collect()).await.answered();
 }
 
 /// Two processes with the outbox open, and the handlers `book` and `mail`.
-async fn two(site: &impl OpensOutbox) -> [Arc<dyn OutboxStore>; 2] {
+async fn two(site: &impl OutboxSite) -> [Arc<dyn OutboxStore>; 2] {
     let stores = [site.open_outbox().await, site.open_outbox().await];
     record(&*stores[0], &["book", "mail"]).await;
     stores
 }
 
-async fn emit(site: &impl OpensOutbox, count: usize) -> Vec<EventId> {
+async fn emit_many(site: &impl OutboxSite, count: usize) -> Vec<EventId> {
     let mut events = Vec::new();
     for number in 0..count {
-        events.push(site.emit(&format!("payment {number}")).await);
+        events.push(emit(site, &format!("payment {number}")).await);
     }
     events
 }
@@ -96,13 +97,13 @@ fn events(rows: &[OutboxRow]) -> Vec<EventId> {
     rows.iter().map(|row| row.event_id).collect()
 }
 
-pub async fn a_row_whose_deliveries_stay_is_replaced_in_one_turn(site: &impl OpensOutbox) {
+pub async fn a_row_whose_deliveries_stay_is_replaced_in_one_turn(site: &impl OutboxSite) {
     let [store, other] = two(site).await;
-    let emitted = emit(site, 3).await;
-    assert_eq!(other.outbox_rows().await.unwrap(), 3);
+    let emitted = emit_many(site, 3).await;
+    assert_eq!(other.outbox_rows().await.answered(), 3);
     let relayed = relay(&*store, LONG, Goes::Here).await;
     assert_eq!((relayed.done, relayed.claimed.len()), (3, 0));
-    assert_eq!(other.outbox_rows().await.unwrap(), 0);
+    assert_eq!(other.outbox_rows().await.answered(), 0);
     let claimed = claim(&*other, &["book", "mail"], LONG).await;
     let expected: Vec<_> = emitted.iter().map(|event| DeliveryId::derive(*event, "book")).collect();
     assert_eq!(claimed.iter().map(|claimed| claimed.lease.delivery).collect::<Vec<_>>(), expected);
@@ -113,42 +114,42 @@ pub async fn a_row_whose_deliveries_stay_is_replaced_in_one_turn(site: &impl Ope
     assert_eq!((again.done, again.claimed.len(), again.next_due), (0, 0, None));
 }
 
-pub async fn a_row_that_nobody_gets_is_done(site: &impl OpensOutbox) {
+pub async fn a_row_that_nobody_gets_is_done(site: &impl OutboxSite) {
     let [store, _] = two(site).await;
-    emit(site, 2).await;
+    emit_many(site, 2).await;
     let relayed = relay(&*store, LONG, Goes::Nowhere).await;
     assert_eq!((relayed.done, relayed.claimed.len()), (2, 0));
-    assert_eq!(store.outbox_rows().await.unwrap(), 0);
+    assert_eq!(store.outbox_rows().await.answered(), 0);
     assert_eq!((stored(&*store, "book").await, stored(&*store, "mail").await), ((0, 0), (0, 0)));
 }
 
-pub async fn a_row_with_background_deliveries_is_leased_until_it_is_finished(site: &impl OpensOutbox) {
+pub async fn a_row_with_background_deliveries_is_leased_until_it_is_finished(site: &impl OutboxSite) {
     let [store, other] = two(site).await;
-    let emitted = emit(site, 2).await;
+    let emitted = emit_many(site, 2).await;
     let relayed = relay(&*store, LONG, Goes::Both).await;
     assert_eq!((relayed.done, events(&relayed.claimed)), (0, emitted));
     assert!(relayed.claimed.iter().all(|row| row.token.is_some() && row.origin.correlation == row.event_id));
     // Until it is finished the row is all there is, and this relay's alone.
     assert_eq!(stored(&*store, "book").await, (0, 0));
-    assert_eq!(other.outbox_rows().await.unwrap(), 2);
+    assert_eq!(other.outbox_rows().await.answered(), 2);
     let meanwhile = relay(&*other, LONG, Goes::Both).await;
     assert_eq!((meanwhile.done, meanwhile.claimed.len()), (0, 0));
     let next_due = meanwhile.next_due.expect("rows are stored");
     assert!(next_due > LONG / 2 && next_due <= LONG, "the end of the lease, not {next_due:?}");
 
     finish(&*store, &relayed.claimed).await;
-    assert_eq!(other.outbox_rows().await.unwrap(), 0);
+    assert_eq!(other.outbox_rows().await.answered(), 0);
     let here: Vec<_> = relayed.claimed.iter().map(|row| of_row("book", row)).collect();
     let claimed = claim(&*other, &["book", "mail"], LONG).await;
     assert_eq!(ids(&claimed), new_ids(&here), "what goes elsewhere is not stored here");
     assert!(claimed.iter().all(|claimed| relayed.claimed.iter().any(|row| *row.payload == *claimed.payload)));
 }
 
-pub async fn a_leased_row_is_taken_again_only_when_its_lease_ends(site: &impl OpensOutbox) {
+pub async fn a_leased_row_is_taken_again_only_when_its_lease_ends(site: &impl OutboxSite) {
     let [store, other] = two(site).await;
-    let emitted = emit(site, 1).await;
+    let emitted = emit_many(site, 1).await;
     let lease = Duration::from_millis(500);
-    let began = Instant::now();
+    let began = time::now();
     let first = relay(&*store, lease, Goes::Elsewhere).await.claimed;
     assert_eq!(events(&first), emitted);
     let second = relay_when_due(&*other, LONG).await;
@@ -158,28 +159,28 @@ pub async fn a_leased_row_is_taken_again_only_when_its_lease_ends(site: &impl Op
     assert_eq!((&second[0].payload, second[0].emitted_unix_ms), (&first[0].payload, first[0].emitted_unix_ms));
 }
 
-pub async fn a_row_whose_lease_was_lost_is_skipped_by_finish(site: &impl OpensOutbox) {
+pub async fn a_row_whose_lease_was_lost_is_skipped_by_finish(site: &impl OutboxSite) {
     let [store, other] = two(site).await;
-    let lost_event = site.emit("payment that is lost").await;
+    let lost_event = emit(site, "payment that is lost").await;
     let lost = relay(&*store, SHORT, Goes::Both).await.claimed;
     let taken = relay_when_due(&*other, LONG).await;
     assert_eq!((events(&lost), events(&taken)), (vec![lost_event], vec![lost_event]));
-    let kept_event = site.emit("payment that is kept").await;
+    let kept_event = emit(site, "payment that is kept").await;
     let kept = relay(&*store, LONG, Goes::Both).await.claimed;
     assert_eq!(events(&kept), [kept_event]);
 
     finish(&*store, &[lost[0].clone(), kept[0].clone()]).await;
-    assert_eq!(store.outbox_rows().await.unwrap(), 1, "the kept row is replaced, the lost one is another relay's");
+    assert_eq!(store.outbox_rows().await.answered(), 1, "the kept row is replaced, the lost one is another relay's");
     let claimed = claim_one(&*store, "book", LONG).await;
     assert_eq!(claimed.event_id, kept_event);
     finish(&*other, &taken).await;
-    assert_eq!(store.outbox_rows().await.unwrap(), 0);
+    assert_eq!(store.outbox_rows().await.answered(), 0);
     assert_eq!(claim_one(&*store, "book", LONG).await.event_id, lost_event);
 }
 
-pub async fn a_row_that_is_finished_twice_is_replaced_once(site: &impl OpensOutbox) {
+pub async fn a_row_that_is_finished_twice_is_replaced_once(site: &impl OutboxSite) {
     let [store, _] = two(site).await;
-    site.emit("payment 17").await;
+    emit(site, "payment 17").await;
     let rows = relay(&*store, LONG, Goes::Both).await.claimed;
     finish(&*store, &rows).await;
     let claimed = claim_one(&*store, "book", LONG).await;
@@ -189,10 +190,10 @@ pub async fn a_row_that_is_finished_twice_is_replaced_once(site: &impl OpensOutb
     assert_eq!(count(&*store, "book").await.done, 1);
 }
 
-pub async fn a_row_is_taken_by_one_relay_alone(site: &impl OpensOutbox) {
+pub async fn a_row_is_taken_by_one_relay_alone(site: &impl OutboxSite) {
     const COUNT: usize = 60;
     let stores = two(site).await;
-    let mut emitted = emit(site, COUNT).await;
+    let mut emitted = emit_many(site, COUNT).await;
     let generation = generation(&*stores[0]).await;
     let found = Arc::new(AtomicUsize::new(0));
     let mut relaying = JoinSet::new();
@@ -201,36 +202,36 @@ pub async fn a_row_is_taken_by_one_relay_alone(site: &impl OpensOutbox) {
         relaying.spawn(async move {
             let mut mine = Vec::new();
             while found.load(Ordering::SeqCst) < COUNT {
-                let relayed = store.relay(relay_of(generation, 7, LONG, Goes::Elsewhere)).await.unwrap();
+                let relayed = store.relay(relay_of(generation, 7, LONG, Goes::Elsewhere)).await.answered();
                 found.fetch_add(relayed.claimed.len(), Ordering::SeqCst);
                 mine.extend(events(&relayed.claimed));
             }
             mine
         });
     }
-    let mut taken = timeout(DEADLINE, relaying.join_all()).await.expect("all is taken in the end").concat();
+    let mut taken = time::within(DEADLINE, relaying.join_all()).await.expect("all is taken in the end").concat();
     taken.sort();
     emitted.sort();
     assert_eq!(taken, emitted, "each row once");
 }
 
-pub async fn a_turn_takes_no_more_rows_than_asked(site: &impl OpensOutbox) {
+pub async fn a_turn_takes_no_more_rows_than_asked(site: &impl OutboxSite) {
     let [store, _] = two(site).await;
-    let emitted = emit(site, 5).await;
+    let emitted = emit_many(site, 5).await;
     let generation = generation(&*store).await;
-    let relayed = store.relay(relay_of(generation, 2, LONG, Goes::Elsewhere)).await.unwrap();
+    let relayed = store.relay(relay_of(generation, 2, LONG, Goes::Elsewhere)).await.answered();
     assert_eq!(events(&relayed.claimed), emitted[..2]);
-    let relayed = store.relay(relay_of(generation, 2, LONG, Goes::Here)).await.unwrap();
+    let relayed = store.relay(relay_of(generation, 2, LONG, Goes::Here)).await.answered();
     assert_eq!(relayed.done, 2);
-    assert_eq!(store.outbox_rows().await.unwrap(), 3);
+    assert_eq!(store.outbox_rows().await.answered(), 3);
 }
 
-pub async fn a_row_of_an_uncommitted_transaction_is_not_seen(site: &impl OpensOutbox) {
+pub async fn a_row_of_an_uncommitted_transaction_is_not_seen(site: &impl OutboxSite) {
     let [store, _] = two(site).await;
     let unseen = async || {
         let relayed = relay(&*store, LONG, Goes::Here).await;
         assert_eq!((relayed.done, relayed.claimed.len()), (0, 0));
-        assert_eq!(store.outbox_rows().await.unwrap(), 0);
+        assert_eq!(store.outbox_rows().await.answered(), 0);
     };
     site.emit_in("payment that is rolled back", async || {
         unseen().await;
@@ -243,20 +244,39 @@ pub async fn a_row_of_an_uncommitted_transaction_is_not_seen(site: &impl OpensOu
         true
     })
     .await;
-    assert_eq!(store.outbox_rows().await.unwrap(), 1);
+    assert_eq!(store.outbox_rows().await.answered(), 1);
     assert_eq!(relay(&*store, LONG, Goes::Here).await.done, 1);
 }
 
-pub async fn rows_are_not_relayed_by_an_old_catalogue(site: &impl OpensOutbox) {
+pub async fn rows_are_not_relayed_by_an_old_catalogue(site: &impl OutboxSite) {
     let [store, other] = two(site).await;
     let old = generation(&*store).await;
-    emit(site, 1).await;
+    emit_many(site, 1).await;
     record(&*other, &["a new handler"]).await;
     for goes in [Goes::Here, Goes::Elsewhere, Goes::Nowhere] {
-        let relayed = store.relay(relay_of(old, 10, LONG, goes)).await.unwrap();
+        let relayed = store.relay(relay_of(old, 10, LONG, goes)).await.answered();
         assert!(relayed.catalogue_moved);
         assert_eq!((relayed.done, relayed.claimed.len()), (0, 0));
     }
-    assert_eq!((store.outbox_rows().await.unwrap(), stored(&*store, "book").await), (1, (0, 0)));
+    assert_eq!((store.outbox_rows().await.answered(), stored(&*store, "book").await), (1, (0, 0)));
     assert_eq!(relay(&*store, LONG, Goes::Here).await.done, 1);
+}
+
+pub async fn the_deliveries_of_rows_keep_the_order_of_their_keys(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let emitted = emit_many(site, 6).await;
+    let generation = generation(&*store).await;
+    let ordered = |row: &OutboxRow| NewDelivery { order: Some(Key::derive("book", "ada")), ..of_row("book", row) };
+    // The first rows in one turn, the others by way of a lease.
+    let here = move |row: &OutboxRow| Fan { here: vec![ordered(row)], ..Fan::default() };
+    let relayed = store.relay(Relay { generation, rows: 3, lease: LONG, fan_out: Arc::new(here) }).await.answered();
+    assert_eq!(relayed.done, 3);
+    let rows = relay(&*store, LONG, Goes::Both).await.claimed;
+    assert_eq!(rows.len(), 3);
+    store.finish(rows.iter().map(|row| (row.clone(), vec![ordered(row)])).collect()).await.answered();
+    for event in emitted {
+        let claimed = claim_one(&*other, "book", LONG).await;
+        assert_eq!(claimed.event_id, event);
+        assert!(settle(&*other, claimed.lease, Outcome::Completed).await);
+    }
 }

@@ -1,16 +1,21 @@
-//! What the promises are written with: a site, and short words for what a flow does with a store.
+//! What the promises are written with: short words for what a flow does with a store.
 
 use std::{sync::Arc, time::Duration};
 
-use evented::{
-    EventId, Origin, Policy, Priority, Route,
+use crate::{
+    error::StoreError,
+    id::{DeliveryId, EventId},
+    origin::Origin,
+    retry::Policy,
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lease, NewDelivery, OutboxStore, Outcome,
-        Push, Pushed, Settlement, Store, StoredCount, TxCall,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, NewDelivery, Outcome, Push,
+        Pushed, Route, Settlement, Store, StoredCount,
     },
+    terms::Priority,
+    time::{self, Instant},
 };
-use evented_tests::eventually;
-use tokio::{sync::Notify, time::Instant};
+
+use super::OutboxSite;
 
 /// A lease that outlives each test.
 pub const LONG: Duration = Duration::from_mins(1);
@@ -21,49 +26,34 @@ pub const CLOCKS: Duration = Duration::from_millis(20);
 /// A payload's version that every worker reads.
 pub const VERSION: u32 = 1;
 
-/// A place of a test's own where one store is kept.
-pub trait Opens {
-    /// A new place, with an empty store.
-    async fn new() -> Self;
+/// How long a promise waits for what must happen.
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// Opens the store, as one more process does.
-    async fn open(&self) -> Arc<dyn Store>;
+/// What a store answers that can be reached: a promise is about the answer, and ends where there is none.
+pub trait Answered<T> {
+    fn answered(self) -> T;
 }
 
-/// A place whose store is also an outbox, in an application's database with a table `ledger (entry)`.
-pub trait OpensOutbox: Opens {
-    async fn open_outbox(&self) -> Arc<dyn OutboxStore>;
-
-    /// Emits a transactional event in a transaction of the application, which commits if `before_its_end` says so.
-    /// The event's id is that of `key`.
-    async fn emit_in(&self, key: &str, before_its_end: impl AsyncFnOnce() -> bool) -> EventId;
-
-    /// A handler's part of [`OutboxStore::transact`]: writes `entry` into the ledger and ends in this way.
-    fn write(&self, entry: i64, end: End) -> TxCall<'static>;
-
-    /// What the ledger has, in order.
-    async fn ledger(&self) -> Vec<i64>;
-
-    /// Emits an event and commits.
-    async fn emit(&self, key: &str) -> EventId {
-        self.emit_in(key, async || true).await
+impl<T> Answered<T> for Result<T, StoreError> {
+    #[track_caller]
+    fn answered(self) -> T {
+        self.expect("the store can be reached, and what it is asked for is right")
     }
 }
 
-/// How a transactional handler ends.
-pub enum End {
-    Well,
-    Failing,
-    /// Ends the transaction itself, then returns well.
-    RollingBack,
-    /// Ends the transaction itself, as a constraint with `on conflict rollback` does, then fails.
-    RollingBackAndFailing,
-    /// Ends the transaction itself, then returns well.
-    Committing,
-    /// Says so when it has written, then waits for ever.
-    Hanging(Arc<Notify>),
-    /// Ends the transaction itself, says so, then waits for ever.
-    RollingBackAndHanging(Arc<Notify>),
+/// Looks again and again until `holds`; panics with `what` when it did not within the deadline.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !holds().await {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(time::within(DEADLINE, looking).await.is_some(), "did not happen within {DEADLINE:?}: {what}");
+}
+
+/// Emits the event of `key` in a transaction of the application, and commits.
+pub async fn emit(site: &impl OutboxSite, key: &str) -> EventId {
+    site.emit_in(key, async || true).await
 }
 
 /// A handler as a process records it.
@@ -83,19 +73,19 @@ pub fn handler(id: &str) -> CatalogueEntry {
 
 /// Records these handlers; answers the generation.
 pub async fn record(store: &dyn Store, handlers: &[&str]) -> u64 {
-    store.record(handlers.iter().map(|id| handler(id)).collect()).await.unwrap();
+    store.record(handlers.iter().map(|id| handler(id)).collect()).await.answered();
     generation(store).await
 }
 
 pub async fn generation(store: &dyn Store) -> u64 {
-    store.catalogue().await.unwrap().generation
+    store.catalogue().await.answered().generation
 }
 
 /// The event `key` for the handler, due now.
 pub fn delivery(handler: &str, key: &str) -> NewDelivery {
     let event_id = EventId::from_key(key);
     NewDelivery {
-        id: evented::DeliveryId::derive(event_id, handler),
+        id: DeliveryId::derive(event_id, handler),
         event_id,
         handler: handler.into(),
         origin: Origin::of(event_id),
@@ -122,28 +112,37 @@ pub fn deliveries(handler: &str, count: usize) -> Vec<NewDelivery> {
 /// Stores deliveries, planned from the catalogue as it is.
 pub async fn push(store: &dyn Store, deliveries: impl Into<Arc<[NewDelivery]>>) {
     let push = Push { generation: generation(store).await, once: false, deliveries: deliveries.into() };
-    assert_eq!(store.push(push).await.unwrap(), Pushed::Stored);
+    assert_eq!(store.push(push).await.answered(), Pushed::Stored);
 }
 
 /// The same for deliveries whose push may be repeated.
 pub async fn push_once(store: &dyn Store, deliveries: impl Into<Arc<[NewDelivery]>>) {
     let push = Push { generation: generation(store).await, once: true, deliveries: deliveries.into() };
-    assert_eq!(store.push(push).await.unwrap(), Pushed::Stored);
+    assert_eq!(store.push(push).await.answered(), Pushed::Stored);
+}
+
+/// One handler's part of a claim.
+pub fn asking(handler: &str, priority: Priority, wanted: usize) -> ClaimHandler {
+    ClaimHandler { name: handler.into(), version: VERSION, priority, wanted }
 }
 
 /// One queue's part of a claim.
 pub fn wanting(wanted: usize, handlers: &[&str]) -> ClaimQueue {
-    let handlers = handlers.iter().map(|id| ClaimHandler {
-        name: (*id).into(),
-        version: VERSION,
-        priority: Priority::Normal,
-        wanted: usize::MAX,
-    });
+    let handlers = handlers.iter().map(|id| asking(id, Priority::Normal, usize::MAX));
     ClaimQueue { name: "default".into(), handlers: handlers.collect(), wanted }
 }
 
 pub async fn claims(store: &dyn Store, queues: Vec<ClaimQueue>, lease: Duration) -> Claims {
-    store.exchange([].into(), Some(Claim { queues, lease })).await.unwrap().claims
+    store.exchange([].into(), Some(Claim { queues, lease })).await.answered().claims
+}
+
+/// Settles and claims, with a lease that outlives the test.
+pub async fn exchange(
+    store: &dyn Store,
+    settlements: impl Into<Arc<[Settlement]>>,
+    queues: Vec<ClaimQueue>,
+) -> Exchanged {
+    store.exchange(settlements.into(), Some(Claim { queues, lease: LONG })).await.answered()
 }
 
 /// Claims up to 1,000 of what is due for these handlers.
@@ -191,7 +190,7 @@ pub async fn nothing_is_due(store: &dyn Store, handler: &str) {
 
 /// Settles one delivery; answers whether its lease was still held.
 pub async fn settle(store: &dyn Store, lease: Lease, outcome: Outcome) -> bool {
-    let settled = store.exchange([Settlement { lease, outcome }].into(), None).await.unwrap().held;
+    let settled = store.exchange([Settlement { lease, outcome }].into(), None).await.answered().held;
     assert_eq!(settled.len(), 1);
     settled[0]
 }
@@ -217,13 +216,13 @@ pub async fn lose(store: &dyn Store, other: &dyn Store, handler: &str) -> (Lease
 
 /// All counters, without what grows by itself as time passes.
 pub async fn counts(store: &dyn Store) -> Vec<StoredCount> {
-    let handlers = store.stats().await.unwrap().handlers.into_iter();
+    let handlers = store.stats().await.answered().handlers.into_iter();
     handlers.map(|count| StoredCount { due_for: None, ..count }).collect()
 }
 
 /// The handler's counters.
 pub async fn count(store: &dyn Store, handler: &str) -> StoredCount {
-    let counts = store.stats().await.unwrap();
+    let counts = store.stats().await.answered();
     counts.handlers.into_iter().find(|count| count.handler == handler).expect("the handler is recorded")
 }
 
@@ -234,14 +233,14 @@ pub async fn stored(store: &dyn Store, handler: &str) -> (u64, u64) {
 }
 
 /// The ids of claimed deliveries, sorted.
-pub fn ids(claimed: &[Claimed]) -> Vec<evented::DeliveryId> {
+pub fn ids(claimed: &[Claimed]) -> Vec<DeliveryId> {
     let mut ids: Vec<_> = claimed.iter().map(|claimed| claimed.lease.delivery).collect();
     ids.sort();
     ids
 }
 
 /// The ids of new deliveries, sorted.
-pub fn new_ids(deliveries: &[NewDelivery]) -> Vec<evented::DeliveryId> {
+pub fn new_ids(deliveries: &[NewDelivery]) -> Vec<DeliveryId> {
     let mut ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
     ids.sort();
     ids

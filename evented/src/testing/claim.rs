@@ -9,22 +9,24 @@ use std::{
     time::Duration,
 };
 
-use evented::{
-    Backoff, Origin, Policy,
+use tokio::task::JoinSet;
+
+use crate::{
+    origin::Origin,
+    retry::{Backoff, Policy},
     store::{Claimed, NewDelivery, Outcome},
-};
-use evented_tests::{DEADLINE, eventually};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
+    time,
 };
 
-use super::kit::{
-    LONG, Opens, SHORT, VERSION, claim, claim_one, claim_one_when_due, claims, delayed, deliveries, delivery,
-    has_passed, ids, new_ids, nothing_is_due, push, record, retry, settle, stored, wanting,
+use super::{
+    Site,
+    kit::{
+        Answered, DEADLINE, LONG, SHORT, VERSION, claim, claim_one, claim_one_when_due, claims, delayed, deliveries,
+        delivery, eventually, has_passed, ids, new_ids, nothing_is_due, push, record, retry, settle, stored, wanting,
+    },
 };
 
-pub async fn a_delivery_is_claimed_by_one_claim_alone(site: &impl Opens) {
+pub async fn a_delivery_is_claimed_by_one_claim_alone(site: &impl Site) {
     const COUNT: usize = 300;
     let stores = [site.open().await, site.open().await];
     record(&*stores[0], &["mail"]).await;
@@ -44,11 +46,11 @@ pub async fn a_delivery_is_claimed_by_one_claim_alone(site: &impl Opens) {
             mine
         });
     }
-    let claimed = timeout(DEADLINE, claiming.join_all()).await.expect("all is claimed in the end").concat();
+    let claimed = time::within(DEADLINE, claiming.join_all()).await.expect("all is claimed in the end").concat();
     assert_eq!(ids(&claimed), new_ids(&pushed), "each delivery once");
 }
 
-pub async fn the_policy_and_payload_travel(site: &impl Opens) {
+pub async fn the_policy_and_payload_travel(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail", "stock"]).await;
     let emitted_unix_ms = Some(1_700_000_000_123);
@@ -72,9 +74,7 @@ pub async fn the_policy_and_payload_travel(site: &impl Opens) {
     let claimed = claim_one(&*other, "stock", LONG).await;
     same(&claimed, &stock);
     // An hour: a store's clock is its own, and yet no clock of another century.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-    let emitted = u128::try_from(claimed.emitted_unix_ms).unwrap();
-    assert!(emitted.abs_diff(now) < 3_600_000, "emitted now, by the store's clock");
+    assert!(claimed.emitted_unix_ms.abs_diff(time::unix_ms()) < 3_600_000, "emitted now, by the store's clock");
 }
 
 fn same(claimed: &Claimed, pushed: &NewDelivery) {
@@ -87,7 +87,7 @@ fn same(claimed: &Claimed, pushed: &NewDelivery) {
     assert!(claimed.payload == *pushed.payload, "the payload is what was pushed");
 }
 
-pub async fn only_named_handlers_are_claimed(site: &impl Opens) {
+pub async fn only_named_handlers_are_claimed(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock", "metrics"]).await;
     push(&*store, [delivery("mail", "order 17"), delivery("stock", "order 17"), delivery("metrics", "order 17")]).await;
@@ -98,7 +98,7 @@ pub async fn only_named_handlers_are_claimed(site: &impl Opens) {
     assert!(claim(&*store, &[], LONG).await.is_empty());
 }
 
-pub async fn a_newer_payload_version_is_left_to_a_newer_worker(site: &impl Opens) {
+pub async fn a_newer_payload_version_is_left_to_a_newer_worker(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock"]).await;
     let newer = NewDelivery { version: VERSION + 1, ..delivery("mail", "order 17") };
@@ -116,7 +116,7 @@ pub async fn a_newer_payload_version_is_left_to_a_newer_worker(site: &impl Opens
     assert_eq!((claimed[0].version, claimed[0].failed, claimed[0].lost), (VERSION + 1, 0, false));
 }
 
-pub async fn a_claim_takes_no_more_than_wanted(site: &impl Opens) {
+pub async fn a_claim_takes_no_more_than_wanted(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock", "metrics"]).await;
     for handler in ["mail", "stock", "metrics"] {
@@ -131,7 +131,7 @@ pub async fn a_claim_takes_no_more_than_wanted(site: &impl Opens) {
     assert_eq!(&*none[0].handler, "metrics");
 }
 
-pub async fn the_oldest_of_a_handler_comes_first(site: &impl Opens) {
+pub async fn the_oldest_of_a_handler_comes_first(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock"]).await;
     let pushed = deliveries("mail", 6);
@@ -149,7 +149,7 @@ pub async fn the_oldest_of_a_handler_comes_first(site: &impl Opens) {
     assert_eq!(order, pushed.iter().map(|delivery| delivery.id).collect::<Vec<_>>());
 }
 
-pub async fn a_handler_with_a_backlog_does_not_starve_its_neighbours(site: &impl Opens) {
+pub async fn a_handler_with_a_backlog_does_not_starve_its_neighbours(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock", "metrics"]).await;
     push(&*store, deliveries("mail", 100)).await;
@@ -161,12 +161,12 @@ pub async fn a_handler_with_a_backlog_does_not_starve_its_neighbours(site: &impl
     assert_eq!((count("stock"), count("metrics"), count("mail")), (1, 1, 8));
 }
 
-pub async fn a_delivery_is_due_again_when_its_lease_ends_and_says_that_it_was_lost(site: &impl Opens) {
+pub async fn a_delivery_is_due_again_when_its_lease_ends_and_says_that_it_was_lost(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
     let lease = Duration::from_millis(500);
-    let began = Instant::now();
+    let began = time::now();
     let first = claim_one(&*store, "mail", lease).await;
     assert!(!first.lost, "nobody had it before: {first:?}");
     let second = claim_one_when_due(&*other, "mail", LONG).await;
@@ -177,7 +177,7 @@ pub async fn a_delivery_is_due_again_when_its_lease_ends_and_says_that_it_was_lo
     nothing_is_due(&*store, "mail").await;
 }
 
-pub async fn a_lost_delivery_that_was_released_before_it_ran_still_says_that_it_was_lost(site: &impl Opens) {
+pub async fn a_lost_delivery_that_was_released_before_it_ran_still_says_that_it_was_lost(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
@@ -192,7 +192,7 @@ pub async fn a_lost_delivery_that_was_released_before_it_ran_still_says_that_it_
     assert!(!tried.lost, "it ran to an end: {tried:?}");
 }
 
-pub async fn deaths_count_only_while_alone(site: &impl Opens) {
+pub async fn deaths_count_only_while_alone(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
@@ -205,7 +205,7 @@ pub async fn deaths_count_only_while_alone(site: &impl Opens) {
             let claimed = claim_one_when_due(&*store, "mail", SHORT).await;
             assert_eq!((claimed.lost, claimed.deaths, claimed.failed), (true, deaths, 0));
             if runs {
-                assert!(store.runs_alone(claimed.lease, true).await.unwrap());
+                assert!(store.runs_alone(claimed.lease, true).await.answered());
             }
         }
     }
@@ -219,7 +219,7 @@ pub async fn deaths_count_only_while_alone(site: &impl Opens) {
     assert_eq!((claimed.lost, claimed.deaths, claimed.failed), (true, 3, 1));
 }
 
-pub async fn next_due_tells_when_to_look_again(site: &impl Opens) {
+pub async fn next_due_tells_when_to_look_again(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock"]).await;
     let next = async |handler| {
@@ -247,14 +247,14 @@ pub async fn next_due_tells_when_to_look_again(site: &impl Opens) {
         let claims = claims(&*store, vec![wanting(10, &["mail"])], LONG).await;
         if let Some(next_due) = claims.next_due.filter(|_| claims.deliveries.is_empty()) {
             assert!(next_due <= Duration::from_millis(300));
-            tokio::time::sleep(next_due).await;
+            time::sleep(next_due).await;
         }
         !claims.deliveries.is_empty()
     })
     .await;
 }
 
-pub async fn next_due_is_told_while_more_is_due_than_was_wanted(site: &impl Opens) {
+pub async fn next_due_is_told_while_more_is_due_than_was_wanted(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     push(&*store, deliveries("mail", 3)).await;

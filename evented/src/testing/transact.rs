@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
-use evented::store::{Lease, OutboxStore, Outcome, TxEnd};
-use evented_tests::DEADLINE;
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::{sync::Notify, task::JoinSet};
 
-use super::kit::{
-    End, LONG, OpensOutbox, claim, claim_one, count, deliveries, delivery, lose, nothing_is_due, push, record, retry,
-    settle, stored,
+use crate::{
+    id::Key,
+    store::{Lease, NewDelivery, OutboxStore, Outcome, TxEnd},
+    time,
+};
+
+use super::{
+    End, OutboxSite,
+    kit::{
+        Answered, DEADLINE, LONG, claim, claim_one, count, deliveries, delivery, lose, nothing_is_due, push, record,
+        retry, settle, stored,
+    },
 };
 
 /// Two processes with the outbox open, and one leased delivery.
-async fn leased(site: &impl OpensOutbox) -> ([Arc<dyn OutboxStore>; 2], Lease) {
+async fn leased(site: &impl OutboxSite) -> ([Arc<dyn OutboxStore>; 2], Lease) {
     let stores = [site.open_outbox().await, site.open_outbox().await];
     record(&*stores[0], &["book"]).await;
     push(&*stores[0], [delivery("book", "payment 17")]).await;
@@ -20,7 +27,7 @@ async fn leased(site: &impl OpensOutbox) -> ([Arc<dyn OutboxStore>; 2], Lease) {
     (stores, lease)
 }
 
-pub async fn what_a_handler_wrote_and_its_settlement_are_one_commit(site: &impl OpensOutbox) {
+pub async fn what_a_handler_wrote_and_its_settlement_are_one_commit(site: &impl OutboxSite) {
     let ([store, other], lease) = leased(site).await;
     let written = Arc::new(Notify::new());
     // While the handler runs, nobody sees anything of it.
@@ -32,7 +39,7 @@ pub async fn what_a_handler_wrote_and_its_settlement_are_one_commit(site: &impl 
             assert_eq!(stored(&*other, "book").await, (0, 1));
         } => {}
     }
-    let end = store.transact(&lease, site.write(2, End::Well)).await.unwrap();
+    let end = store.transact(&lease, site.write(2, End::Well)).await.answered();
     assert!(matches!(end, TxEnd::Committed), "{end:?}");
     assert_eq!(site.ledger().await, [2]);
     let counted = count(&*other, "book").await;
@@ -41,63 +48,84 @@ pub async fn what_a_handler_wrote_and_its_settlement_are_one_commit(site: &impl 
     nothing_is_due(&*other, "book").await;
 }
 
-pub async fn a_handlers_failure_rolls_back_and_keeps_the_lease(site: &impl OpensOutbox) {
+pub async fn a_committed_transaction_lets_the_next_of_its_order_key_go(site: &impl OutboxSite) {
+    let stores = [site.open_outbox().await, site.open_outbox().await];
+    record(&*stores[0], &["book"]).await;
+    let order = Some(Key::derive("book", "ada"));
+    push(
+        &*stores[0],
+        deliveries("book", 3).into_iter().map(|delivery| NewDelivery { order, ..delivery }).collect::<Vec<_>>(),
+    )
+    .await;
+    for entry in 0..3_u8 {
+        let store = &*stores[usize::from(entry % 2)];
+        let lease = claim_one(store, "book", LONG).await.lease;
+        let end = store.transact(&lease, site.write(100, End::Failing)).await.answered();
+        assert!(matches!(end, TxEnd::Failed(_)), "{end:?}");
+        assert!(claim(store, &["book"], LONG).await.is_empty(), "it is not settled: the next one waits");
+        let end = store.transact(&lease, site.write(entry.into(), End::Well)).await.answered();
+        assert!(matches!(end, TxEnd::Committed), "{end:?}");
+    }
+    assert_eq!(site.ledger().await, [0, 1, 2]);
+}
+
+pub async fn a_handlers_failure_rolls_back_and_keeps_the_lease(site: &impl OutboxSite) {
     let ([store, other], lease) = leased(site).await;
-    let end = store.transact(&lease, site.write(1, End::Failing)).await.unwrap();
+    let end = store.transact(&lease, site.write(1, End::Failing)).await.answered();
     let TxEnd::Failed(error) = end else { panic!("the handler failed: {end:?}") };
     assert_eq!(error.to_string(), "the ledger is closed");
     assert!(site.ledger().await.is_empty());
     assert_eq!(stored(&*other, "book").await, (0, 1));
-    assert_eq!(store.extend(&[lease], LONG).await.unwrap(), [true]);
+    assert_eq!(store.extend(&[lease], LONG).await.answered(), [true]);
     assert!(settle(&*store, lease, retry()).await, "the worker says what becomes of it");
     let again = claim_one(&*store, "book", LONG).await;
     assert_eq!(again.failed, 1);
-    let end = store.transact(&again.lease, site.write(2, End::Well)).await.unwrap();
+    let end = store.transact(&again.lease, site.write(2, End::Well)).await.answered();
     assert!(matches!(end, TxEnd::Committed), "{end:?}");
     assert_eq!(site.ledger().await, [2]);
 }
 
-pub async fn a_lost_lease_commits_nothing(site: &impl OpensOutbox) {
+pub async fn a_lost_lease_commits_nothing(site: &impl OutboxSite) {
     let stores = [site.open_outbox().await, site.open_outbox().await];
     record(&*stores[0], &["book"]).await;
     push(&*stores[0], [delivery("book", "payment 17")]).await;
     let (lost, taken) = lose(&*stores[0], &*stores[1], "book").await;
-    let end = stores[0].transact(&lost, site.write(1, End::Well)).await.unwrap();
+    let end = stores[0].transact(&lost, site.write(1, End::Well)).await.answered();
     assert!(matches!(end, TxEnd::Lost), "{end:?}");
     assert!(site.ledger().await.is_empty());
     assert_eq!(stored(&*stores[0], "book").await, (0, 1));
-    let end = stores[1].transact(&taken.lease, site.write(2, End::Well)).await.unwrap();
+    let end = stores[1].transact(&taken.lease, site.write(2, End::Well)).await.answered();
     assert!(matches!(end, TxEnd::Committed), "{end:?}");
     assert_eq!(site.ledger().await, [2]);
 }
 
-pub async fn a_settled_delivery_commits_nothing(site: &impl OpensOutbox) {
+pub async fn a_settled_delivery_commits_nothing(site: &impl OutboxSite) {
     let ([store, _], lease) = leased(site).await;
     assert!(settle(&*store, lease, Outcome::Completed).await);
-    let end = store.transact(&lease, site.write(1, End::Well)).await.unwrap();
+    let end = store.transact(&lease, site.write(1, End::Well)).await.answered();
     assert!(matches!(end, TxEnd::Lost), "{end:?}");
     assert!(site.ledger().await.is_empty());
     assert_eq!(count(&*store, "book").await.done, 1);
 }
 
-async fn ends_by_itself(site: &impl OpensOutbox, end: End) {
+async fn ends_by_itself(site: &impl OutboxSite, end: End) {
     let ([store, other], lease) = leased(site).await;
-    let end = store.transact(&lease, site.write(1, end)).await.unwrap();
+    let end = store.transact(&lease, site.write(1, end)).await.answered();
     assert!(matches!(end, TxEnd::Failed(_)), "{end:?}");
     assert_eq!(stored(&*other, "book").await, (0, 1));
     assert_eq!(count(&*other, "book").await.done, 0);
     assert!(settle(&*store, lease, retry()).await, "the worker says what becomes of it");
     let again = claim_one(&*other, "book", LONG).await;
-    let end = other.transact(&again.lease, site.write(100, End::Well)).await.unwrap();
+    let end = other.transact(&again.lease, site.write(100, End::Well)).await.answered();
     assert!(matches!(end, TxEnd::Committed), "{end:?}");
 }
 
-pub async fn a_handler_that_rolls_back_by_itself_settles_nothing(site: &impl OpensOutbox) {
+pub async fn a_handler_that_rolls_back_by_itself_settles_nothing(site: &impl OutboxSite) {
     ends_by_itself(site, End::RollingBack).await;
     assert_eq!(site.ledger().await, [100]);
 }
 
-pub async fn a_handler_that_rolls_back_by_itself_and_fails_has_failed(site: &impl OpensOutbox) {
+pub async fn a_handler_that_rolls_back_by_itself_and_fails_has_failed(site: &impl OutboxSite) {
     let ([store, other], lease) = leased(site).await;
     let end = store.transact(&lease, site.write(1, End::RollingBackAndFailing)).await;
     // An error of the store would cost no attempt, and so the delivery would be tried again for ever.
@@ -107,13 +135,13 @@ pub async fn a_handler_that_rolls_back_by_itself_and_fails_has_failed(site: &imp
     assert!(settle(&*store, lease, retry()).await);
 }
 
-pub async fn a_handler_that_commits_by_itself_settles_nothing(site: &impl OpensOutbox) {
+pub async fn a_handler_that_commits_by_itself_settles_nothing(site: &impl OutboxSite) {
     ends_by_itself(site, End::Committing).await;
     // What it committed behind our back stands, which is its own doing.
     assert_eq!(site.ledger().await, [1, 100]);
 }
 
-pub async fn a_handler_that_ends_its_transaction_itself_spoils_no_connection(site: &impl OpensOutbox) {
+pub async fn a_handler_that_ends_its_transaction_itself_spoils_no_connection(site: &impl OutboxSite) {
     let ([store, _], lease) = leased(site).await;
     // More often than a pool has connections.
     for entry in 1..=20 {
@@ -125,7 +153,7 @@ pub async fn a_handler_that_ends_its_transaction_itself_spoils_no_connection(sit
     assert!(matches!(end, Ok(TxEnd::Committed)), "{end:?}");
 }
 
-pub async fn a_handler_that_is_dropped_leaves_nothing(site: &impl OpensOutbox) {
+pub async fn a_handler_that_is_dropped_leaves_nothing(site: &impl OutboxSite) {
     let ([store, other], lease) = leased(site).await;
     for entry in 1..=20 {
         let written = Arc::new(Notify::new());
@@ -138,12 +166,12 @@ pub async fn a_handler_that_is_dropped_leaves_nothing(site: &impl OpensOutbox) {
     // Neither the delivery nor the store is stuck.
     assert!(settle(&*store, lease, Outcome::Released).await);
     let lease = claim_one(&*other, "book", LONG).await.lease;
-    let end = other.transact(&lease, site.write(100, End::Well)).await.unwrap();
+    let end = other.transact(&lease, site.write(100, End::Well)).await.answered();
     assert!(matches!(end, TxEnd::Committed), "{end:?}");
     assert_eq!(site.ledger().await, [100]);
 }
 
-pub async fn a_handler_that_ends_its_transaction_and_is_dropped_spoils_no_connection(site: &impl OpensOutbox) {
+pub async fn a_handler_that_ends_its_transaction_and_is_dropped_spoils_no_connection(site: &impl OutboxSite) {
     let ([store, _], lease) = leased(site).await;
     // As a handler that runs into its timeout after that. More often than a pool has connections.
     for entry in 1..=20 {
@@ -159,7 +187,7 @@ pub async fn a_handler_that_ends_its_transaction_and_is_dropped_spoils_no_connec
     assert_eq!(site.ledger().await, [100]);
 }
 
-pub async fn concurrent_transactions_are_all_committed(site: &impl OpensOutbox) {
+pub async fn concurrent_transactions_are_all_committed(site: &impl OutboxSite) {
     let stores = [site.open_outbox().await, site.open_outbox().await];
     record(&*stores[0], &["book"]).await;
     push(&*stores[0], deliveries("book", 12)).await;
@@ -168,9 +196,9 @@ pub async fn concurrent_transactions_are_all_committed(site: &impl OpensOutbox) 
     let mut running = JoinSet::new();
     for (entry, claimed) in (0..).zip(claimed) {
         let (store, call) = (stores[usize::from(entry % 2 == 0)].clone(), site.write(entry, End::Well));
-        running.spawn(async move { store.transact(&claimed.lease, call).await.unwrap() });
+        running.spawn(async move { store.transact(&claimed.lease, call).await.answered() });
     }
-    let ends = timeout(DEADLINE, running.join_all()).await.expect("they come one after another");
+    let ends = time::within(DEADLINE, running.join_all()).await.expect("they come one after another");
     assert!(ends.iter().all(|end| matches!(end, TxEnd::Committed)), "{ends:?}");
     assert_eq!(site.ledger().await, (0..12).collect::<Vec<_>>());
     assert_eq!(count(&*stores[0], "book").await.done, 12);

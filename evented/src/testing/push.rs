@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
-use evented::{
-    Backoff, Policy,
+use tokio::task::JoinSet;
+
+use crate::{
+    retry::{Backoff, Policy},
     store::{NewDelivery, Outcome, Push, Pushed},
-};
-use tokio::{task::JoinSet, time::Instant};
-
-use super::kit::{
-    LONG, Opens, claim, claim_one, claim_one_when_due, dead, delayed, deliveries, delivery, generation, has_passed,
-    ids, new_ids, nothing_is_due, push, push_once, record, settle, stored,
+    time,
 };
 
-pub async fn all_of_a_push_is_stored(site: &impl Opens) {
+use super::{
+    Site,
+    kit::{
+        Answered, LONG, claim, claim_one, claim_one_when_due, dead, delayed, deliveries, delivery, generation,
+        has_passed, ids, new_ids, nothing_is_due, push, push_once, record, settle, stored,
+    },
+};
+
+pub async fn all_of_a_push_is_stored(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     // More than a statement takes, and not a round number.
@@ -29,7 +34,7 @@ fn bad_push(generation: u64) -> Push {
     Push { generation, once: true, deliveries: bad.into() }
 }
 
-pub async fn all_or_nothing_of_a_push_is_stored(site: &impl Opens) {
+pub async fn all_or_nothing_of_a_push_is_stored(site: &impl Site) {
     let store = site.open().await;
     let generation = record(&*store, &["mail"]).await;
     let bad = store.push(bad_push(generation)).await;
@@ -40,7 +45,7 @@ pub async fn all_or_nothing_of_a_push_is_stored(site: &impl Opens) {
     assert_eq!(stored(&*store, "mail").await, (100, 0));
 }
 
-pub async fn a_push_that_fails_fails_alone(site: &impl Opens) {
+pub async fn a_push_that_fails_fails_alone(site: &impl Site) {
     let store = site.open().await;
     let generation = record(&*store, &["mail", "stock"]).await;
     let mut pushing = JoinSet::new();
@@ -58,7 +63,7 @@ pub async fn a_push_that_fails_fails_alone(site: &impl Opens) {
     assert_eq!(ids(&claim(&*store, &["stock"], LONG).await), new_ids(&good));
 }
 
-pub async fn a_delivery_that_is_there_already_is_left_as_it_is(site: &impl Opens) {
+pub async fn a_delivery_that_is_there_already_is_left_as_it_is(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     let first = delivery("mail", "order 17");
@@ -81,7 +86,7 @@ pub async fn a_delivery_that_is_there_already_is_left_as_it_is(site: &impl Opens
     assert_ne!(claimed.emitted_unix_ms, 1);
 }
 
-pub async fn a_leased_delivery_that_is_pushed_again_stays_leased(site: &impl Opens) {
+pub async fn a_leased_delivery_that_is_pushed_again_stays_leased(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
@@ -91,7 +96,7 @@ pub async fn a_leased_delivery_that_is_pushed_again_stays_leased(site: &impl Ope
     assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
 }
 
-pub async fn a_delivery_pushed_once_is_not_stored_again_after_it_is_settled(site: &impl Opens) {
+pub async fn a_delivery_pushed_once_is_not_stored_again_after_it_is_settled(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock"]).await;
     // One event for two handlers, and one for one: the promise is about events, and both of the first are stored.
@@ -111,7 +116,7 @@ pub async fn a_delivery_pushed_once_is_not_stored_again_after_it_is_settled(site
     assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, delivery("mail", "order 19").id);
 }
 
-pub async fn a_delivery_pushed_once_is_remembered_until_it_is_forgotten(site: &impl Opens) {
+pub async fn a_delivery_pushed_once_is_remembered_until_it_is_forgotten(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     let pushed = [delivery("mail", "order 17"), delivery("mail", "order 18")];
@@ -120,55 +125,55 @@ pub async fn a_delivery_pushed_once_is_remembered_until_it_is_forgotten(site: &i
         assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
     }
     // Neither by forgetting another, nor by forgetting what is old.
-    store.forget(vec![pushed[1].id]).await.unwrap();
-    store.forget(Vec::new()).await.unwrap();
+    store.forget(vec![pushed[1].id]).await.answered();
+    store.forget(Vec::new()).await.answered();
     push_once(&*store, [pushed[0].clone()]).await;
     assert_eq!(stored(&*store, "mail").await, (0, 0));
 }
 
-pub async fn a_forgotten_delivery_is_stored_again(site: &impl Opens) {
+pub async fn a_forgotten_delivery_is_stored_again(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     let pushed = delivery("mail", "order 17");
     push_once(&*store, [pushed.clone()]).await;
     let claimed = claim_one(&*store, "mail", LONG).await;
     assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
-    store.forget(vec![pushed.id]).await.unwrap();
+    store.forget(vec![pushed.id]).await.answered();
     push_once(&*store, [pushed.clone()]).await;
     assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, pushed.id);
 }
 
-pub async fn a_push_planned_from_an_old_catalogue_stores_nothing(site: &impl Opens) {
+pub async fn a_push_planned_from_an_old_catalogue_stores_nothing(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     let old = record(&*store, &["mail"]).await;
     record(&*other, &["stock"]).await;
     let planned = |generation| Push { generation, once: false, deliveries: deliveries("mail", 3).into() };
-    assert_eq!(store.push(planned(old)).await.unwrap(), Pushed::CatalogueMoved);
+    assert_eq!(store.push(planned(old)).await.answered(), Pushed::CatalogueMoved);
     assert_eq!(stored(&*store, "mail").await, (0, 0));
 
     let old = generation(&*store).await;
-    assert!(other.retire("mail".to_owned()).await.unwrap());
-    assert_eq!(store.push(planned(old)).await.unwrap(), Pushed::CatalogueMoved);
+    assert!(other.retire("mail".to_owned()).await.answered());
+    assert_eq!(store.push(planned(old)).await.answered(), Pushed::CatalogueMoved);
     record(&*other, &["mail"]).await;
     assert_eq!(stored(&*store, "mail").await, (0, 0));
 
     let now = generation(&*store).await;
-    assert_eq!(store.push(planned(now)).await.unwrap(), Pushed::Stored);
+    assert_eq!(store.push(planned(now)).await.answered(), Pushed::Stored);
     assert_eq!(stored(&*store, "mail").await, (3, 0));
 }
 
-pub async fn a_push_that_stored_nothing_is_not_remembered(site: &impl Opens) {
+pub async fn a_push_that_stored_nothing_is_not_remembered(site: &impl Site) {
     let store = site.open().await;
     let old = record(&*store, &["mail"]).await;
     record(&*store, &["stock"]).await;
     let pushed = delivery("mail", "order 17");
     let moved = Push { generation: old, once: true, deliveries: [pushed.clone()].into() };
-    assert_eq!(store.push(moved).await.unwrap(), Pushed::CatalogueMoved);
+    assert_eq!(store.push(moved).await.answered(), Pushed::CatalogueMoved);
     push_once(&*store, [pushed.clone()]).await;
     assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, pushed.id);
 }
 
-pub async fn concurrent_pushes_are_all_stored(site: &impl Opens) {
+pub async fn concurrent_pushes_are_all_stored(site: &impl Site) {
     let stores = [site.open().await, site.open().await];
     let generation = record(&*stores[0], &["mail"]).await;
     let pushed = deliveries("mail", 150);
@@ -176,18 +181,18 @@ pub async fn concurrent_pushes_are_all_stored(site: &impl Opens) {
     for (number, part) in pushed.chunks(3).enumerate() {
         let store = stores[number % 2].clone();
         let push = Push { generation, once: number % 3 == 0, deliveries: part.into() };
-        pushing.spawn(async move { store.push(push).await.unwrap() });
+        pushing.spawn(async move { store.push(push).await.answered() });
     }
     let answers = pushing.join_all().await;
     assert_eq!(answers, vec![Pushed::Stored; 50]);
     assert_eq!(ids(&claim(&*stores[1], &["mail"], LONG).await), new_ids(&pushed));
 }
 
-pub async fn a_delayed_delivery_is_not_claimed_before_its_time(site: &impl Opens) {
+pub async fn a_delayed_delivery_is_not_claimed_before_its_time(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     let delay = Duration::from_millis(500);
-    let began = Instant::now();
+    let began = time::now();
     push(&*store, [delayed(delay, delivery("mail", "order 17"))]).await;
     let claimed = claim_one_when_due(&*store, "mail", LONG).await;
     has_passed(delay, began);

@@ -2,18 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evented::store::Store;
-use evented_tests::DEADLINE;
-use tokio::time::{Instant, timeout};
+use crate::{store::Store, time};
 
-use super::kit::{CLOCKS, Opens, delivery, push, record};
+use super::{
+    Site,
+    kit::{CLOCKS, DEADLINE, delivery, push, record},
+};
 
 /// So long that a test which waits for it has failed.
 const MOST: Duration = Duration::from_mins(10);
 
 /// Waits until the store has been quiet for a while; answers its mark. A wait may end without a change, so a test that
 /// expects one to end begins where none does.
-async fn quiet(store: &dyn Store) -> u64 {
+pub async fn quiet(store: &dyn Store) -> u64 {
     let waiting = async {
         let mut seen = store.wait(0, Duration::ZERO).await;
         loop {
@@ -24,16 +25,16 @@ async fn quiet(store: &dyn Store) -> u64 {
             seen = mark;
         }
     };
-    timeout(DEADLINE, waiting).await.expect("a store that nobody writes to is quiet in the end")
+    time::within(DEADLINE, waiting).await.expect("a store that nobody writes to is quiet in the end")
 }
 
-async fn ends_at_once(store: &dyn Store, seen: u64) -> u64 {
-    let mark = timeout(DEADLINE, store.wait(seen, MOST)).await.expect("the change ends the wait");
+pub async fn ends_at_once(store: &dyn Store, seen: u64) -> u64 {
+    let mark = time::within(DEADLINE, store.wait(seen, MOST)).await.expect("the change ends the wait");
     assert_ne!(mark, seen, "the mark tells that something changed");
     mark
 }
 
-pub async fn no_change_is_missed_between_two_waits(site: &impl Opens) {
+pub async fn no_change_is_missed_between_two_waits(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     for number in 0..3 {
@@ -49,21 +50,21 @@ pub async fn no_change_is_missed_between_two_waits(site: &impl Opens) {
 async fn a_push_ends_a_wait(waiting: Arc<dyn Store>, pushing: &dyn Store) {
     record(pushing, &["mail"]).await;
     let seen = quiet(&*waiting).await;
-    let began = Instant::now();
+    let began = time::now();
     let wait = tokio::spawn(async move { ends_at_once(&*waiting, seen).await });
     // Whether the wait has begun by then does not matter: no change is missed.
     tokio::task::yield_now().await;
     push(pushing, [delivery("mail", "order 17")]).await;
-    wait.await.unwrap();
+    wait.await.expect("the wait ends");
     assert!(began.elapsed() < DEADLINE);
 }
 
-pub async fn a_change_during_a_wait_ends_it(site: &impl Opens) {
+pub async fn a_change_during_a_wait_ends_it(site: &impl Site) {
     let store = site.open().await;
     a_push_ends_a_wait(store.clone(), &*store).await;
 }
 
-pub async fn a_change_by_another_process_ends_a_wait(site: &impl Opens) {
+pub async fn a_change_by_another_process_ends_a_wait(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     a_push_ends_a_wait(store.clone(), &*other).await;
     // And one that came between two waits.
@@ -72,14 +73,14 @@ pub async fn a_change_by_another_process_ends_a_wait(site: &impl Opens) {
     ends_at_once(&*store, seen).await;
 }
 
-pub async fn a_wait_ends_after_most(site: &impl Opens) {
+pub async fn a_wait_ends_after_most(site: &impl Site) {
     let store = site.open().await;
     let seen = quiet(&*store).await;
     let most = Duration::from_millis(200);
-    let began = Instant::now();
-    let mark = timeout(DEADLINE, store.wait(seen, most)).await.expect("it ends by itself");
+    let began = time::now();
+    let mark = time::within(DEADLINE, store.wait(seen, most)).await.expect("it ends by itself");
     assert_eq!(mark, seen, "nothing has changed");
     assert!(began.elapsed() + CLOCKS >= most, "it waited");
-    let mark = timeout(DEADLINE, store.wait(seen, Duration::ZERO)).await.expect("it does not wait at all");
+    let mark = time::within(DEADLINE, store.wait(seen, Duration::ZERO)).await.expect("it does not wait at all");
     assert_eq!(mark, seen);
 }

@@ -2,21 +2,28 @@
 
 use std::time::Duration;
 
-use evented::store::{Outcome, Settlement};
-use tokio::time::Instant;
-
-use super::kit::{
-    LONG, Opens, claim, claim_one, claim_one_when_due, count, counts, dead, deliveries, delivery, has_passed, lose,
-    nothing_is_due, push, record, retry, settle, stored,
+use crate::{
+    origin::Origin,
+    retry::{Backoff, Policy},
+    store::{NewDelivery, Outcome, Settlement},
+    time,
 };
 
-pub async fn a_completed_delivery_is_gone_and_counted(site: &impl Opens) {
+use super::{
+    Site,
+    kit::{
+        Answered, LONG, claim, claim_one, claim_one_when_due, count, counts, dead, deliveries, delivery, has_passed,
+        lose, nothing_is_due, push, record, retry, settle, stored,
+    },
+};
+
+pub async fn a_completed_delivery_is_gone_and_counted(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail", "stock"]).await;
     push(&*store, deliveries("mail", 3)).await;
     let claimed = claim(&*store, &["mail"], LONG).await;
     let all = claimed.iter().map(|claimed| Settlement { lease: claimed.lease, outcome: Outcome::Completed });
-    assert_eq!(store.exchange(all.collect(), None).await.unwrap().held, [true; 3]);
+    assert_eq!(store.exchange(all.collect(), None).await.answered().held, [true; 3]);
     let counted = count(&*other, "mail").await;
     assert_eq!((counted.done, counted.retried, counted.dead), (3, 0, 0));
     assert_eq!((counted.waiting, counted.running), (0, 0));
@@ -26,7 +33,7 @@ pub async fn a_completed_delivery_is_gone_and_counted(site: &impl Opens) {
     nothing_is_due(&*other, "mail").await;
 }
 
-pub async fn a_retry_is_due_after_its_delay_and_counts_the_attempt(site: &impl Opens) {
+pub async fn a_retry_is_due_after_its_delay_and_counts_the_attempt(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
@@ -34,7 +41,7 @@ pub async fn a_retry_is_due_after_its_delay_and_counts_the_attempt(site: &impl O
         let claimed = claim_one_when_due(&*store, "mail", LONG).await;
         assert_eq!((claimed.failed, claimed.lost), (failed, false));
         let delay = Duration::from_millis(300);
-        let began = Instant::now();
+        let began = time::now();
         let error = "the mail server is away".to_owned();
         assert!(settle(&*store, claimed.lease, Outcome::Retry { delay, error }).await);
         assert_eq!(count(&*store, "mail").await.retried, u64::from(failed) + 1);
@@ -46,14 +53,48 @@ pub async fn a_retry_is_due_after_its_delay_and_counts_the_attempt(site: &impl O
     }
 }
 
-pub async fn a_dead_letter_is_kept_with_its_error_and_never_claimed(site: &impl Opens) {
+pub async fn a_delivery_is_the_same_in_every_attempt(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    record(&*store, &["mail"]).await;
+    let policy = Policy { attempts_max: 3, backoff: Backoff::Fixed(LONG), timeout: LONG };
+    let before = delivery("mail", "the event before it").event_id;
+    let origin = Origin { correlation: before, causation: Some(before), trace: Some("00-4bf92f35-01".into()) };
+    let emitted_unix_ms = Some(1_700_000_000_123);
+    let pushed = NewDelivery { origin: origin.clone(), emitted_unix_ms, policy, ..delivery("mail", "order 17") };
+    push(&*store, [pushed.clone()]).await;
+    for store in [&store, &other, &store] {
+        let claimed = claim_one(&**store, "mail", LONG).await;
+        assert_eq!((claimed.lease.delivery, claimed.event_id), (pushed.id, pushed.event_id));
+        assert_eq!((&claimed.origin, claimed.emitted_unix_ms), (&origin, 1_700_000_000_123));
+        assert_eq!((claimed.policy, claimed.version), (policy, pushed.version));
+        assert_eq!(claimed.payload, *pushed.payload);
+        assert!(settle(&**store, claimed.lease, retry()).await);
+    }
+}
+
+pub async fn failed_attempts_are_counted_across_releases_and_lost_leases(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    record(&*store, &["mail"]).await;
+    push(&*store, [delivery("mail", "order 17")]).await;
+    for (failed, store) in (0..3).zip([&store, &other, &store]) {
+        let released = claim_one(&**store, "mail", LONG).await;
+        assert_eq!(released.failed, failed);
+        assert!(settle(&**store, released.lease, Outcome::Released).await);
+        let (_, held) = lose(&**store, &*other, "mail").await;
+        assert_eq!((held.failed, held.lost), (failed, true), "neither costs an attempt, nor gives one back");
+        assert!(settle(&*other, held.lease, retry()).await);
+    }
+    assert_eq!(count(&*store, "mail").await.retried, 3);
+}
+
+pub async fn a_dead_letter_is_kept_with_its_error_and_never_claimed(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     let pushed = delivery("mail", "order 17");
     push(&*store, [pushed.clone()]).await;
     let claimed = claim_one(&*store, "mail", LONG).await;
     assert!(settle(&*store, claimed.lease, dead(4)).await);
-    let letters = other.dead_letters(None, 10).await.unwrap();
+    let letters = other.dead_letters(None, 10).await.answered();
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
     assert_eq!((letter.id, letter.event_id), (pushed.id, pushed.event_id));
@@ -63,11 +104,11 @@ pub async fn a_dead_letter_is_kept_with_its_error_and_never_claimed(site: &impl 
     let counted = count(&*store, "mail").await;
     assert_eq!((counted.dead, counted.done, counted.waiting, counted.running), (1, 0, 0, 0));
     assert!(!settle(&*store, claimed.lease, dead(4)).await, "it dies once");
-    assert_eq!(store.dead_letters(None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.dead_letters(None, 10).await.answered().len(), 1);
     nothing_is_due(&*other, "mail").await;
 }
 
-pub async fn a_released_delivery_is_due_at_once_and_costs_no_attempt(site: &impl Opens) {
+pub async fn a_released_delivery_is_due_at_once_and_costs_no_attempt(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
@@ -81,7 +122,7 @@ pub async fn a_released_delivery_is_due_at_once_and_costs_no_attempt(site: &impl
     assert_eq!((counted.done, counted.retried, counted.dead), (0, 0, 0));
 }
 
-pub async fn a_late_settlement_changes_nothing(site: &impl Opens) {
+pub async fn a_late_settlement_changes_nothing(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     for (done, outcome) in (1..).zip([Outcome::Completed, retry(), dead(1), Outcome::Released]) {
@@ -90,7 +131,7 @@ pub async fn a_late_settlement_changes_nothing(site: &impl Opens) {
         let before = counts(&*store).await;
         assert!(!settle(&*store, late, outcome.clone()).await, "{outcome:?} came late");
         assert_eq!(counts(&*store).await, before, "{outcome:?} came late");
-        assert!(store.dead_letters(None, 10).await.unwrap().is_empty(), "{outcome:?} came late");
+        assert!(store.dead_letters(None, 10).await.answered().is_empty(), "{outcome:?} came late");
         // It is neither due nor gone: whoever holds it settles it, and then it has failed no attempt.
         assert!(claim(&*store, &["mail"], LONG).await.is_empty(), "{outcome:?} came late");
         assert!(settle(&*other, held.lease, Outcome::Released).await, "{outcome:?} came late");
@@ -103,7 +144,7 @@ pub async fn a_late_settlement_changes_nothing(site: &impl Opens) {
     }
 }
 
-pub async fn one_late_settlement_does_not_spoil_its_batch(site: &impl Opens) {
+pub async fn one_late_settlement_does_not_spoil_its_batch(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail", "stock"]).await;
     push(&*store, [delivery("mail", "order 17")]).await;
@@ -113,14 +154,14 @@ pub async fn one_late_settlement_does_not_spoil_its_batch(site: &impl Opens) {
     let outcomes = [Outcome::Completed, dead(1), Outcome::Completed, retry(), Outcome::Released];
     let leases = [claimed[0].lease, claimed[1].lease, late, claimed[2].lease, claimed[3].lease];
     let batch = leases.into_iter().zip(outcomes).map(|(lease, outcome)| Settlement { lease, outcome });
-    assert_eq!(store.exchange(batch.collect(), None).await.unwrap().held, [true, true, false, true, true]);
+    assert_eq!(store.exchange(batch.collect(), None).await.answered().held, [true, true, false, true, true]);
     let counted = count(&*store, "stock").await;
     assert_eq!((counted.done, counted.dead, counted.retried, counted.waiting), (1, 1, 1, 2));
     assert_eq!(stored(&*store, "mail").await, (0, 1));
     assert!(settle(&*other, held.lease, Outcome::Completed).await);
 }
 
-pub async fn a_late_settlement_is_told_beside_the_one_in_time(site: &impl Opens) {
+pub async fn a_late_settlement_is_told_beside_the_one_in_time(site: &impl Site) {
     // A process that was suspended may claim again what it lost, and then settles both in one batch.
     let store = site.open().await;
     record(&*store, &["mail"]).await;
@@ -135,7 +176,7 @@ pub async fn a_late_settlement_is_told_beside_the_one_in_time(site: &impl Opens)
         let (late, held) = lose(&*store, &*store, "mail").await;
         let late = Settlement { lease: late, outcome: late_outcome };
         let in_time = Settlement { lease: held.lease, outcome };
-        let settled = store.exchange([late.clone(), in_time].into(), None).await.unwrap().held;
+        let settled = store.exchange([late.clone(), in_time].into(), None).await.answered().held;
         assert_eq!(settled, [false, true], "{late:?}");
     }
 }
