@@ -124,6 +124,7 @@ mod dispatch;
 mod emit;
 mod emit_in;
 mod lease;
+mod queue;
 mod attempt;
 mod judge;
 mod worker;

@@ -16,10 +16,7 @@ use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -36,25 +33,16 @@ use crate::{
     judge::{decode, judge, judge_dead, note_lost},
     lease::Leases,
     origin::Cause,
+    queue::{BATCH, Found, Named, Queue},
     registry::{Linked, names_of, registry},
     retry::Policy,
     store::{
         Claim, ClaimHandler, ClaimQueue, Claimed, Claims, INBOX_RETENTION, Lease, OutboxStore, Outcome, QueueStore,
         Settlement, TxEnd,
     },
-    terms::Priority,
     time::{self, Instant},
 };
 
-/// How many deliveries of one queue are in flight in one process.
-const IN_FLIGHT: usize = 1_024;
-/// How many of them run at once.
-const RUNNING: usize = 64;
-/// Claimed ahead is what can be started within so long, by what handlers took lately: nothing for a slow handler, a full
-/// batch for one that is done at once. Far below a quarter of the shortest lease.
-const AHEAD: Duration = Duration::from_millis(50);
-/// How many deliveries one exchange settles, and how many of a queue it claims.
-const BATCH: usize = 512;
 /// While more is due than was claimed, an exchange is worth more when more of it has ended: it waits so long for that.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long a worker waits without looking, though nothing seems to have changed.
@@ -99,37 +87,6 @@ pub(crate) struct Worker {
     leases: Arc<Leases>,
     /// A blocking function that had outlived its delivery gave its slot back.
     freed: Notify,
-}
-
-/// The handler behind a name.
-#[derive(Clone)]
-struct Found {
-    handler: usize,
-    queue: usize,
-    /// Room for deliveries in flight, where the handler has a `concurrency` of its own; its names share it.
-    limit: Option<Arc<Semaphore>>,
-}
-
-struct Queue {
-    name: Arc<str>,
-    /// The names under which its handlers' deliveries are stored, those of higher priority first.
-    handlers: Vec<Named>,
-    /// Room for claimed deliveries that are not settled yet.
-    room: Arc<Semaphore>,
-    /// Slots for those that run. A blocking function keeps its slot until it returns, also after its time is up.
-    slots: Arc<Semaphore>,
-    /// How many wait for a slot.
-    waiting: AtomicUsize,
-    /// What a run took lately, in microseconds: an average that forgets.
-    run_micros: AtomicU64,
-}
-
-/// A name under which a handler's deliveries are stored.
-struct Named {
-    name: Arc<str>,
-    handler: usize,
-    version: u32,
-    priority: Priority,
 }
 
 /// A delivery that is over, with what it occupied.
@@ -623,42 +580,6 @@ fn note_late(batch: &[Ended], held: &[bool]) {
     for (ended, _) in settled.zip(held).filter(|(_, held)| !**held) {
         tracing::warn!(handler = %ended.name, delivery = %ended.lease.delivery,
             "a delivery was settled after its lease was lost; the settlement changed nothing");
-    }
-}
-
-impl Queue {
-    fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            handlers: Vec::new(),
-            room: Arc::new(Semaphore::new(IN_FLIGHT)),
-            slots: Arc::new(Semaphore::new(RUNNING)),
-            waiting: AtomicUsize::new(0),
-            // Nothing is claimed ahead before it is known how fast it goes.
-            run_micros: AtomicU64::new(u64::MAX),
-        }
-    }
-
-    /// With its handlers by priority, and by name within one.
-    fn sorted(mut self) -> Self {
-        self.handlers.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
-        self
-    }
-
-    /// How many more it can take, when so many of those in flight are settled.
-    fn wanted(&self, freed: usize) -> usize {
-        let per_slot = AHEAD.as_micros() / u128::from(self.run_micros.load(Ordering::Relaxed).max(1));
-        let ahead = usize::try_from(per_slot).unwrap_or(IN_FLIGHT).saturating_mul(RUNNING);
-        let startable = (self.slots.available_permits() + ahead).saturating_sub(self.waiting.load(Ordering::Relaxed));
-        (self.room.available_permits() + freed).min(startable).min(BATCH)
-    }
-
-    fn note_run(&self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let before = self.run_micros.load(Ordering::Relaxed);
-        let now = if before == u64::MAX { took } else { before - before / 8 + took / 8 };
-        // Two runs that end at once may forget one of them, which an average can bear.
-        self.run_micros.store(now, Ordering::Relaxed);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{any::Any, time::Duration};
 use ref_cast::RefCast;
 use sqlx::{
     Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, Transaction, pool::PoolConnection, query,
-    query_scalar,
+    query_scalar, sqlite::SqliteRow,
 };
 
 use crate::{
@@ -23,6 +23,11 @@ use super::{
     queue::{bytes, count, event_id, generation, insert, remove, to_json},
     writer::{Running, is_busy, is_constraint, read_failed},
 };
+
+/// The lease of a row that waits for others of its order key; never a token, which is odd.
+const WAITS_FOR_OTHERS: i64 = 0;
+/// When such a row is looked at again.
+const OTHERS_LOOK: Duration = Duration::from_millis(20);
 
 /// Inserts one row in the caller's transaction; an event that is there already is left as it is.
 pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
@@ -79,7 +84,7 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
             return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
         }
         let now = time::unix_ms();
-        let rows = query(
+        let mut rows = query(
             "select seq, event_id, event, correlation, version, emitted_at, payload
              from evented_outbox where due_at <= ?1 order by due_at, seq limit ?2",
         )
@@ -91,6 +96,9 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
         let mut relayed = Relayed::default();
         let mut here = Vec::new();
         let mut done = Vec::new();
+        // In the order of their commits, whenever they were due.
+        rows.sort_by_key(|row| row.get::<i64, _>(0));
+        let first_elsewhere = first_elsewhere(conn, &rows, now).await?;
         for row in &rows {
             let event_id = event_id(row.try_get(1)?)?;
             let row = OutboxRow {
@@ -104,7 +112,14 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
                 payload: row.try_get::<&[u8], _>(6)?.into(),
             };
             let fan = (relay.fan_out)(&row);
-            if let Some(later) = fan.later {
+            if fan.is_ordered() && first_elsewhere.is_some_and(|first| first < row.row) {
+                query("update evented_outbox set lease = ?2, due_at = ?3 where seq = ?1")
+                    .bind(row.row)
+                    .bind(WAITS_FOR_OTHERS)
+                    .bind(time::due_at(OTHERS_LOOK))
+                    .execute(&mut *conn)
+                    .await?;
+            } else if let Some(later) = fan.later {
                 query("update evented_outbox set due_at = ?2 where seq = ?1")
                     .bind(row.row)
                     .bind(time::due_at(later))
@@ -128,6 +143,20 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
             .await?;
         Ok(relayed)
     })
+}
+
+/// The first row that another relay has, or has left to take: deliveries of an order key wait for it, since it may have their
+/// key. One that waits so itself holds up those behind it.
+async fn first_elsewhere(conn: &mut SqliteConnection, batch: &[SqliteRow], now: i64) -> Result<Option<i64>, SqlxError> {
+    let batch: Vec<i64> = batch.iter().map(|row| row.get(0)).collect();
+    query_scalar(
+        "select min(seq) from evented_outbox
+         where (lease is not null or due_at <= ?1) and seq not in (select value from json_each(?2))",
+    )
+    .bind(now)
+    .bind(to_json(&batch)?)
+    .fetch_one(conn)
+    .await
 }
 
 async fn delete_rows(conn: &mut SqliteConnection, rows: &[i64]) -> Result<(), SqlxError> {
