@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     emit::{Boxed, instance_for, is_stopped, payload},
     error::{BoxError, Error, ErrorKind, in_one_line},
-    event::{EmittedInTransaction, Event},
+    event::{Declared, EmittedInTransaction, Event},
     id::EventId,
     instance::{Instance, catch, catch_sync},
     registry::{fill, registry},
@@ -49,7 +49,7 @@ use crate::{
 pub fn emit_in<T, E>(tx: &mut T, event: E) -> EmitIn<'_, T, E>
 where
     T: InTx,
-    E: Event<Delivery: EmittedInTransaction<E>>,
+    E: Event<Delivery: Declared<E, Kind: EmittedInTransaction<E>>>,
 {
     EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO, emit: write_row::<T, E> }
 }
