@@ -159,6 +159,10 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 /// by their types, in any order: `State<T>`, `Delivery`, `&mut Tx<Db>`, and types that implement `HandlerArg`; each of
 /// these may have a `#[cfg]`. It returns `()`, or `Result<(), E>` for any error that a `Box<dyn Error + Send + Sync>` can hold.
 ///
+/// `#[tokio::main]` and `#[test]` belong on no handler, neither below this attribute nor above it. What stands above is
+/// expanded first: what tokio wrote is seen here, and refused; `#[test]` has by then removed the function from every build
+/// but that of tests, and there is nothing left to see.
+///
 /// A unit test of a handler that emits calls it inside `app.scope(..)`, where `app` is an instance of the test's own,
 /// started with `.install(false)`: tests that run at the same time then do not share one.
 ///
