@@ -1,17 +1,19 @@
 //! The attributes of `evented`, which re-exports them: `#[event]` and `#[handler]`.
 //!
-//! Both work in three steps: parse what is written (`args`), check it (`forms`, `options`, `route`, `terms`, `check`), expand it
-//! (`event`, `handler`, of `parts`). A mistake has one message, on the user's token, and all mistakes of an item are
-//! reported in one run. What is marked stays in the output as it was written, also in error.
+//! Both work in three steps: parse what is written (`args`), check it (`forms`, `options`, `handled`, `route`, `terms`,
+//! `synonyms`, `check`), expand it (`event`, `handler`, of `parts`). A mistake has one message, on the user's token, and all
+//! mistakes of an item are reported in one run. What is marked stays in the output as it was written, also in error.
 
 mod args;
 mod check;
 mod event;
 mod forms;
+mod handled;
 mod handler;
 mod options;
 mod parts;
 mod route;
+mod synonyms;
 mod terms;
 #[cfg(test)]
 mod tests;
