@@ -48,6 +48,8 @@ const SUBJECTS: &[(&str, &str)] = &[
 /// The cases that show more than one error, and why.
 const SEVERAL_ERRORS: &[(&str, &str)] = &[
     ("handler_has_many_mistakes_at_once", "it shows that all are reported in one run"),
+    ("argument_tx_executes_a_query", "rustc says it of the argument, the call and the `.await`"),
+    ("emit_in_has_its_arguments_swapped", "to rustc, each of the two arguments is one"),
     ("event_holds_an_rc", "to rustc, neither `Send` nor `Sync` are two mistakes"),
 ];
 

@@ -7,6 +7,7 @@ use quote::ToTokens;
 use syn::Lit;
 
 /// One entry of an attribute's list. Reading never fails: what is no option is `Bare`, and the rules say what is wrong.
+#[derive(Clone)]
 pub enum Arg {
     /// `background`
     Word(Ident),
@@ -43,7 +44,9 @@ impl Arg {
             [TokenTree::Ident(name), TokenTree::Group(group)] if group.delimiter() == Delimiter::Parenthesis => {
                 Self::List(name.clone(), Self::list(group.stream()))
             }
-            [TokenTree::Ident(name), TokenTree::Punct(equals), value @ ..] if equals.as_char() == '=' => {
+            [TokenTree::Ident(name), TokenTree::Punct(equals), value @ ..]
+                if equals.as_char() == '=' && !matches!(value, [TokenTree::Punct(tip), ..] if tip.as_char() == '>') =>
+            {
                 Self::Value(name.clone(), value.iter().cloned().collect())
             }
             _ => Self::Bare(tokens.iter().cloned().collect()),
@@ -55,6 +58,17 @@ impl Arg {
         match self {
             Self::Word(name) | Self::Value(name, _) | Self::List(name, _) => Some(name),
             Self::Bare(_) => None,
+        }
+    }
+
+    /// The same entry of another name.
+    pub fn renamed(&self, name: &str) -> Self {
+        let rename = |from: &Ident| Ident::new(name, from.span());
+        match self {
+            Self::Word(from) => Self::Word(rename(from)),
+            Self::Value(from, value) => Self::Value(rename(from), value.clone()),
+            Self::List(from, list) => Self::List(rename(from), list.clone()),
+            Self::Bare(tokens) => Self::Bare(tokens.clone()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The rules of what is marked: which types can be events, and which functions handlers.
 
-use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
     Attribute, FnArg, GenericArgument, GenericParam, Generics, Pat, PatTupleStruct, PatType, PathArguments,
@@ -82,6 +82,10 @@ pub fn handler(sig: &Signature, event: Option<&TokenStream>, route: Option<&Rout
             let note = "= note: the trait needs `Send + Sync`, as every state does";
             must(object, &format!("take a state whose size is known\n\n{help}\n{note}"));
         }
+        if let Some(tx) = state(&arg.ty).and_then(|state| inner_transaction(&state.arguments)) {
+            let help = "= help: write `tx: &mut Tx<Sqlite>`";
+            must(tx, &format!("take its transaction as an argument of its own, without `State`\n\n{help}"));
+        }
         if let Some(pattern) = state_pattern(arg) {
             let name = match pattern.elems.first() {
                 Some(Pat::Ident(name)) => name.ident.to_string(),
@@ -158,9 +162,22 @@ fn state(ty: &Type) -> Option<&PathSegment> {
 }
 
 fn trait_object(arguments: &PathArguments) -> Option<&Type> {
-    let PathArguments::AngleBracketed(arguments) = arguments else { return None };
-    arguments.args.iter().find_map(|argument| match argument {
-        GenericArgument::Type(ty @ Type::TraitObject(_)) => Some(ty),
+    types(arguments).find(|ty| matches!(ty, Type::TraitObject(_)))
+}
+
+/// In a state, which outlives every transaction. Senders of channels are called `Tx` too: of them, `Sqlite` is no argument.
+fn inner_transaction(arguments: &PathArguments) -> Option<&Type> {
+    let of_sqlite = |ty: &Type| ty.to_token_stream().into_iter().any(|token| token.to_string() == "Sqlite");
+    types(arguments).find(|ty| transaction(ty).is_some() && of_sqlite(ty))
+}
+
+fn types(arguments: &PathArguments) -> impl Iterator<Item = &Type> {
+    let arguments = match arguments {
+        PathArguments::AngleBracketed(arguments) => Some(&arguments.args),
+        _ => None,
+    };
+    arguments.into_iter().flatten().filter_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
         _ => None,
     })
 }
@@ -250,20 +267,43 @@ pub fn repeated<'a>(attribute: &str, attrs: &'a [Attribute]) -> Option<&'a Attri
     attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|last| last.ident == attribute))
 }
 
+pub const STARTS_A_RUNTIME: &str = "not start a runtime: evented calls it in the one that runs";
+
 /// An attribute below `#[handler]` that makes of the function what evented cannot call.
 pub fn entry_point(name: &Ident, attrs: &[Attribute], errors: &mut Errors) -> Option<&'static str> {
     attrs.iter().find_map(|attr| {
         let last = attr.path().segments.last()?;
         let (kind, why, help) = if last.ident == "main" {
-            ("main", "not start a runtime: evented calls it in the one that runs", "remove this attribute")
+            ("main", STARTS_A_RUNTIME, "remove this attribute")
         } else if last.ident == "test" {
             ("test", "not be a test: evented calls it", "write a test of its own, which calls the handler")
         } else {
             return None;
         };
-        errors.at(attr, format!("handler `{}` must {why}\n\n= help: {help}", item_name(name)));
+        // One that tokio wrote counts as the user's: rustc would name tokio as the one who complains.
+        let at = attr.to_token_stream().into_iter().map(|mut token| {
+            token.set_span(token.span().resolved_at(name.span()));
+            token
+        });
+        let at: TokenStream = at.collect();
+        errors.at(&at, format!("handler `{}` must {why}\n\n= help: {help}", item_name(name)));
         Some(kind)
     })
+}
+
+/// An attribute above `#[handler]` that made of an `async fn` one that starts a runtime. It is gone when `#[handler]` reads
+/// the function, and known by what it wrote: tokio's, of all of them. The span is the attribute's.
+pub fn runtime(sig: &Signature, item: &TokenStream) -> Option<Span> {
+    let Some(TokenTree::Group(body)) = item.clone().into_iter().last().filter(|_| sig.asyncness.is_none()) else {
+        return None;
+    };
+    let body: Vec<_> = body.stream().into_iter().collect();
+    let begins = ["let", "body", "=", "async"];
+    let begins =
+        body.len() > begins.len() && body.iter().zip(begins).all(|(token, begins)| token.to_string() == begins);
+    let (first, last) = (body.first()?, body.last()?);
+    (begins && last.to_string().contains("Failed building the Runtime"))
+        .then(|| first.span().resolved_at(sig.ident.span()))
 }
 
 /// Whether the item is a function, as far as it is written.

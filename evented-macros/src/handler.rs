@@ -66,6 +66,9 @@ pub fn expand(args: TokenStream, item: &TokenStream) -> TokenStream {
             item = check::without_repeated("handler", &item);
         } else if let Some(kind) = check::entry_point(&sig.ident, attrs, &mut errors) {
             item = check::without_repeated(kind, &item);
+        } else if let Some(attribute) = check::runtime(sig, &item) {
+            let (name, why) = (check::item_name(&sig.ident), check::STARTS_A_RUNTIME);
+            errors.on(attribute, format!("handler `{name}` must {why}\n\n= help: remove this attribute"));
         } else if check::handler(sig, options.event.as_ref(), options.route.as_ref(), &mut errors)
             && let HandlerOptions { event: Some(event), route: Some(route), .. } = &options
         {

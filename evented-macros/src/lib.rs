@@ -1,17 +1,19 @@
 //! The attributes of `evented`, which re-exports them: `#[event]` and `#[handler]`.
 //!
-//! Both work in three steps: parse what is written (`args`), check it (`forms`, `options`, `route`, `terms`, `check`), expand it
-//! (`event`, `handler`, of `parts`). A mistake has one message, on the user's token, and all mistakes of an item are
-//! reported in one run. What is marked stays in the output as it was written, also in error.
+//! Both work in three steps: parse what is written (`args`), check it (`forms`, `options`, `handled`, `route`, `terms`,
+//! `synonyms`, `check`), expand it (`event`, `handler`, of `parts`). A mistake has one message, on the user's token, and all
+//! mistakes of an item are reported in one run. What is marked stays in the output as it was written, also in error.
 
 mod args;
 mod check;
 mod event;
 mod forms;
+mod handled;
 mod handler;
 mod options;
 mod parts;
 mod route;
+mod synonyms;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -158,6 +160,10 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 /// the event, by reference or by value; by value, an in-process handler's event must be `Clone`. The others are taken
 /// by their types, in any order: `State<T>`, `Delivery`, `&mut Tx<Db>`, and types that implement `HandlerArg`; each of
 /// these may have a `#[cfg]`. It returns `()`, or `Result<(), E>` for any error that a `Box<dyn Error + Send + Sync>` can hold.
+///
+/// `#[tokio::main]` and `#[test]` belong on no handler, neither below this attribute nor above it. What stands above is
+/// expanded first: what tokio wrote is seen here, and refused; `#[test]` has by then removed the function from every build
+/// but that of tests, and there is nothing left to see.
 ///
 /// A unit test of a handler that emits calls it inside `app.scope(..)`, where `app` is an instance of the test's own,
 /// started with `.install(false)`: tests that run at the same time then do not share one.

@@ -1,13 +1,15 @@
 //! The options of both attributes: which there are, where they belong, and what they may say.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Literal, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::Type;
 
 use crate::{
     args::{self, Arg, Errors, Text},
     forms::{is_constant, is_name, misshapen, number, suggestion, unnamable},
+    handled::{self, is_type, take_event},
     route::{self, ROUTES, Route, STORED},
+    synonyms,
 };
 
 /// What `#[event(..)]` says.
@@ -47,7 +49,7 @@ pub fn of_event(args: TokenStream, errors: &mut Errors) -> EventOptions {
         let of_handler = match name {
             _ if ROUTES.contains(&name) => suggestion(arg),
             _ if STORED.contains(&name) => format!("background({})", suggestion(arg)),
-            _ => return None,
+            _ => return synonyms::of_id(name, arg),
         };
         let help = format!("write it on the handler: `#[handler(.., {of_handler})]`");
         Some(format!("`{name}` is an option of a handler, not of an event\n\n= help: {help}"))
@@ -109,7 +111,16 @@ impl EventOptions {
 /// argument suggests.
 pub fn of_handler(args: TokenStream, attribute: Span, example: &str, errors: &mut Errors) -> HandlerOptions {
     let mut args = Arg::list(args);
+    if let Some(first) = args.first_mut()
+        && !handled::may_be_event(first)
+        && let Some((route, _)) = synonyms::respelt_route(first)
+    {
+        // Who says where the event belongs also says what the route is called.
+        *first = route;
+    }
     let event = take_event(&mut args, attribute, example, errors);
+    let errors_before = errors.count();
+    let is_guessed = synonyms::respelt_routes(&mut args, errors);
 
     let mut names = args.iter().filter_map(Arg::name).map(ToString::to_string);
     let stored_route = names.find(|name| name == "background" || name == "outbox");
@@ -135,7 +146,6 @@ pub fn of_handler(args: TokenStream, attribute: Span, example: &str, errors: &mu
         Some(format!("`{name}` is an option of {owner}\n\n= help: {help}"))
     };
     let list = List { title: "#[handler(..)]", known: HANDLER, elsewhere: &elsewhere };
-    let errors_before = errors.count();
     let options = list.options(&args, errors);
     // One that is not known may be a misspelt route, which must not be checked as if it were in-process.
     let all_known = errors.count() == errors_before;
@@ -155,61 +165,12 @@ pub fn of_handler(args: TokenStream, attribute: Span, example: &str, errors: &mu
     if earlier.is_none() && all_known {
         result.route = Some(Route::InProcess);
     }
+    result.route = result.route.filter(|_| !is_guessed);
     result
 }
 
-/// The event stands first. Where an option stands there instead, the event was forgotten, or comes later.
-fn take_event(args: &mut Vec<Arg>, attribute: Span, example: &str, errors: &mut Errors) -> Option<TokenStream> {
-    let as_type = format!("the event is written as its type's name\n\n= help: write `#[handler({example})]`");
-    match args.first() {
-        Some(Arg::Word(name)) if name != "_" && !is_option(&name.to_string()) => {
-            Some(args.remove(0).into_token_stream())
-        }
-        Some(Arg::Value(name, _)) if name == "event" => {
-            errors.at(&args.remove(0), as_type);
-            None
-        }
-        Some(Arg::Bare(_) | Arg::Word(_)) if !matches!(args[0].name(), Some(name) if name != "_") => {
-            let first = args.remove(0);
-            let event = first.to_token_stream();
-            if let Ok(Type::Path(_) | Type::Group(_)) = syn::parse2(event.clone()) {
-                return Some(event);
-            }
-            if !missing_comma(&first, HANDLER, errors) {
-                errors.at(&event, as_type);
-            }
-            None
-        }
-        Some(_) => {
-            let option = args.remove(0);
-            let is_event = |arg: &Arg| arg.to_token_stream().to_string() == example || arg.name().is_some_and(is_type);
-            if let Some(event) = args.iter().position(is_event) {
-                // It is there, and said to be an unknown option by nobody.
-                args.remove(event);
-            }
-            let help = format!("= help: write `#[handler({example}, {})]`", suggestion(&option));
-            errors.at(&option, format!("`#[handler]` needs the event, before anything else\n\n{help}"));
-            // A mistake in the option itself is another one, unless it is what the help corrects.
-            if suggestion(&option) == option.written() {
-                args.insert(0, option);
-            }
-            None
-        }
-        None => {
-            let help = format!("= help: write `#[handler({example})]`");
-            errors.on(attribute, format!("`#[handler]` needs the event that it handles\n\n{help}"));
-            None
-        }
-    }
-}
-
-/// Whether a word is spelled like a type.
-fn is_type(name: &Ident) -> bool {
-    name.to_string().starts_with(|first: char| first.is_uppercase())
-}
-
 /// True, and a mistake, where an option begins inside the entry of another.
-fn missing_comma(arg: &Arg, known: &[&str], errors: &mut Errors) -> bool {
+pub fn missing_comma(arg: &Arg, known: &[&str], errors: &mut Errors) -> bool {
     let tokens: Vec<_> = match arg {
         Arg::Value(_, value) | Arg::Bare(value) => value.clone().into_iter().collect(),
         Arg::Word(_) | Arg::List(..) => return false,
@@ -290,6 +251,36 @@ impl List<'_> {
         }
     }
 
+    /// The option whose value is probably meant by a text that stands alone.
+    fn name_of(&self, arg: &Arg) -> Option<String> {
+        let text = args::string(&arg.to_token_stream());
+        let text = text.filter(|text| is_name(&text.text) && args::millis(&text.text).is_err())?;
+        let name = ["id", "queue"].into_iter().find(|name| self.known.contains(name))?;
+        Some(format!("{name} = {:?}", text.text))
+    }
+
+    /// What to say of an option that has another name here, or is none.
+    fn synonym(&self, name: &str, arg: &Arg) -> Option<String> {
+        let Some(option) = synonyms::of_option(name) else { return synonyms::no_option(name) };
+        let counts_the_first = name.ends_with("attempts");
+        let arg = match arg.renamed(option) {
+            Arg::Value(name, attempts) if counts_the_first => {
+                let retries =
+                    args::integer(&attempts).map(|attempts| Literal::u32_unsuffixed(attempts.saturating_sub(1)));
+                Arg::Value(name, retries.map_or(attempts, ToTokens::into_token_stream))
+            }
+            arg => arg,
+        };
+        let help = if self.known.contains(&option) {
+            format!("write `{}`", suggestion(&arg))
+        } else {
+            let text = (self.elsewhere)(option, &arg)?;
+            text.split_once("= help: ")?.1.to_owned()
+        };
+        let note = if counts_the_first { "\n= note: the first attempt is no retry" } else { "" };
+        Some(format!("`{name}` is called `{option}` here\n\n= help: {help}{note}"))
+    }
+
     /// The known options among `args`, each once; the others are mistakes.
     pub fn options<'a>(&self, args: impl IntoIterator<Item = &'a Arg>, errors: &mut Errors) -> Vec<(String, &'a Arg)> {
         let known = format!("= note: {}", self.known());
@@ -302,7 +293,11 @@ impl List<'_> {
                 match arg.begins_with() {
                     // `retries: 8`, `background[..]`
                     Some(name) if self.known.contains(&name.as_str()) => misshapen(&name, arg, errors),
-                    _ => errors.at(arg, format!("expected an option of `{}`\n\n{known}", self.title)),
+                    _ => {
+                        let name =
+                            self.name_of(arg).map(|name| format!("= help: write `{name}`\n")).unwrap_or_default();
+                        errors.at(arg, format!("expected an option of `{}`\n\n{name}{known}", self.title));
+                    }
                 }
                 continue;
             };
@@ -313,7 +308,7 @@ impl List<'_> {
                 misshapen(&name, arg, errors);
             } else if self.known.contains(&name.as_str()) {
                 options.push((name, arg));
-            } else if let Some(text) = (self.elsewhere)(&name, arg) {
+            } else if let Some(text) = (self.elsewhere)(&name, arg).or_else(|| self.synonym(&name, arg)) {
                 errors.on(ident.span(), text);
             } else {
                 let meant = args::nearest(&name, self.known).map(|meant| format!("= help: did you mean `{meant}`?\n"));

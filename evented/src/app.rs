@@ -13,7 +13,7 @@ use crate::{
     emit::{Emit, EmitAll, emit, emit_all},
     emit_in::{EmitIn, emit_in},
     error::{Error, ErrorKind},
-    event::{EmittedDirectly, EmittedInTransaction, Event},
+    event::{Declared, EmittedDirectly, EmittedInTransaction, Event},
     health::Health,
     id::DeliveryId,
     instance::{self, Instance, SCOPE, Scope},
@@ -50,7 +50,7 @@ impl App {
     }
 
     /// [`emit`](crate::emit()) through this instance.
-    pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(&self, event: E) -> Emit<E> {
+    pub fn emit<E: Event<Delivery: Declared<E, Kind: EmittedDirectly<E>>>>(&self, event: E) -> Emit<E> {
         emit(event).through(&self.0.instance)
     }
 
@@ -66,7 +66,7 @@ impl App {
     pub fn emit_in<'t, T, E, Db>(&self, tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
     where
         T: InTx<Db>,
-        E: Event<Delivery: EmittedInTransaction<E>>,
+        E: Event<Delivery: Declared<E, Kind: EmittedInTransaction<E>>>,
         Db: 't,
     {
         emit_in(tx, event).through(&self.0.instance)

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     dispatch,
     error::{Error, ErrorKind},
-    event::{EmittedDirectly, Event},
+    event::{Declared, EmittedDirectly, Event},
     id::EventId,
     instance::{Instance, SCOPE, Scope, installed, scope},
     origin::{Cause, Origin},
@@ -66,7 +66,7 @@ const PLANS_MAX: usize = 10;
 /// [`NotStarted`](ErrorKind::NotStarted), [`NotStored`](ErrorKind::NotStored) and [`Unstorable`](ErrorKind::Unstorable):
 /// nothing was stored and no handler ran. [`Unknown`](ErrorKind::Unknown): emit it again with the same
 /// [`id`](Emit::id). Dropping the future before it is done leaves the same doubt.
-pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(event: E) -> Emit<E> {
+pub fn emit<E: Event<Delivery: Declared<E, Kind: EmittedDirectly<E>>>>(event: E) -> Emit<E> {
     Emit { event, instance: None, id: None, delay: Duration::ZERO, start: start::<E> }
 }
 
@@ -76,7 +76,7 @@ pub fn emit<E: Event<Delivery: EmittedDirectly<E>>>(event: E) -> Emit<E> {
 /// As [`emit`].
 pub fn emit_all<I>(events: I) -> EmitAll<I::Item>
 where
-    I: IntoIterator<Item: Event<Delivery: EmittedDirectly<I::Item>>>,
+    I: IntoIterator<Item: Event<Delivery: Declared<I::Item, Kind: EmittedDirectly<I::Item>>>>,
 {
     EmitAll { events: events.into_iter().collect(), instance: None, emit: store_and_run_all::<I::Item> }
 }

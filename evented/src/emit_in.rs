@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     emit::{Boxed, instance_for, is_stopped, origin, payload},
     error::{BoxError, Error, ErrorKind, in_one_line},
-    event::{EmittedInTransaction, Event},
+    event::{Declared, EmittedInTransaction, Event},
     id::EventId,
     instance::{Instance, SCOPE, Scope, catch, catch_sync},
     origin::Cause,
@@ -50,7 +50,7 @@ use crate::{
 pub fn emit_in<'t, T, E, Db>(tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
 where
     T: InTx<Db>,
-    E: Event<Delivery: EmittedInTransaction<E>>,
+    E: Event<Delivery: Declared<E, Kind: EmittedInTransaction<E>>>,
     Db: 't,
 {
     EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO, emit: write_row::<T, E, Db> }

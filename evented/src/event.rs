@@ -12,7 +12,7 @@ use crate::{error::BoxError, key::fields_of, slot::Slot};
     message = "`{Self}` is not an event",
     label = "not an event",
     note = "add `#[event]` to the definition of the type, or `#[event(transactional)]` for `emit_in` and `outbox`",
-    note = "`emit` takes the event itself, by value; `emit_all` takes several"
+    note = "`emit` takes the event itself, by value; `emit_all` takes several; `emit_in` takes the transaction first"
 )]
 pub trait Event: Sized + Send + Sync + 'static {
     /// The event's name in stores, logs and the catalogue: its type's name unless `#[event(id = "..")]` says otherwise.
@@ -31,7 +31,8 @@ pub trait Event: Sized + Send + Sync + 'static {
     fn slot() -> &'static Slot<Self>;
 }
 
-/// Of an event that is emitted with [`emit`](crate::emit()): the kind that `#[event]` declares.
+/// Of an event that is emitted with [`emit`](crate::emit()): the kind that `#[event]` declares. A function that is generic
+/// over such events asks for `E: Event<Delivery = Immediate>`.
 #[derive(Debug)]
 pub enum Immediate {}
 
@@ -40,13 +41,33 @@ pub enum Immediate {}
 #[derive(Debug)]
 pub enum Transactional {}
 
+/// What is known of every event's delivery, and not of a type parameter's: it says so, where the traits below would call it
+/// the other kind of event.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "whether event `{E}` is transactional is not known here",
+    label = "`{E}` may be either kind of event",
+    note = "`emit` needs `{E}: Event<Delivery = evented::Immediate>`, `emit_in` needs `{E}: Event<Delivery = evented::Transactional>`"
+)]
+pub trait Declared<E> {
+    type Kind;
+}
+#[diagnostic::do_not_recommend]
+impl<E> Declared<E> for Immediate {
+    type Kind = Self;
+}
+#[diagnostic::do_not_recommend]
+impl<E> Declared<E> for Transactional {
+    type Kind = Self;
+}
+
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "transactional event `{E}` must be emitted inside a transaction",
     label = "`{E}` is declared `#[event(transactional)]`",
     note = "use `emit_in(&mut tx, event)`: the event is then stored if, and only if, `tx` commits"
 )]
-pub trait EmittedDirectly<E> {}
+pub trait EmittedDirectly<E>: Declared<E, Kind = Self> {}
 #[diagnostic::do_not_recommend]
 impl<E> EmittedDirectly<E> for Immediate {}
 
@@ -56,7 +77,7 @@ impl<E> EmittedDirectly<E> for Immediate {}
     label = "`{E}` is declared `#[event]`",
     note = "declare it `#[event(transactional)]`, or emit it after the commit with `emit(event)`"
 )]
-pub trait EmittedInTransaction<E> {}
+pub trait EmittedInTransaction<E>: Declared<E, Kind = Self> {}
 #[diagnostic::do_not_recommend]
 impl<E> EmittedInTransaction<E> for Transactional {}
 

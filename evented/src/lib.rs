@@ -124,7 +124,7 @@ mod dispatch;
 mod emit;
 mod emit_in;
 mod lease;
-mod queue;
+mod capacity;
 mod attempt;
 mod judge;
 mod worker;
@@ -164,7 +164,7 @@ pub use evented_macros::{event, handler};
 pub mod prelude {
     #[cfg(feature = "sqlite")]
     pub use crate::sqlx::Sqlite;
-    pub use crate::{Delivery, Event, Permanent, RetryAfter, Role, State, Tx, emit, emit_in, event, handler};
+    pub use crate::{Delivery, Event, Permanent, RetryAfter, Role, State, Tx, begin, emit, emit_in, event, handler};
 }
 
 #[doc = include_str!("compile_errors.md")]

@@ -25,6 +25,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    capacity::{BATCH, Found, Named, Queue},
     def::ErasedCall,
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
@@ -33,7 +34,6 @@ use crate::{
     judge::{decode, judge, judge_dead, note_lost},
     lease::Leases,
     origin::Cause,
-    queue::{BATCH, Found, Named, Queue},
     registry::{Linked, names_of, registry},
     retry::Policy,
     store::{

@@ -9,7 +9,7 @@ mod catalogue;
 mod outbox;
 mod queue;
 mod schema;
-mod watch;
+mod notice;
 mod writer;
 
 use std::{any::TypeId, path::Path, pin::Pin, str::FromStr, sync::Arc, time::Duration};
@@ -33,9 +33,9 @@ use crate::{
 };
 
 use self::{
+    notice::Watch,
     outbox::Fence,
     queue::Exchange,
-    watch::Watch,
     writer::{Link, Writer, read_failed},
 };
 

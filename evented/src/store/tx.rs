@@ -34,7 +34,8 @@ use crate::{
 /// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in
 /// such a handler for the handler's own lock, and fails when the pool's busy timeout ends: write through the transaction.
 ///
-/// It derefs to the driver's connection, so `&mut **tx` executes queries, as with sqlx's own `Transaction`.
+/// It derefs to the driver's connection, so `&mut **tx` executes queries, as with sqlx's own `Transaction`. `tx` and
+/// `&mut *tx` do not: sqlx's `Executor` has one method more where its `macros` are on, and a library cannot ask for that.
 #[derive(RefCast)]
 #[repr(transparent)]
 pub struct Tx<Db: Database>(Db::Connection);

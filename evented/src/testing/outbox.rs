@@ -280,3 +280,46 @@ pub async fn the_deliveries_of_rows_keep_the_order_of_their_keys(site: &impl Out
         assert!(settle(&*other, claimed.lease, Outcome::Completed).await);
     }
 }
+
+/// A turn whose background deliveries all have one order key.
+async fn relay_ordered(store: &dyn OutboxStore, rows: usize, lease: Duration) -> Vec<OutboxRow> {
+    let fan_out = |row: &OutboxRow| {
+        let ordered = NewDelivery { order: Some(Key::derive("mail", "customer 1")), ..of_row("mail", row) };
+        Fan { elsewhere: vec![ordered], ..Fan::default() }
+    };
+    let generation = generation(store).await;
+    let relay = Relay { generation, rows, lease, fan_out: Arc::new(fan_out) };
+    store.relay(relay).await.answered().claimed
+}
+
+pub async fn a_row_of_an_order_key_waits_for_those_before_it_that_another_relay_has(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let emitted = emit_many(site, 4).await;
+    let first = relay_ordered(&*store, 2, LONG).await;
+    assert_eq!(events(&first), emitted[..2]);
+    assert_eq!(events(&relay_ordered(&*other, 1_000, LONG).await), [], "they wait for the first two");
+    assert_eq!(events(&relay_ordered(&*store, 1_000, LONG).await), [], "for each other, too");
+    finish(&*store, &first).await;
+    let mut rest = Vec::new();
+    eventually("the rest can be taken", async || {
+        rest.extend(relay_ordered(&*other, 1_000, LONG).await);
+        rest.len() == 2
+    })
+    .await;
+    assert_eq!(events(&rest), emitted[2..]);
+}
+
+pub async fn rows_of_an_order_key_go_on_in_order_after_the_death_of_a_relay(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let emitted = emit_many(site, 4).await;
+    assert_eq!(events(&relay_ordered(&*store, 2, SHORT).await), emitted[..2]);
+    let mut all = Vec::new();
+    eventually("all are taken", async || {
+        let taken = relay_ordered(&*other, 1_000, LONG).await;
+        finish(&*other, &taken).await;
+        all.extend(taken);
+        all.len() == 4
+    })
+    .await;
+    assert_eq!(events(&all), emitted, "in the order of their commits");
+}

@@ -231,6 +231,8 @@ macro_rules! __outbox_promises {
                 a_row_of_an_uncommitted_transaction_is_not_seen: Outbox
                 rows_are_not_relayed_by_an_old_catalogue: EveryHandler
                 the_deliveries_of_rows_keep_the_order_of_their_keys: Order
+                a_row_of_an_order_key_waits_for_those_before_it_that_another_relay_has: Order
+                rows_of_an_order_key_go_on_in_order_after_the_death_of_a_relay: Order
             }
             transact {
                 what_a_handler_wrote_and_its_settlement_are_one_commit: OneCommit

@@ -42,4 +42,15 @@ declare!(Declared, "declared");
 #[evented::handler(Declared)]
 fn of_a_declared_event(_: &Declared) {}
 
+mod named_like_routes {
+    #[evented::event]
+    pub struct Background;
+
+    #[evented::handler(Background)]
+    fn by_its_name(_: &Background) {}
+}
+
+#[evented::handler(named_like_routes::Background)]
+fn by_its_path(_: &named_like_routes::Background) {}
+
 fn main() {}

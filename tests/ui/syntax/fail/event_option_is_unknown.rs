@@ -5,13 +5,13 @@
 //! # use evented::prelude::*;
 //! #[event]
 //! struct OrderPlaced {
-//!     topic: String,
+//!     colour: String,
 //! }
 //! ```
 
 use evented::prelude::*;
 
-#[event(topic = "orders")]
+#[event(colour = "red")]
 struct OrderPlaced;
 
 fn main() {}

@@ -15,7 +15,7 @@
 
 use evented::prelude::*;
 
-#[event(topic = "orders")]
+#[event(colour = "red")]
 #[derive(Clone)]
 struct OrderPlaced;
 

@@ -15,7 +15,7 @@ use evented::prelude::*;
 #[derive(serde::Serialize, serde::Deserialize)]
 struct OrderPlaced;
 
-#[handler(OrderPlaced, queued)]
+#[handler(OrderPlaced, eventually)]
 async fn send_mail(event: OrderPlaced) {}
 
 fn main() {}
