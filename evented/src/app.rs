@@ -116,7 +116,7 @@ impl App {
     /// Runs a future in which the free [`emit`](crate::emit()) and [`emit_in`](crate::emit_in()) use this instance: for a
     /// test that calls functions which emit, with an instance that has `.install(false)`.
     pub async fn scope<F: Future>(&self, future: F) -> F::Output {
-        let scope = Scope { instance: Arc::clone(&self.0.instance), correlation: None, in_tx: false };
+        let scope = Scope { instance: Arc::clone(&self.0.instance), cause: None, in_tx: false };
         SCOPE.scope(scope, future).await
     }
 

@@ -3,6 +3,7 @@
 use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tracing::Span;
 
 use crate::{
     context::Context,
@@ -95,10 +96,12 @@ pub(crate) async fn run_blocking(
     mut event: Box<dyn Any + Send>,
     delivery: Delivery,
     scope: Scope,
+    span: Span,
     slot: impl Send + 'static,
 ) -> HandlerResult {
     let running = tokio::task::spawn_blocking(move || {
         let _slot = slot;
+        let _entered = span.entered();
         let instance = Arc::clone(&scope.instance);
         SCOPE.sync_scope(scope, || {
             let mut context = Context { states: &instance.states, delivery: Some(delivery), tx: None };

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     id::{DeliveryId, EventId},
+    origin::Origin,
     time::{self, Instant},
 };
 
@@ -23,7 +24,7 @@ pub struct Delivery(Arc<Inner>);
 struct Inner {
     id: DeliveryId,
     event_id: EventId,
-    correlation: EventId,
+    origin: Origin,
     attempt: u32,
     attempts_max: u32,
     emitted_unix_ms: i64,
@@ -35,7 +36,7 @@ struct Inner {
 pub(crate) struct Starting {
     pub id: DeliveryId,
     pub event_id: EventId,
-    pub correlation: EventId,
+    pub origin: Origin,
     /// Counted from 1.
     pub attempt: u32,
     pub attempts_max: u32,
@@ -49,7 +50,7 @@ impl Delivery {
         Self(Arc::new(Inner {
             id: starting.id,
             event_id: starting.event_id,
-            correlation: starting.correlation,
+            origin: starting.origin,
             attempt: starting.attempt,
             attempts_max: starting.attempts_max,
             emitted_unix_ms: starting.emitted_unix_ms,
@@ -70,7 +71,7 @@ impl Delivery {
         Self::start(Starting {
             id: DeliveryId::derive(event_id, "test"),
             event_id,
-            correlation: event_id,
+            origin: Origin::of(event_id),
             attempt: 1,
             attempts_max: 21,
             emitted_unix_ms: time::unix_ms(),
@@ -94,7 +95,19 @@ impl Delivery {
     /// on.
     #[must_use]
     pub fn correlation(&self) -> EventId {
-        self.0.correlation
+        self.0.origin.correlation
+    }
+
+    /// The id of the event whose handler emitted this one; `None` where no handler did.
+    #[must_use]
+    pub fn causation(&self) -> Option<EventId> {
+        self.0.origin.causation
+    }
+
+    /// The trace in which the event was emitted, as a W3C `traceparent`: see [`Traces`](crate::Traces).
+    #[must_use]
+    pub fn trace(&self) -> Option<&str> {
+        self.0.origin.trace.as_deref()
     }
 
     /// Which attempt this is, from 1. A lost lease and a shutdown cost none, so a run may repeat a number.

@@ -53,7 +53,7 @@ pub(crate) fn scope_for(instance: &Arc<Instance>) -> Option<Scope> {
         Some(scope) => Arc::ptr_eq(&scope.instance, instance),
         None => installed().is_some_and(|installed| Arc::ptr_eq(&installed, instance)),
     };
-    (!found).then(|| Scope { instance: Arc::clone(instance), correlation: None, in_tx: false })
+    (!found).then(|| Scope { instance: Arc::clone(instance), cause: None, in_tx: false })
 }
 
 fn active<'a, E>(filled: &'a Filled<E>, instance: Option<&'a Instance>) -> impl Iterator<Item = &'a Entry<E>> {

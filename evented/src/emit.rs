@@ -13,7 +13,8 @@ use crate::{
     error::{Error, ErrorKind},
     event::{EmittedDirectly, Event},
     id::EventId,
-    instance::{Instance, SCOPE, installed, scope},
+    instance::{Instance, SCOPE, Scope, installed, scope},
+    origin::{Cause, Origin},
     plan::{Fact, Planned, Plans},
     registry::fill,
     store::{Push, Pushed},
@@ -204,7 +205,7 @@ fn start<E: Event>(emit: Emit<E>) -> Started {
             }
         }
     }
-    let Some((instance, correlation)) = instance_for(emit.instance.as_ref()) else {
+    let Some((instance, cause)) = instance_for(emit.instance.as_ref()) else {
         return Started::Done(Err(Error::not_started()));
     };
     if is_stopped(&instance) {
@@ -214,22 +215,28 @@ fn start<E: Event>(emit: Emit<E>) -> Started {
         if instance.is_stored(filled.event) {
             let id = emit.id.unwrap_or_else(EventId::new);
             let once = emit.id.is_some();
-            store(&instance, &[(id, &emit.event)], emit.delay, correlation, once).await?;
+            let origin = origin(&instance, cause.as_ref(), id);
+            let cause = Cause::new(id, &origin);
+            store(&instance, &[(id, &emit.event)], emit.delay, |_| origin.clone(), once).await?;
+            // What the in-process handlers emit comes from this event.
+            let scope = Scope { instance: Arc::clone(&instance), cause: Some(cause), in_tx: in_tx() };
+            SCOPE.scope(scope, dispatch::run(filled, &emit.event, Some(&instance))).await;
+            return Ok(());
         }
         dispatch::run_in_scope(filled, &emit.event, &instance).await;
         Ok(())
     }))
 }
 
-/// The instance that an emit uses, with the correlation that its events carry on.
-pub(crate) fn instance_for(explicit: Option<&Arc<Instance>>) -> Option<(Arc<Instance>, Option<EventId>)> {
+/// The instance that an emit uses, with the event whose handler emits.
+pub(crate) fn instance_for(explicit: Option<&Arc<Instance>>) -> Option<(Arc<Instance>, Option<Cause>)> {
     let scope = scope();
-    let correlation = scope.as_ref().and_then(|scope| scope.correlation);
+    let cause = scope.as_ref().and_then(|scope| scope.cause.clone());
     let instance = explicit
         .cloned()
         .or_else(|| scope.map(|scope| scope.instance))
         .or_else(|| installed().map(|instance| Arc::clone(&instance)))?;
-    Some((instance, correlation))
+    Some((instance, cause))
 }
 
 /// Stores the background deliveries of `events` in one write.
@@ -237,7 +244,7 @@ async fn store<E: Event>(
     instance: &Instance,
     events: &[(EventId, &E)],
     delay: Duration,
-    correlation: Option<EventId>,
+    origin_of: impl Fn(EventId) -> Origin,
     once: bool,
 ) -> Result<(), Error> {
     let Some(queue) = instance.queue() else {
@@ -257,14 +264,8 @@ async fn store<E: Event>(
         let plans = instance.plans();
         let planned = planned_background::<E>(&plans);
         let deliveries = events.iter().zip(&payloads).flat_map(|((id, _), payload)| {
-            let fact = Fact {
-                id: *id,
-                correlation: correlation.unwrap_or(*id),
-                version: E::VERSION,
-                emitted_unix_ms: None,
-                delay,
-                payload,
-            };
+            let fact =
+                Fact { id: *id, origin: origin_of(*id), version: E::VERSION, emitted_unix_ms: None, delay, payload };
             planned.iter().map(move |planned| planned.delivery(&fact))
         });
         let push = Push { generation: plans.queue_generation, once, deliveries: deliveries.collect() };
@@ -288,13 +289,23 @@ pub(crate) fn is_stopped(instance: &Instance) -> bool {
     instance.stopped.load(std::sync::atomic::Ordering::Relaxed)
 }
 
+/// Where an event comes from that is emitted now.
+pub(crate) fn origin(instance: &Instance, cause: Option<&Cause>, id: EventId) -> Origin {
+    let trace = instance.traces.as_ref().and_then(|traces| traces.current());
+    Cause::origin(cause, id, trace.map(Arc::from))
+}
+
+/// Whether the running handler holds a write transaction on the outbox's database.
+fn in_tx() -> bool {
+    SCOPE.try_with(|scope| scope.in_tx).unwrap_or(false)
+}
+
 /// A transactional handler holds the file's write lock: storing to the same file would wait for the handler, which waits
 /// for the emit.
 fn refuse_inside_tx<E: Event>(instance: &Instance) -> Result<(), Error> {
-    let in_tx = scope().is_some_and(|scope| scope.in_tx);
     let same =
         instance.queue().zip(instance.outbox.as_ref()).is_some_and(|(queue, outbox)| queue.name() == outbox.name());
-    if in_tx && same {
+    if in_tx() && same {
         return Err(Error::new(
             ErrorKind::NotStored,
             format!(
@@ -360,7 +371,7 @@ fn store_and_run_all<E: Event>(emit: EmitAll<E>) -> Boxed<'static> {
     let EmitAll { events, instance, .. } = emit;
     Box::pin(async move {
         let filled = E::slot().get_or_fill(fill::<E>);
-        let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
+        let Some((instance, cause)) = instance_for(instance.as_ref()) else {
             if filled.needs_instance {
                 return Err(Error::not_started());
             }
@@ -383,7 +394,8 @@ fn store_and_run_all<E: Event>(emit: EmitAll<E>) -> Boxed<'static> {
         }
         if instance.is_stored(filled.event) {
             let events: Vec<_> = events.iter().map(|event| (EventId::new(), event)).collect();
-            store(&instance, &events, Duration::ZERO, correlation, false).await?;
+            let origin_of = |id| origin(&instance, cause.as_ref(), id);
+            store(&instance, &events, Duration::ZERO, origin_of, false).await?;
         }
         for event in &events {
             dispatch::run_in_scope(filled, event, &instance).await;

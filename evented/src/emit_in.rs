@@ -9,11 +9,12 @@ use std::{
 
 use crate::{
     context::Context,
-    emit::{Boxed, instance_for, is_stopped, payload},
+    emit::{Boxed, instance_for, is_stopped, origin, payload},
     error::{BoxError, Error, ErrorKind, in_one_line},
     event::{EmittedInTransaction, Event},
     id::EventId,
-    instance::{Instance, catch, catch_sync},
+    instance::{Instance, SCOPE, Scope, catch, catch_sync},
+    origin::Cause,
     registry::{fill, registry},
     slot::{Filled, InProcessCall},
     store::tx::{InTx, NewRow, Outboxed, in_savepoint, insert_row},
@@ -104,7 +105,7 @@ impl<'t, T, E> IntoFuture for EmitIn<'t, T, E> {
 fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed<'t> {
     let EmitIn { tx, event, instance, id, delay, .. } = emit;
     Box::pin(async move {
-        let Some((instance, correlation)) = instance_for(instance.as_ref()) else {
+        let Some((instance, cause)) = instance_for(instance.as_ref()) else {
             return Err(Error::not_started());
         };
         if is_stopped(&instance) {
@@ -120,27 +121,31 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
         let filled = E::slot().get_or_fill(fill::<E>);
         check_databases::<T::Database, E>(filled, &instance)?;
         let id = id.unwrap_or_else(EventId::new);
-        let correlation = correlation.unwrap_or(id);
+        let origin = origin(&instance, cause.as_ref(), id);
+        let cause = Cause::new(id, &origin);
         let payload = payload(&event)?;
         let outbox_name = outbox.name().to_owned();
-        let row = NewRow {
-            event_id: id,
-            event: E::ID,
-            correlation,
-            version: E::VERSION,
-            delay,
-            outbox: outbox_name,
-            payload,
-        };
-        outbox.nudge();
+        let row =
+            NewRow { event_id: id, event: E::ID, origin, version: E::VERSION, delay, outbox: outbox_name, payload };
+        let told = tx.tell(&outbox);
+        if !told {
+            outbox.nudge();
+        }
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
         if handlers.count() == 0 {
             insert_row(tx, &row).await?;
         } else {
-            in_savepoint(tx, &row, move |tx| Box::pin(run_in_transaction(tx, filled, event, instance))).await?;
+            let scope = Scope { instance: Arc::clone(&instance), cause: Some(cause), in_tx: true };
+            let row = &row;
+            in_savepoint(tx, row, move |tx| {
+                Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, instance)))
+            })
+            .await?;
         }
-        // The commit may follow any moment.
-        outbox.nudge();
+        if !told {
+            // The commit may follow any moment.
+            outbox.nudge();
+        }
         Ok(())
     })
 }

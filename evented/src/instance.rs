@@ -19,7 +19,7 @@ use crate::{
     context::States,
     error::{BoxError, Error, ErrorKind, HandlerResult, StoreError},
     health::Board,
-    id::EventId,
+    origin::{Cause, Traces},
     plan::Plans,
     registry::registry,
     store::{CatalogueEntry, CatalogueState, OutboxStore, Retention, Store},
@@ -54,6 +54,7 @@ pub(crate) struct Instance {
     pub health: Board,
     /// How long dead letters are kept.
     pub retention: Retention,
+    pub traces: Option<Box<dyn Traces>>,
     plans: RwLock<Arc<Plans>>,
 }
 
@@ -73,6 +74,7 @@ impl Instance {
         outbox: Option<Arc<dyn OutboxStore>>,
         active: Box<[bool]>,
         retention: Retention,
+        traces: Option<Box<dyn Traces>>,
     ) -> Self {
         Self {
             states,
@@ -90,6 +92,7 @@ impl Instance {
             work: OnceLock::new(),
             health: Board::default(),
             retention,
+            traces,
             plans: RwLock::default(),
         }
     }
@@ -228,8 +231,8 @@ impl Blocking {
 #[derive(Clone)]
 pub(crate) struct Scope {
     pub instance: Arc<Instance>,
-    /// The correlation that events emitted here carry on.
-    pub correlation: Option<EventId>,
+    /// The event whose handler this is.
+    pub cause: Option<Cause>,
     /// The running handler holds a write transaction on the outbox's database.
     pub in_tx: bool,
 }

@@ -100,6 +100,7 @@ extern crate self as evented;
 
 mod time;
 mod id;
+mod origin;
 mod error;
 mod flag;
 mod retry;
@@ -123,6 +124,7 @@ mod dispatch;
 mod emit;
 mod emit_in;
 mod lease;
+mod queue;
 mod attempt;
 mod judge;
 mod worker;
@@ -146,12 +148,13 @@ pub use crate::{
     handler::{Background, Blocking, HandlerArg, InProcess, InTransaction, Outbox},
     health::{Health, Problem},
     id::{DeliveryId, EventId, IdError, Key, LeaseToken},
+    origin::{Origin, Traces},
     retry::{Backoff, Policy},
     run::{Run, run},
     start::Role,
     store::{
         DeadLetter, Route, sqlx,
-        tx::{InTx, Outboxed, Tx, begin},
+        tx::{Begun, InTx, Outboxed, Transaction, Tx, begin},
     },
     terms::{Priority, Terms, Unique},
 };

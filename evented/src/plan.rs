@@ -13,6 +13,7 @@ use crate::{
     def::EventDef,
     id::{DeliveryId, EventId, Key},
     key::value_of,
+    origin::Origin,
     retry::Policy,
     store::{CatalogueEntry, CatalogueState, NewDelivery, Route, UniqueKey},
 };
@@ -44,7 +45,7 @@ pub(crate) struct Planned {
 /// An event on its way to its handlers.
 pub(crate) struct Fact<'e> {
     pub id: EventId,
-    pub correlation: EventId,
+    pub origin: Origin,
     pub version: u32,
     /// `None`: now, by the store's clock.
     pub emitted_unix_ms: Option<i64>,
@@ -60,7 +61,7 @@ impl Planned {
             id: DeliveryId::derive(event.id, &self.handler),
             event_id: event.id,
             handler: Arc::clone(&self.handler),
-            correlation: event.correlation,
+            origin: event.origin.clone(),
             version: event.version,
             emitted_unix_ms: event.emitted_unix_ms,
             delay: event.delay,

@@ -122,7 +122,7 @@ fn fan(row: &OutboxRow, plans: &Plans) -> Fan {
     let Some(plan) = plans.of(&row.event) else { return Fan::default() };
     let fact = Fact {
         id: row.event_id,
-        correlation: row.correlation,
+        origin: row.origin.clone(),
         version: row.version,
         emitted_unix_ms: Some(row.emitted_unix_ms),
         delay: Duration::ZERO,

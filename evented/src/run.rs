@@ -6,6 +6,7 @@ use crate::{
     app::App,
     context::States,
     error::Error,
+    origin::Traces,
     start::{Role, Settings, start},
     store::{
         Retention,
@@ -36,6 +37,7 @@ pub fn run() -> Run {
         lease: Duration::from_secs(30),
         queues: None,
         retention: RETENTION,
+        traces: None,
         install: true,
         module: None,
     })
@@ -115,6 +117,12 @@ impl Run {
     /// and those beyond are deleted, within the hour.
     pub fn keep_dead_letters(mut self, age: Duration, count: u64) -> Self {
         self.0.retention = Retention { age, count };
+        self
+    }
+
+    /// Carries traces from emits to their handlers.
+    pub fn traces(mut self, traces: impl Traces) -> Self {
+        self.0.traces = Some(Box::new(traces));
         self
     }
 

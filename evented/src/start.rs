@@ -18,6 +18,7 @@ use crate::{
     error::{Error, ErrorKind, StoreError, in_one_line},
     instance::{self, Instance},
     lease::{Keeper, Kept, Leases},
+    origin::Traces,
     registry::{Linked, registry},
     relay::relay_until_stopped,
     store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store},
@@ -40,6 +41,7 @@ pub(crate) struct Settings {
     pub lease: Duration,
     pub queues: Option<Vec<String>>,
     pub retention: Retention,
+    pub traces: Option<Box<dyn Traces>>,
     pub install: bool,
     pub module: Option<String>,
 }
@@ -109,7 +111,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
     }
 
     let queues = queues.map(Arc::from);
-    let instance = Arc::new(Instance::new(run.states, queue, outbox, active, run.retention));
+    let instance = Arc::new(Instance::new(run.states, queue, outbox, active, run.retention, run.traces));
     if let Err(error) = record(&instance).await {
         return Err(refuse(&[format!("the handlers could not be recorded in the stores: {}", in_one_line(&error))]));
     }

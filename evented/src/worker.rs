@@ -16,14 +16,12 @@ use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc, watch};
+use tracing::{Instrument as _, Span};
 
 use crate::{
     attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
@@ -34,25 +32,17 @@ use crate::{
     instance::{Instance, SCOPE, Scope, catch},
     judge::{decode, judge, judge_dead, note_lost},
     lease::Leases,
+    origin::Cause,
+    queue::{BATCH, Found, Named, Queue},
     registry::{Linked, names_of, registry},
     retry::Policy,
     store::{
         Claim, ClaimHandler, ClaimQueue, Claimed, Claims, INBOX_RETENTION, Lease, OutboxStore, Outcome, QueueStore,
         Settlement, TxEnd,
     },
-    terms::Priority,
     time::{self, Instant},
 };
 
-/// How many deliveries of one queue are in flight in one process.
-const IN_FLIGHT: usize = 1_024;
-/// How many of them run at once.
-const RUNNING: usize = 64;
-/// Claimed ahead is what can be started within so long, by what handlers took lately: nothing for a slow handler, a full
-/// batch for one that is done at once. Far below a quarter of the shortest lease.
-const AHEAD: Duration = Duration::from_millis(50);
-/// How many deliveries one exchange settles, and how many of a queue it claims.
-const BATCH: usize = 512;
 /// While more is due than was claimed, an exchange is worth more when more of it has ended: it waits so long for that.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long a worker waits without looking, though nothing seems to have changed.
@@ -99,37 +89,6 @@ pub(crate) struct Worker {
     freed: Notify,
 }
 
-/// The handler behind a name.
-#[derive(Clone)]
-struct Found {
-    handler: usize,
-    queue: usize,
-    /// Room for deliveries in flight, where the handler has a `concurrency` of its own; its names share it.
-    limit: Option<Arc<Semaphore>>,
-}
-
-struct Queue {
-    name: Arc<str>,
-    /// The names under which its handlers' deliveries are stored, those of higher priority first.
-    handlers: Vec<Named>,
-    /// Room for claimed deliveries that are not settled yet.
-    room: Arc<Semaphore>,
-    /// Slots for those that run. A blocking function keeps its slot until it returns, also after its time is up.
-    slots: Arc<Semaphore>,
-    /// How many wait for a slot.
-    waiting: AtomicUsize,
-    /// What a run took lately, in microseconds: an average that forgets.
-    run_micros: AtomicU64,
-}
-
-/// A name under which a handler's deliveries are stored.
-struct Named {
-    name: Arc<str>,
-    handler: usize,
-    version: u32,
-    priority: Priority,
-}
-
 /// A delivery that is over, with what it occupied.
 struct Ended {
     lease: Lease,
@@ -152,6 +111,7 @@ struct Attempt {
     event: Box<dyn Any + Send>,
     delivery: Delivery,
     scope: Scope,
+    span: Span,
     lost: Flag,
 }
 
@@ -461,7 +421,7 @@ impl Worker {
         let delivery = Delivery::start(Starting {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
-            correlation: claimed.correlation,
+            origin: claimed.origin.clone(),
             attempt: claimed.failed + 1,
             attempts_max: policy.attempts_max,
             emitted_unix_ms: claimed.emitted_unix_ms,
@@ -469,10 +429,11 @@ impl Worker {
         });
         let scope = Scope {
             instance: Arc::clone(&self.shared.instance),
-            correlation: Some(claimed.correlation),
+            cause: Some(Cause::new(claimed.event_id, &claimed.origin)),
             in_tx: handler.takes_tx(),
         };
-        let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, lost };
+        let span = self.span(handler, claimed);
+        let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, span, lost };
         let ended = match self.database() {
             Some(outbox) if handler.takes_tx() => {
                 let end = self.attempt_in_tx(&**outbox, stored.call, attempt, claimed).await;
@@ -499,7 +460,7 @@ impl Worker {
                 let interrupts = self.interrupts(policy.timeout, &attempt.lost);
                 let running =
                     run_async(stored.call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
-                SCOPE.scope(attempt.scope, interrupts.or(running)).await
+                SCOPE.scope(attempt.scope, interrupts.or(running)).instrument(attempt.span).await
             }
             _ => self.attempt_blocking(stored.call, attempt, claimed, turn).await?,
         };
@@ -513,6 +474,16 @@ impl Worker {
         judge(handler, policy, claimed, ended)
     }
 
+    /// The span of one attempt, in which the handler runs.
+    fn span(&self, handler: &Linked, claimed: &Claimed) -> Span {
+        let span = tracing::info_span!("delivery", handler = %handler.id, delivery = %claimed.lease.delivery,
+            event_id = %claimed.event_id, correlation = %claimed.origin.correlation, attempt = claimed.failed + 1);
+        if let (Some(traces), Some(trace)) = (&self.shared.instance.traces, &claimed.origin.trace) {
+            traces.link(&span, trace);
+        }
+        span
+    }
+
     async fn attempt_in_tx(
         &self,
         outbox: &dyn OutboxStore,
@@ -522,9 +493,11 @@ impl Worker {
     ) -> Result<TxEnd, StoreError> {
         let timeout = self.timeout(&registry().handlers[attempt.index], attempt.policy);
         let interrupts = self.interrupts(timeout, &attempt.lost);
-        let Attempt { event, delivery, scope, .. } = attempt;
+        let Attempt { event, delivery, scope, span, .. } = attempt;
         let beside = self.outbox.is_some();
-        run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts).await
+        run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts)
+            .instrument(span)
+            .await
     }
 
     /// The database that transactional handlers run in: this store's own, or one beside which their deliveries are not.
@@ -543,10 +516,10 @@ impl Worker {
         turn: Turn<'_>,
     ) -> Option<HandlerResult> {
         let Turn { slot, beside, alone } = turn;
-        let Attempt { index, policy, event, delivery, scope, lost } = attempt;
+        let Attempt { index, policy, event, delivery, scope, span, lost } = attempt;
         let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
         self.shared.instance.blocking.enter(index);
-        let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, slot));
+        let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, span, slot));
         let ended = self.interrupts(policy.timeout, &lost).or(&mut running).await;
         // It may look whether its time is over.
         delivery.cancel();
@@ -607,42 +580,6 @@ fn note_late(batch: &[Ended], held: &[bool]) {
     for (ended, _) in settled.zip(held).filter(|(_, held)| !**held) {
         tracing::warn!(handler = %ended.name, delivery = %ended.lease.delivery,
             "a delivery was settled after its lease was lost; the settlement changed nothing");
-    }
-}
-
-impl Queue {
-    fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            handlers: Vec::new(),
-            room: Arc::new(Semaphore::new(IN_FLIGHT)),
-            slots: Arc::new(Semaphore::new(RUNNING)),
-            waiting: AtomicUsize::new(0),
-            // Nothing is claimed ahead before it is known how fast it goes.
-            run_micros: AtomicU64::new(u64::MAX),
-        }
-    }
-
-    /// With its handlers by priority, and by name within one.
-    fn sorted(mut self) -> Self {
-        self.handlers.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
-        self
-    }
-
-    /// How many more it can take, when so many of those in flight are settled.
-    fn wanted(&self, freed: usize) -> usize {
-        let per_slot = AHEAD.as_micros() / u128::from(self.run_micros.load(Ordering::Relaxed).max(1));
-        let ahead = usize::try_from(per_slot).unwrap_or(IN_FLIGHT).saturating_mul(RUNNING);
-        let startable = (self.slots.available_permits() + ahead).saturating_sub(self.waiting.load(Ordering::Relaxed));
-        (self.room.available_permits() + freed).min(startable).min(BATCH)
-    }
-
-    fn note_run(&self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let before = self.run_micros.load(Ordering::Relaxed);
-        let now = if before == u64::MAX { took } else { before - before / 8 + took / 8 };
-        // Two runs that end at once may forget one of them, which an average can bear.
-        self.run_micros.store(now, Ordering::Relaxed);
     }
 }
 

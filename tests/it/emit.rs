@@ -240,3 +240,64 @@ async fn after_a_stop_an_emit_says_that_nothing_is_started() {
     assert_eq!(error.kind(), evented::ErrorKind::NotStarted);
     assert!(seen.all().is_empty());
 }
+
+mod origin {
+    use std::sync::{Arc, Mutex};
+
+    use evented::{EventId, Traces};
+
+    use super::*;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Opened;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Followed;
+
+    #[handler(Opened, background)]
+    async fn follow(_event: Opened, seen: State<Seen>, delivery: Delivery) -> evented::Result {
+        seen.note(format!("began {} {:?} {:?}", delivery.correlation(), delivery.causation(), delivery.trace()));
+        emit(Followed).await
+    }
+
+    #[handler(Opened)]
+    async fn follow_at_once(_event: &Opened) -> evented::Result {
+        emit(Followed).await
+    }
+
+    #[handler(Followed, background)]
+    fn end(_event: Followed, seen: State<Seen>, delivery: Delivery) {
+        seen.note(format!("followed {} {:?} {:?}", delivery.correlation(), delivery.causation(), delivery.trace()));
+    }
+
+    /// Traces only what the test emits, and notes what is linked.
+    struct Fake(Arc<Mutex<Vec<String>>>);
+
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    impl Traces for Fake {
+        fn current(&self) -> Option<String> {
+            std::thread::current().name().is_some_and(|name| name.contains("origin")).then(|| TRACE.to_owned())
+        }
+
+        fn link(&self, _span: &tracing::Span, traceparent: &str) {
+            self.0.lock().unwrap().push(traceparent.to_owned());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_handlers_emit_names_the_first_event_the_one_before_it_and_the_trace() {
+        let (place, seen, linked) = (Place::new(), Seen::default(), Arc::default());
+        let app = run!(place, seen).traces(Fake(Arc::clone(&linked))).await.unwrap();
+        let id = EventId::from_key("the first");
+        app.emit(Opened).id(id).await.unwrap();
+        app.until_idle().await.unwrap();
+        let trace = Some(TRACE);
+        assert_eq!(seen.count(&format!("began {id} None {trace:?}")), 1, "{:?}", seen.all());
+        // From the handler in the worker, and from the one inside the emit.
+        assert_eq!(seen.count(&format!("followed {id} {:?} {trace:?}", Some(id))), 2, "{:?}", seen.all());
+        assert_eq!(linked.lock().unwrap().len(), 3);
+    }
+}

@@ -406,6 +406,10 @@ impl OutboxStore for SqliteStore {
     fn nudge(&self) {
         self.watch.stir();
     }
+
+    fn committed(&self) {
+        self.changes.send_modify(|mark| *mark += 1);
+    }
 }
 
 impl Outboxed for Sqlite {

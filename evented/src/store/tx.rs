@@ -11,13 +11,14 @@ use std::{
 
 use ref_cast::RefCast;
 pub use sqlx::Pool;
-use sqlx::{Connection, Database, Transaction};
+use sqlx::{Connection, Database};
 
 use crate::{
     context::{Context, Needs},
     error::{BoxError, Error, ErrorKind},
     handler::{Background, HandlerArg, InTransaction, Outbox},
     id::EventId,
+    origin::Origin,
 };
 
 /// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>`.
@@ -40,8 +41,83 @@ pub struct Tx<Db: Database>(Db::Connection);
 
 impl<Db: Database> Tx<Db> {
     /// The same transaction as a handler's argument, for a test that calls a handler as a function.
-    pub fn of<'t>(tx: &'t mut Transaction<'_, Db>) -> &'t mut Self {
-        Self::ref_cast_mut(&mut **tx)
+    pub fn of(tx: &mut impl Begun<Db>) -> &mut Self {
+        Self::ref_cast_mut(tx.connection())
+    }
+}
+
+/// A transaction of sqlx's, begun by [`begin`] or by sqlx itself.
+pub trait Begun<Db: Database>: sealed::Sealed {
+    #[doc(hidden)]
+    fn connection(&mut self) -> &mut Db::Connection;
+}
+
+impl<Db: Database> Begun<Db> for sqlx::Transaction<'_, Db> {
+    fn connection(&mut self) -> &mut Db::Connection {
+        self
+    }
+}
+
+impl<Db: Database> Begun<Db> for Transaction<Db> {
+    fn connection(&mut self) -> &mut Db::Connection {
+        self
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<Db: sqlx::Database> Sealed for sqlx::Transaction<'_, Db> {}
+    impl<Db: sqlx::Database> Sealed for super::Transaction<Db> {}
+}
+
+/// A transaction that [`begin`] began: sqlx's own, which also tells the relay at its commit that there is something to deliver.
+///
+/// It derefs to the driver's connection, so `&mut *tx` executes queries. Dropped without a commit, it is rolled back. Events that
+/// are emitted in a transaction which sqlx itself began are noticed a little later.
+pub struct Transaction<Db: Database> {
+    tx: sqlx::Transaction<'static, Db>,
+    /// Where events were emitted to in it.
+    emitted: Vec<Arc<dyn super::OutboxStore>>,
+}
+
+impl<Db: Database> Transaction<Db> {
+    /// Commits: what was written and emitted in it exists from now on.
+    ///
+    /// # Errors
+    /// The driver's. Where the answer was lost, it may have committed.
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.tx.commit().await?;
+        for outbox in self.emitted {
+            outbox.committed();
+        }
+        Ok(())
+    }
+
+    /// Undoes all that was written and emitted in it.
+    ///
+    /// # Errors
+    /// The driver's; it is undone all the same.
+    pub async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.tx.rollback().await
+    }
+}
+
+impl<Db: Database> Deref for Transaction<Db> {
+    type Target = Db::Connection;
+    fn deref(&self) -> &Db::Connection {
+        &self.tx
+    }
+}
+
+impl<Db: Database> DerefMut for Transaction<Db> {
+    fn deref_mut(&mut self) -> &mut Db::Connection {
+        &mut self.tx
+    }
+}
+
+impl<Db: Database> fmt::Debug for Transaction<Db> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transaction<{}>", Db::NAME)
     }
 }
 
@@ -117,7 +193,8 @@ pub trait Outboxed: Database {
 #[doc(hidden)]
 pub type Inserting<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 #[doc(hidden)]
-pub type Beginning<'a, Db> = Pin<Box<dyn Future<Output = Result<Transaction<'static, Db>, sqlx::Error>> + Send + 'a>>;
+pub type Beginning<'a, Db> =
+    Pin<Box<dyn Future<Output = Result<sqlx::Transaction<'static, Db>, sqlx::Error>> + Send + 'a>>;
 
 /// An event on its way into the outbox.
 #[doc(hidden)]
@@ -125,7 +202,7 @@ pub type Beginning<'a, Db> = Pin<Box<dyn Future<Output = Result<Transaction<'sta
 pub struct NewRow {
     pub event_id: EventId,
     pub event: &'static str,
-    pub correlation: EventId,
+    pub origin: Origin,
     pub version: u32,
     pub delay: Duration,
     /// The outbox's name: a row in another database would never be delivered.
@@ -138,11 +215,11 @@ pub struct NewRow {
 ///
 /// # Errors
 /// The driver's, when no connection could be had or the database stayed locked.
-pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<'static, Db>, sqlx::Error> {
-    Db::begin(pool).await
+pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sqlx::Error> {
+    Ok(Transaction { tx: Db::begin(pool).await?, emitted: Vec::new() })
 }
 
-/// An open database transaction: `sqlx::Transaction`, [`Tx`], or one of another library.
+/// An open database transaction: what [`begin`] answers, `sqlx::Transaction`, [`Tx`], or one of another library.
 ///
 /// For a transaction of another library, implement it with a marker of your own as `Db`, which makes the implementation yours
 /// to write, and run the statement that evented hands over:
@@ -183,6 +260,12 @@ pub trait InTx<Db = ()>: Send {
     #[doc(hidden)]
     fn tx(&mut self) -> Option<&mut Tx<Self::Database>> {
         None
+    }
+
+    /// Tells the outbox at its commit; false where it cannot.
+    #[doc(hidden)]
+    fn tell(&mut self, _outbox: &Arc<dyn super::OutboxStore>) -> bool {
+        false
     }
 }
 
@@ -227,7 +310,26 @@ impl Statement {
     }
 }
 
-impl<Db: Outboxed> InTx<Db> for Transaction<'_, Db> {
+impl<Db: Outboxed> InTx<Db> for Transaction<Db> {
+    type Database = Db;
+
+    fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
+        Db::run(self, statement)
+    }
+
+    fn tx(&mut self) -> Option<&mut Tx<Db>> {
+        Some(Tx::of(self))
+    }
+
+    fn tell(&mut self, outbox: &Arc<dyn super::OutboxStore>) -> bool {
+        if self.emitted.is_empty() {
+            self.emitted.push(Arc::clone(outbox));
+        }
+        true
+    }
+}
+
+impl<Db: Outboxed> InTx<Db> for sqlx::Transaction<'_, Db> {
     type Database = Db;
 
     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
@@ -265,7 +367,7 @@ where
     if let Some(tx) = tx.tx() {
         let mut savepoint = tx.0.begin().await?;
         T::Database::insert_row(&mut savepoint, row).await?;
-        then(Some(Tx::<T::Database>::of(&mut savepoint))).await?;
+        then(Some(Tx::<T::Database>::ref_cast_mut(&mut *savepoint))).await?;
         savepoint.commit().await?;
         return Ok(());
     }

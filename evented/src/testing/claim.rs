@@ -12,6 +12,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
+    origin::Origin,
     retry::{Backoff, Policy},
     store::{Claimed, NewDelivery, Outcome},
     time,
@@ -63,7 +64,7 @@ pub async fn the_policy_and_payload_travel(site: &impl Site) {
     let mail = delivery("mail", "order 17");
     let mail = NewDelivery { emitted_unix_ms, policy: doubling, payload, ..mail };
     let stock = delivery("stock", "order 18");
-    let stock = NewDelivery { correlation: mail.event_id, policy: fixed, payload: (*b"").into(), ..stock };
+    let stock = NewDelivery { origin: Origin::of(mail.event_id), policy: fixed, payload: (*b"").into(), ..stock };
     push(&*store, [mail.clone(), stock.clone()]).await;
 
     let claimed = claim_one(&*other, "mail", LONG).await;
@@ -80,7 +81,7 @@ fn same(claimed: &Claimed, pushed: &NewDelivery) {
     assert_eq!(claimed.lease.delivery, pushed.id);
     assert_eq!(claimed.event_id, pushed.event_id);
     assert_eq!(claimed.handler, pushed.handler);
-    assert_eq!(claimed.correlation, pushed.correlation);
+    assert_eq!(claimed.origin, pushed.origin);
     assert_eq!(claimed.version, pushed.version);
     assert_eq!(claimed.policy, pushed.policy);
     assert!(claimed.payload == *pushed.payload, "the payload is what was pushed");

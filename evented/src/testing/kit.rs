@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     error::StoreError,
     id::{DeliveryId, EventId},
+    origin::Origin,
     retry::Policy,
     store::{
         CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, NewDelivery, Outcome, Push,
@@ -87,7 +88,7 @@ pub fn delivery(handler: &str, key: &str) -> NewDelivery {
         id: DeliveryId::derive(event_id, handler),
         event_id,
         handler: handler.into(),
-        correlation: event_id,
+        origin: Origin::of(event_id),
         version: VERSION,
         emitted_unix_ms: None,
         delay: Duration::ZERO,

@@ -38,7 +38,7 @@ fn of_row(handler: &str, row: &OutboxRow) -> NewDelivery {
     NewDelivery {
         id: DeliveryId::derive(row.event_id, handler),
         event_id: row.event_id,
-        correlation: row.correlation,
+        origin: row.origin.clone(),
         emitted_unix_ms: Some(row.emitted_unix_ms),
         payload: row.payload.clone(),
         ..delivery(handler, "replaced")
@@ -107,7 +107,9 @@ pub async fn a_row_whose_deliveries_stay_is_replaced_in_one_turn(site: &impl Out
     let claimed = claim(&*other, &["book", "mail"], LONG).await;
     let expected: Vec<_> = emitted.iter().map(|event| DeliveryId::derive(*event, "book")).collect();
     assert_eq!(claimed.iter().map(|claimed| claimed.lease.delivery).collect::<Vec<_>>(), expected);
-    assert!(claimed.iter().all(|claimed| claimed.correlation == claimed.event_id && claimed.emitted_unix_ms > 0));
+    assert!(
+        claimed.iter().all(|claimed| claimed.origin.correlation == claimed.event_id && claimed.emitted_unix_ms > 0)
+    );
     let again = relay(&*store, LONG, Goes::Here).await;
     assert_eq!((again.done, again.claimed.len(), again.next_due), (0, 0, None));
 }
@@ -126,7 +128,7 @@ pub async fn a_row_with_background_deliveries_is_leased_until_it_is_finished(sit
     let emitted = emit_many(site, 2).await;
     let relayed = relay(&*store, LONG, Goes::Both).await;
     assert_eq!((relayed.done, events(&relayed.claimed)), (0, emitted));
-    assert!(relayed.claimed.iter().all(|row| row.token.is_some() && row.correlation == row.event_id));
+    assert!(relayed.claimed.iter().all(|row| row.token.is_some() && row.origin.correlation == row.event_id));
     // Until it is finished the row is all there is, and this relay's alone.
     assert_eq!(stored(&*store, "book").await, (0, 0));
     assert_eq!(other.outbox_rows().await.answered(), 2);

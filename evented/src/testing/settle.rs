@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    origin::Origin,
     retry::{Backoff, Policy},
     store::{NewDelivery, Outcome, Settlement},
     time,
@@ -56,14 +57,15 @@ pub async fn a_delivery_is_the_same_in_every_attempt(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     let policy = Policy { attempts_max: 3, backoff: Backoff::Fixed(LONG), timeout: LONG };
-    let correlation = delivery("mail", "the event before it").event_id;
+    let before = delivery("mail", "the event before it").event_id;
+    let origin = Origin { correlation: before, causation: Some(before), trace: Some("00-4bf92f35-01".into()) };
     let emitted_unix_ms = Some(1_700_000_000_123);
-    let pushed = NewDelivery { correlation, emitted_unix_ms, policy, ..delivery("mail", "order 17") };
+    let pushed = NewDelivery { origin: origin.clone(), emitted_unix_ms, policy, ..delivery("mail", "order 17") };
     push(&*store, [pushed.clone()]).await;
     for store in [&store, &other, &store] {
         let claimed = claim_one(&**store, "mail", LONG).await;
         assert_eq!((claimed.lease.delivery, claimed.event_id), (pushed.id, pushed.event_id));
-        assert_eq!((claimed.correlation, claimed.emitted_unix_ms), (correlation, 1_700_000_000_123));
+        assert_eq!((&claimed.origin, claimed.emitted_unix_ms), (&origin, 1_700_000_000_123));
         assert_eq!((claimed.policy, claimed.version), (policy, pushed.version));
         assert_eq!(claimed.payload, *pushed.payload);
         assert!(settle(&**store, claimed.lease, retry()).await);

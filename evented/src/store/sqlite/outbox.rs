@@ -5,12 +5,13 @@ use std::{any::Any, time::Duration};
 use ref_cast::RefCast;
 use sqlx::{
     Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, Transaction, pool::PoolConnection, query,
-    query_scalar,
+    query_scalar, sqlite::SqliteRow,
 };
 
 use crate::{
     error::{StoreError, Written},
     id::{DeliveryId, LeaseToken},
+    origin::Origin,
     store::{
         Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
         tx::{NewRow, Statement, Tx, Value},
@@ -23,10 +24,14 @@ use super::{
     writer::{Running, is_busy, is_constraint, read_failed},
 };
 
+/// The lease of a row that waits for others of its order key; never a token, which is odd.
+const WAITS_FOR_OTHERS: i64 = 0;
+/// When such a row is looked at again.
+const OTHERS_LOOK: Duration = Duration::from_millis(20);
+
 /// Inserts one row in the caller's transaction; an event that is there already is left as it is.
 pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
     let now = time::unix_ms();
-    let correlation = (row.correlation != row.event_id).then(|| bytes(row.correlation.to_bytes()));
     query(
         "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
          values (?, ?, ?, ?, ?, ?, ?) on conflict (event_id, event) do nothing",
@@ -36,7 +41,7 @@ pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewR
     .bind(time::due_at(row.delay))
     .bind(row.version)
     .bind(now)
-    .bind(correlation)
+    .bind(row.origin.to_bytes(row.event_id))
     .bind(&*row.payload)
     .execute(conn)
     .await?;
@@ -50,14 +55,13 @@ pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
          values (?, ?, ?, ?, ?, ?,
             iif((select 'sqlite:' || file from pragma_database_list where name = 'main') = ?, ?, null))
          on conflict (event_id, event) do nothing";
-    let correlation = (row.correlation != row.event_id).then(|| bytes(row.correlation.to_bytes()));
     let values = vec![
         Value::Bytes(Some(bytes(row.event_id.to_bytes()))),
         Value::Text(Some(row.event.to_owned())),
         Value::Integer(Some(time::due_at(row.delay))),
         Value::Integer(Some(row.version.into())),
         Value::Integer(Some(time::unix_ms())),
-        Value::Bytes(correlation),
+        Value::Bytes(row.origin.to_bytes(row.event_id)),
         Value::Text(Some(row.outbox.clone())),
         Value::Bytes(Some(row.payload.clone())),
     ];
@@ -80,7 +84,7 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
             return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
         }
         let now = time::unix_ms();
-        let rows = query(
+        let mut rows = query(
             "select seq, event_id, event, correlation, version, emitted_at, payload
              from evented_outbox where due_at <= ?1 order by due_at, seq limit ?2",
         )
@@ -92,21 +96,30 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
         let mut relayed = Relayed::default();
         let mut here = Vec::new();
         let mut done = Vec::new();
+        // In the order of their commits, whenever they were due.
+        rows.sort_by_key(|row| row.get::<i64, _>(0));
+        let first_elsewhere = first_elsewhere(conn, &rows, now).await?;
         for row in &rows {
             let event_id = event_id(row.try_get(1)?)?;
-            let correlation: Option<&[u8]> = row.try_get(3)?;
             let row = OutboxRow {
                 row: row.try_get(0)?,
                 token: None,
                 event_id,
                 event: row.try_get(2)?,
-                correlation: correlation.map_or(Ok(event_id), super::queue::event_id)?,
+                origin: Origin::from_bytes(event_id, row.try_get(3)?),
                 version: row.try_get(4)?,
                 emitted_unix_ms: row.try_get(5)?,
                 payload: row.try_get::<&[u8], _>(6)?.into(),
             };
             let fan = (relay.fan_out)(&row);
-            if let Some(later) = fan.later {
+            if fan.is_ordered() && first_elsewhere.is_some_and(|first| first < row.row) {
+                query("update evented_outbox set lease = ?2, due_at = ?3 where seq = ?1")
+                    .bind(row.row)
+                    .bind(WAITS_FOR_OTHERS)
+                    .bind(time::due_at(OTHERS_LOOK))
+                    .execute(&mut *conn)
+                    .await?;
+            } else if let Some(later) = fan.later {
                 query("update evented_outbox set due_at = ?2 where seq = ?1")
                     .bind(row.row)
                     .bind(time::due_at(later))
@@ -130,6 +143,20 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
             .await?;
         Ok(relayed)
     })
+}
+
+/// The first row that another relay has, or has left to take: deliveries of an order key wait for it, since it may have their
+/// key. One that waits so itself holds up those behind it.
+async fn first_elsewhere(conn: &mut SqliteConnection, batch: &[SqliteRow], now: i64) -> Result<Option<i64>, SqlxError> {
+    let batch: Vec<i64> = batch.iter().map(|row| row.get(0)).collect();
+    query_scalar(
+        "select min(seq) from evented_outbox
+         where (lease is not null or due_at <= ?1) and seq not in (select value from json_each(?2))",
+    )
+    .bind(now)
+    .bind(to_json(&batch)?)
+    .fetch_one(conn)
+    .await
 }
 
 async fn delete_rows(conn: &mut SqliteConnection, rows: &[i64]) -> Result<(), SqlxError> {

@@ -13,6 +13,7 @@ use sqlx::{
 
 use crate::{
     id::{DeliveryId, EventId, Key, LeaseToken},
+    origin::Origin,
     retry::{Backoff, Policy},
     store::{
         Claim, Claimed, Claims, Exchanged, Lease, NewDelivery, Outcome, Push, Pushed, Settlement, UniqueKey, pick,
@@ -149,7 +150,7 @@ fn bind<'q>(insert: Insert<'q>, delivery: &'q NewDelivery, due_at: i64, now: i64
         .bind(time::millis(delivery.policy.timeout))
         .bind(delivery.version)
         .bind(delivery.emitted_unix_ms.unwrap_or(now))
-        .bind((delivery.correlation != delivery.event_id).then(|| bytes(delivery.correlation.to_bytes())))
+        .bind(delivery.origin.to_bytes(delivery.event_id))
         .bind(&*delivery.payload)
 }
 
@@ -348,7 +349,6 @@ fn read(row: &SqliteRow, token: LeaseToken, names: &mut HashMap<String, Arc<str>
         Some(handler) => Arc::clone(handler),
         None => Arc::clone(names.entry(name.to_owned()).or_insert_with(|| name.into())),
     };
-    let correlation: Option<&[u8]> = row.try_get(4)?;
     Ok(Claimed {
         lease: Lease {
             delivery: DeliveryId::from_bytes(id_bytes(row.try_get(1)?)?),
@@ -358,7 +358,7 @@ fn read(row: &SqliteRow, token: LeaseToken, names: &mut HashMap<String, Arc<str>
         },
         event_id,
         handler,
-        correlation: correlation.map_or(Ok(event_id), self::event_id)?,
+        origin: Origin::from_bytes(event_id, row.try_get(4)?),
         version: row.try_get(5)?,
         emitted_unix_ms: row.try_get(6)?,
         failed: row.try_get(7)?,

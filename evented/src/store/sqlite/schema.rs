@@ -38,8 +38,8 @@ const FIRST: &[&str] = &[
     ) strict",
     // `due_at` is when a delivery may be claimed: its time, its retry, or the end of its lease. So one index finds what
     // is due, a lease that ends needs nobody to notice, and a claim is one update. `lease` is the fencing token while
-    // leased. `alone`: 1 where it outlived a lease and is to run alone, 2 while it does. `backoff_max_ms` is null for a fixed backoff, `correlation`
-    // where it is the event itself.
+    // leased. `alone`: 1 where it outlived a lease and is to run alone, 2 while it does. `backoff_max_ms` is null for a fixed backoff, `correlation`,
+    // the bytes of an `Origin`, where nothing led to the event.
     "create table evented_deliveries (
         seq              integer primary key autoincrement,
         id               blob not null,
