@@ -159,6 +159,7 @@ macro_rules! __queue_promises {
                 a_delivery_of_a_key_is_stored_after_its_time: Unique
                 a_delivery_pushed_again_is_not_its_own_duplicate: Unique
                 a_repeated_push_does_not_extend_the_time_of_its_key: Unique
+                a_delivery_that_is_done_and_pushed_again_does_not_extend_the_time_of_its_key: Unique
                 handlers_do_not_share_unique_keys: Unique
                 the_first_of_one_push_stands_for_its_key: Unique
                 a_unique_key_outlives_its_first_delivery: Unique
