@@ -4,11 +4,12 @@
 //! handlers need, and a settlement of those 500 checks each lease's token and counts for the handler. Handlers that do nothing
 //! cost nothing here.
 
+mod postgres;
+mod redis;
 mod sqlite;
 
 use std::time::Duration;
 
-use anyhow::bail;
 use evented_tests::ground::Engine;
 
 /// How many deliveries are a batch.
@@ -30,7 +31,8 @@ pub struct Worked {
 pub async fn drain(engine: Engine, url: &str, connections: usize, merged: bool) -> anyhow::Result<Worked> {
     match engine {
         Engine::Sqlite => sqlite::drain(url, connections, merged).await,
-        _ => bail!("there is no raw loop on {engine} yet"),
+        Engine::Postgres => postgres::drain(url, connections, merged).await,
+        Engine::Redis => redis::drain(url, connections, merged).await,
     }
 }
 
@@ -38,20 +40,24 @@ pub async fn drain(engine: Engine, url: &str, connections: usize, merged: bool) 
 pub async fn enqueue(engine: Engine, url: &str, seconds: Duration) -> anyhow::Result<Worked> {
     match engine {
         Engine::Sqlite => sqlite::enqueue(url, seconds).await,
-        _ => bail!("there is no raw loop on {engine} yet"),
+        Engine::Postgres => postgres::enqueue(url, seconds).await,
+        Engine::Redis => redis::enqueue(url, seconds).await,
     }
 }
 
 /// A connection on which single inserts are committed.
 pub enum Commits {
     Sqlite(sqlite::Commits),
+    Postgres(postgres::Commits),
+    Redis(redis::Commits),
 }
 
 impl Commits {
     pub async fn open(engine: Engine, url: &str) -> anyhow::Result<Self> {
         match engine {
             Engine::Sqlite => sqlite::Commits::open(url).await.map(Self::Sqlite),
-            _ => bail!("there is no raw loop on {engine} yet"),
+            Engine::Postgres => postgres::Commits::open(url).await.map(Self::Postgres),
+            Engine::Redis => redis::Commits::open(url).await.map(Self::Redis),
         }
     }
 
@@ -59,6 +65,8 @@ impl Commits {
     pub async fn measure(&mut self, count: u32, period: Duration) -> anyhow::Result<Vec<Duration>> {
         match self {
             Self::Sqlite(commits) => commits.measure(count, period).await,
+            Self::Postgres(commits) => commits.measure(count, period).await,
+            Self::Redis(commits) => commits.measure(count, period).await,
         }
     }
 }
