@@ -43,7 +43,7 @@ async fn main() -> evented::Result<()> {
 
     emit(OrderPlaced { order_id: 17, email: "ada@example.org".into() }).await?;
 
-    let mut tx = evented::begin(&pool).await?; // sqlx's own transaction
+    let mut tx = evented::begin(&pool).await?; // a transaction of sqlx, which tells at its commit
     query("insert into ledger values (17, -4200)").execute(&mut *tx).await?;
     emit_in(&mut tx, PaymentCaptured { order_id: 17, cents: 4200 }).await?;
     tx.commit().await?;

@@ -1,5 +1,5 @@
 //! What the tests share: a folder with a queue and an outbox, waiting for a condition with a deadline, servers of their
-//! own, and a network that fails.
+//! own, and a network that fails. And what the measuring programs share: their arguments, children and figures.
 
 #![expect(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "a test's helper panics to fail the test")]
 #![expect(clippy::missing_errors_doc, reason = "a test needs no heading to find a sentence")]
@@ -7,6 +7,11 @@
 pub mod servers;
 pub mod proxy;
 pub mod twin;
+pub mod args;
+pub mod clock;
+pub mod figures;
+pub mod children;
+pub mod ground;
 
 use std::{
     path::PathBuf,

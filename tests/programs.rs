@@ -1,0 +1,85 @@
+//! The measuring programs run, and print the lines that they promise: each in its smallest form, on SQLite.
+
+use std::process::Command;
+
+use serde_json::{Map, Value};
+
+fn lines(program: &str, args: &[&str]) -> Vec<Map<String, Value>> {
+    let done = Command::new(program).args(args).output().expect("the program starts");
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{program} {args:?} failed: {}\n{out}\n{err}", done.status);
+    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    out.lines().map(line).collect()
+}
+
+/// Asserts that a line is of a case on SQLite, and that all it has beside, but for words, are numbers with these names.
+#[track_caller]
+fn assert_figures(line: &Map<String, Value>, case: &str, figures: &[&str]) {
+    assert_eq!(line["case"], case, "{line:?}");
+    assert_eq!(line["store"], "sqlite", "{line:?}");
+    let numbers: Vec<&str> =
+        line.iter().filter(|(_, value)| value.is_number()).map(|(name, _)| name.as_str()).collect();
+    let mut figures = figures.to_vec();
+    figures.sort_unstable();
+    assert_eq!(numbers, figures, "{line:?}");
+}
+
+/// Asserts that figures of a line are above zero.
+#[track_caller]
+fn assert_positive(line: &Map<String, Value>, figures: &[&str]) {
+    for figure in figures {
+        assert!(line[*figure].as_f64() > Some(0.0), "{figure} of {line:?}");
+    }
+}
+
+#[test]
+fn bench_prints_a_line_for_each_case() {
+    let args = ["drain", "enqueue", "latency", "fairness", "--json", "--store", "sqlite", "--rounds", "1"];
+    let small = ["--deliveries", "3000", "--seconds", "0.2", "--idle-seconds", "0.2"];
+    let lines = lines(env!("CARGO_BIN_EXE_bench"), &[&args[..], &small].concat());
+    let [drain, enqueue, latency, cold, fairness] = &lines[..] else { panic!("five lines: {lines:?}") };
+    assert_figures(drain, "drain", &["evented", "limit", "ratio", "limit_merged"]);
+    assert_positive(drain, &["evented", "limit", "ratio", "limit_merged"]);
+    assert_figures(enqueue, "enqueue", &["evented", "limit", "ratio", "emitters"]);
+    assert_positive(enqueue, &["evented", "limit", "ratio"]);
+    assert_figures(latency, "latency", &["p50_ms", "p99_ms", "commit_ms"]);
+    assert_positive(latency, &["p50_ms", "p99_ms", "commit_ms"]);
+    assert_figures(cold, "cold", &["ms", "worst_ms", "idle_seconds"]);
+    assert_positive(cold, &["ms", "worst_ms"]);
+    assert_figures(fairness, "fairness", &["first_ms", "backlog"]);
+    assert_positive(fairness, &["first_ms"]);
+    for line in &lines {
+        assert_eq!(line["durability"], "synchronous=full");
+    }
+}
+
+#[test]
+fn bench_names_the_cases_that_there_are() {
+    let done = Command::new(env!("CARGO_BIN_EXE_bench")).arg("drian").output().expect("the program starts");
+    assert!(!done.status.success());
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("`drian` is no case; there are drain, enqueue, latency, fairness"), "{said}");
+}
+
+#[test]
+fn idle_prints_what_an_idle_worker_costs() {
+    let lines = lines(env!("CARGO_BIN_EXE_idle"), &["--json", "--store", "sqlite", "--seconds", "1"]);
+    let [idle] = &lines[..] else { panic!("one line: {lines:?}") };
+    assert_figures(idle, "idle", &["statements_per_second", "cpu_percent"]);
+    // A worker that looks at its file for others' commits runs statements; one that nobody counted would have none.
+    assert_positive(idle, &["statements_per_second"]);
+}
+
+#[test]
+fn survive_finds_all_that_was_acknowledged_after_a_kill() {
+    let faults = ["worker_killed", "emitter_killed"];
+    let args = ["--store", "sqlite", "--seconds", "0.3", "--fault", &faults.join(",")];
+    let lines = lines(env!("CARGO_BIN_EXE_survive"), &args);
+    assert_eq!(lines.len(), faults.len(), "{lines:?}");
+    for (line, fault) in lines.iter().zip(faults) {
+        assert_figures(line, "survive", &["emitted", "lost", "twice", "seconds_to_resume"]);
+        assert_eq!(line["fault"], fault);
+        assert_eq!(line["lost"], 0);
+        assert_positive(line, &["emitted"]);
+    }
+}
