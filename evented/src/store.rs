@@ -18,6 +18,8 @@ use crate::{
     terms::Priority,
 };
 
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod tx;
@@ -547,6 +549,7 @@ pub enum TxEnd {
 
 /// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
 /// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
+#[cfg(feature = "sqlite")]
 pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
     let mut picked = Vec::new();
     let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
@@ -583,6 +586,8 @@ pub fn open_queue(url: &str) -> Pending<'_, Arc<dyn Store>> {
         match scheme(url) {
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await? as Arc<dyn Store>),
+            #[cfg(feature = "redis")]
+            "redis" => Ok(redis::RedisStore::open_queue(url).await? as Arc<dyn Store>),
             scheme => Err(no_store(url, scheme, "queue")),
         }
     })
@@ -618,6 +623,14 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
         "sqlite" => format!(
             "the {what} `{url}` needs the feature `sqlite` of `evented`, which is off; turn it on in Cargo.toml"
         ),
+        "redis" if what == "queue" => {
+            "a queue on redis needs the feature `redis` of `evented`, which is off; turn it on in Cargo.toml".to_owned()
+        }
+        "rediss" => format!(
+            "the {what} `rediss:..` asks for TLS, which is not built in; use `redis://` on a network that you trust, or \
+             through a tunnel"
+        ),
+        "redis" => "redis keeps a queue and no outbox: the outbox is in the application's own database".to_owned(),
         "" => format!("the {what}'s URL `{url}` does not say what it is; write `sqlite:{url}`"),
         _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:{what}.db`"),
     };
