@@ -13,7 +13,8 @@
 //! | `lanes` | hash | handler's id -> its number, and the payload versions that were ever stored for it: `3:1,2` |
 //! | `retired` | set | ids of retired handlers |
 //! | `deliveries` | hash | delivery's id -> what never changes of it (`body.rs`) |
-//! | `due:<handler's number>:<version>` | zset | a lane: ids of deliveries by when they may be claimed, in microseconds since 1970: their time, their retry, or the end of their lease; `inf` while they wait for another of their order key |
+//! | `due:<handler's number>:<version>` | zset | a lane: ids of deliveries that wait, by when they may be claimed, in microseconds since 1970; `inf` while they wait for another of their order key |
+//! | `leased:<handler's number>:<version>` | zset | ids of those that are leased, by the end of their lease |
 //! | `leases` | hash | delivery's id -> token, handler's number and version, while leased |
 //! | `states` | hash | delivery's id -> failed attempts, alone, deaths, last error; only where these are not as at first |
 //! | `order:<key>` | list | ids of an order key's deliveries; the head is due, the others are parked |

@@ -18,31 +18,37 @@ local function count(num, what, by)
     counts[field] = (counts[field] or 0) + by
 end
 
-local function remove(lane, num, ids, from, to)
+local function remove(leased, num, ids, from, to)
     local done = call('HDEL', leases, unpack(ids, from, to))
     call('HDEL', deliveries, unpack(ids, from, to))
-    call('ZREM', lane, unpack(ids, from, to))
+    call('ZREM', leased, unpack(ids, from, to))
     if any_state then call('HDEL', states, unpack(ids, from, to)) end
     count(num, 'done', done)
 end
 
 for _ = 1, number() do
     local lease, deliveries_of_it = arg(), number()
-    local lane, num = lane_of_lease(lease)
+    local _, leased, num = lane_of_lease(lease)
     local last = at + deliveries_of_it - 1
     while at <= last do
         local to = math.min(at + CHUNK - 1, last)
         local found = call('HMGET', leases, unpack(ARGV, at, to))
-        local ids = {}
+        local all = true
         for i = 1, #found do
-            if found[i] == lease then ids[#ids + 1] = ARGV[at + i - 1] end
+            if found[i] ~= lease then all = false end
         end
-        if #ids == #found then
-            held[#held + 1] = string.rep('1', #ids)
+        if all then
+            held[#held + 1] = string.rep('1', #found)
+            remove(leased, num, ARGV, at, to)
         else
-            for i = 1, #found do held[#held + 1] = found[i] == lease and '1' or '0' end
+            local ids = {}
+            for i = 1, #found do
+                local holds = found[i] == lease
+                held[#held + 1] = holds and '1' or '0'
+                if holds then ids[#ids + 1] = ARGV[at + i - 1] end
+            end
+            if #ids > 0 then remove(leased, num, ids, 1, #ids) end
         end
-        if #ids > 0 then remove(lane, num, ids, 1, #ids) end
         at = to + 1
     end
 end
@@ -53,10 +59,11 @@ for _ = 1, number() do
         held[#held + 1] = '0'
     else
         held[#held + 1] = '1'
-        local lane, num = lane_of_lease(lease)
+        local lane, leased, num = lane_of_lease(lease)
         local failed, alone, deaths, failure = state_of(id)
         -- The first command that writes: from here on a full server refuses nothing.
         call('HDEL', leases, id)
+        call('ZREM', leased, id)
         tick = tick + 1
         if kind == 'retry' then
             set_state(id, failed + 1, 0, deaths, text)
@@ -71,7 +78,6 @@ for _ = 1, number() do
             local stored = call('HGET', deliveries, id)
             call('HDEL', deliveries, id)
             call('HDEL', states, id)
-            call('ZREM', lane, id)
             local order = order_of(stored)
             if order and leave(id, order) then freed = true end
             if kind == 'completed' then
@@ -96,117 +102,116 @@ local groups, dropped, bytes, next_due = {}, 0, 0, nil
 local now_text, lease_end = digits(now), digits(now + lease_for)
 local claims = false
 
--- Leases deliveries of one lane.
-local function take(place, lane, ids)
+-- Leases the first deliveries of a source: of those of a lane that wait, or of those whose leases have ended.
+local function take(handler, source, ids)
     if not claims then
         -- A write that a full server does not refuse, and after which it refuses none of this script: what is claimed makes
         -- room when it is done.
         call('HDEL', leases, '')
         claims = true
     end
+    local lane, lost = source.lane, source.lost
     local bodies = call('HMGET', deliveries, unpack(ids))
-    local before = call('HMGET', leases, unpack(ids))
     local known = any_state and call('HMGET', states, unpack(ids))
     local lease = token .. pack('>I4I4', lane.num, lane.version)
-    local taken, taken_bodies, changed, leased, due = {}, {}, {}, {}, {}
-    local count_of_taken = 0
+    local taken, taken_bodies, changed, held_now, ends = {}, {}, {}, {}, {}
+    local place = 0
     for i = 1, #ids do
         local id, body = ids[i], bodies[i]
         if body then
-            count_of_taken = count_of_taken + 1
-            taken[count_of_taken], taken_bodies[count_of_taken] = id, body
-            local two = 2 * count_of_taken
-            leased[two - 1], leased[two] = id, lease
-            due[two - 1], due[two] = lease_end, id
+            place = place + 1
+            taken[place], taken_bodies[place] = id, body
+            local two = 2 * place
+            held_now[two - 1], held_now[two] = id, lease
+            ends[two - 1], ends[two] = lease_end, id
             bytes = bytes + #body
-            if before[i] or (known and known[i]) then
+            if lost or (known and known[i]) then
                 local failed, alone, deaths, failure = state_of(id)
-                if before[i] and alone == 2 then deaths = deaths + 1 end
-                local lost = (before[i] or alone > 0) and 1 or 0
-                if lost ~= alone or before[i] then
-                    set_state(id, failed, lost, deaths, failure)
+                if lost and alone == 2 then deaths = deaths + 1 end
+                local to_be_alone = (lost or alone > 0) and 1 or 0
+                if lost or alone ~= to_be_alone then
+                    set_state(id, failed, to_be_alone, deaths, failure)
                     any_state = true
                 end
                 local n = #changed
-                changed[n + 1], changed[n + 2], changed[n + 3], changed[n + 4] = count_of_taken, failed, lost, deaths
+                changed[n + 1], changed[n + 2], changed[n + 3], changed[n + 4] = place, failed, to_be_alone, deaths
             end
         else
             -- Its body was evicted, or deleted by hand.
             dropped = dropped + 1
-            call('ZREM', lane.due, id)
             call('HDEL', leases, id)
             call('HDEL', states, id)
+            call('ZREM', lane.leased, id)
         end
     end
-    if count_of_taken > 0 then
-        call('HSET', leases, unpack(leased))
-        call('ZADD', lane.due, unpack(due))
-        groups[#groups + 1] =
-            { place.queue, place.handler, lane.num, lane.version, table.concat(taken), taken_bodies, changed }
+    -- They are its first.
+    if not lost then call('ZREMRANGEBYRANK', lane.due, 0, #ids - 1) end
+    if place > 0 then
+        call('HSET', leases, unpack(held_now))
+        call('ZADD', lane.leased, unpack(ends))
+        groups[#groups + 1] = {
+            handler.queue, handler.place, lane.num, lane.version, table.concat(taken), taken_bodies, changed,
+        }
     end
 end
 
 -- Leases the oldest `wanted` of a handler.
 local function take_of(handler, wanted)
-    local due_lanes = {}
-    for _, lane in ipairs(handler.lanes) do
-        if lane.count > 0 then due_lanes[#due_lanes + 1] = lane end
-    end
+    local sources = handler.sources
     while wanted > 0 and bytes < BYTES_MAX do
         local chunk = math.min(wanted, CHUNK)
-        if #due_lanes == 1 then
-            local ids = call('ZRANGEBYSCORE', due_lanes[1].due, '-inf', now_text, 'LIMIT', 0, chunk)
+        if #sources == 1 then
+            local ids = call('ZRANGEBYSCORE', sources[1].key, '-inf', now_text, 'LIMIT', 0, chunk)
             if #ids == 0 then return end
-            take(handler, due_lanes[1], ids)
+            take(handler, sources[1], ids)
             wanted = wanted - #ids
         else
-            -- Payloads of several versions: the oldest of all, in runs of one version.
+            -- Payloads of several versions, or leases that ended: the oldest of all, in runs of one source.
             local all = {}
-            for _, lane in ipairs(due_lanes) do
-                local found =
-                    call('ZRANGEBYSCORE', lane.due, '-inf', now_text, 'WITHSCORES', 'LIMIT', 0, chunk)
+            for _, source in ipairs(sources) do
+                local found = call('ZRANGEBYSCORE', source.key, '-inf', now_text, 'WITHSCORES', 'LIMIT', 0, chunk)
                 for i = 1, #found, 2 do
-                    all[#all + 1] = { id = found[i], due = tonumber(found[i + 1]), lane = lane }
+                    all[#all + 1] = { id = found[i], due = tonumber(found[i + 1]), rank = #all, source = source }
                 end
             end
             if #all == 0 then return end
-            table.sort(all, function(a, b) return a.due < b.due end)
-            local run = {}
-            for i = 1, math.min(chunk, #all) do
+            table.sort(all, function(a, b) return a.due < b.due or (a.due == b.due and a.rank < b.rank) end)
+            local last, run = math.min(chunk, #all), {}
+            for i = 1, last do
                 run[#run + 1] = all[i].id
-                if i == math.min(chunk, #all) or all[i + 1].lane ~= all[i].lane then
-                    take(handler, all[i].lane, run)
+                if i == last or all[i + 1].source ~= all[i].source then
+                    take(handler, all[i].source, run)
                     run = {}
                 end
             end
-            wanted = wanted - math.min(chunk, #all)
+            wanted = wanted - last
         end
     end
 end
 
-local function comes(due)
-    due = tonumber(due)
-    if due and due < math.huge and (not next_due or due < next_due) then next_due = due end
+-- What is due of a sorted set, and when the next of it will be.
+local function look_into(handler, lane, key, lost)
+    local function comes(due)
+        due = tonumber(due)
+        if due and due < math.huge and (not next_due or due < next_due) then next_due = due end
+    end
+    local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+    if not first or tonumber(first) > now then return comes(first) end
+    handler.sources[#handler.sources + 1] = { lane = lane, key = key, lost = lost }
+    handler.count = handler.count + call('ZCOUNT', key, '-inf', now_text)
+    comes(call('ZRANGEBYSCORE', key, '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
 end
 
--- What is due of a handler, and when the next will be.
 local function look(handler, known)
-    handler.lanes, handler.count = {}, 0
+    handler.sources, handler.count = {}, 0
     if not known then return end
     local num, versions = string.match(known, '^(%d+):(.*)$')
     for version in string.gmatch(versions, '%d+') do
         if tonumber(version) <= handler.version then
-            local lane = { num = tonumber(num), version = tonumber(version), count = 0 }
-            lane.due = lane_of(lane.num, lane.version)
-            local first = call('ZRANGE', lane.due, 0, 0, 'WITHSCORES')[2]
-            if first and tonumber(first) <= now then
-                lane.count = call('ZCOUNT', lane.due, '-inf', now_text)
-                comes(call('ZRANGEBYSCORE', lane.due, '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
-            else
-                comes(first)
-            end
-            handler.lanes[#handler.lanes + 1] = lane
-            handler.count = handler.count + lane.count
+            local lane = { num = tonumber(num), version = tonumber(version) }
+            lane.due, lane.leased = lane_of(num, version)
+            look_into(handler, lane, lane.due, false)
+            look_into(handler, lane, lane.leased, true)
         end
     end
 end
@@ -236,7 +241,7 @@ local more = false
 for queue = 1, number() do
     local name, wanted, handlers, names = arg(), number(), {}, {}
     for place = 1, number() do
-        local handler = { queue = queue, handler = place, name = arg(), version = number(), priority = number() }
+        local handler = { queue = queue, place = place, name = arg(), version = number(), priority = number() }
         handler.wanted = number()
         handlers[place], names[place] = handler, handler.name
     end

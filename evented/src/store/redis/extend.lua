@@ -6,7 +6,7 @@ local lease_end = digits(now + math.max(number(), 1000))
 local held = {}
 for _ = 1, number() do
     local lease, deliveries_of_it = arg(), number()
-    local lane = lane_of_lease(lease)
+    local _, leased = lane_of_lease(lease)
     local last = at + deliveries_of_it - 1
     while at <= last do
         local to = math.min(at + CHUNK - 1, last)
@@ -21,7 +21,7 @@ for _ = 1, number() do
         if #due > 0 then
             -- As in a claim: a full server lets leases live on.
             call('HDEL', leases, '')
-            call('ZADD', lane, 'XX', unpack(due))
+            call('ZADD', leased, 'XX', unpack(due))
         end
         at = to + 1
     end

@@ -27,14 +27,17 @@ local function number()
     return tonumber(arg())
 end
 
+-- A lane is a handler's deliveries of one payload version: those that wait, and those that are leased.
 local function lane_of(num, version)
-    return base .. 'due:' .. digits(num) .. ':' .. digits(version)
+    local place = digits(num) .. ':' .. digits(version)
+    return base .. 'due:' .. place, base .. 'leased:' .. place
 end
 
 -- A lease is its token, 8 bytes, with the numbers of its handler and of its payload's version.
 local function lane_of_lease(lease)
     local num, version = read('>I4I4', lease, 9)
-    return lane_of(num, version), digits(num)
+    local due, leased = lane_of(num, version)
+    return due, leased, digits(num)
 end
 
 -- Tells the other processes that they may find something. Who may not publish leaves it to their polling.
