@@ -88,7 +88,8 @@
 //!
 //! # Features
 //!
-//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file.
+//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `redis`: a queue on a Redis
+//! server, [`.queue("redis://..")`](Run::queue).
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.
 extern crate self as evented;

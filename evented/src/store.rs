@@ -632,6 +632,10 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
         ),
         "redis" => "redis keeps a queue and no outbox: the outbox is in the application's own database".to_owned(),
         "" => format!("the {what}'s URL `{url}` does not say what it is; write `sqlite:{url}`"),
+        _ if what == "queue" => format!(
+            "the queue `{url}` is of no kind that this release keeps; write one like `sqlite:queue.db` or \
+             `redis://localhost`"
+        ),
         _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:{what}.db`"),
     };
     StoreError::lasting(text, crate::error::Written::Nothing)

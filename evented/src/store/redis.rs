@@ -79,8 +79,9 @@ impl RedisStore {
         let layout: Arc<str> = place.key("layout").into();
         let link = || Link::new(place.client.clone(), Arc::clone(&layout));
         let asking = link();
+        let report = layout::report(&asking).await?;
         layout::open(&asking, &place.name).await?;
-        let promise = layout::promise(&asking, &place.name).await;
+        let promise = layout::promise(&asking, &place.name, &report).await;
         let changes = Changes::new();
         let listening = changes::listen(place.client.clone(), place.key("changes"), changes.clone());
         Ok(Arc::new(Self {
@@ -116,8 +117,11 @@ impl QueueStore for RedisStore {
                     "redis has lost what these deliveries were made of; they are dropped");
             }
             if found.gone {
-                // Emits go on when the handlers are known again, also where nobody emits here who would notice.
-                catalogue::read(&self.link, &self.changes, &self.known).await?;
+                // Emits go on when the handlers are known again, also where nobody emits here who would notice. Where that
+                // fails, the next look tries it again: this exchange was made.
+                if let Err(error) = catalogue::read(&self.link, &self.changes, &self.known).await {
+                    tracing::debug!(%error, "the handlers could not be recorded again yet");
+                }
             }
             Ok(found.exchanged)
         })

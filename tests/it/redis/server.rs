@@ -6,7 +6,7 @@ use evented::{
     Priority,
     store::{Letters, NewDelivery, Outcome, Push, Pushed, Retention, open_outbox, open_queue},
 };
-use evented_tests::servers::Redis;
+use evented_tests::{eventually, servers::Redis};
 
 use super::{
     LONG, claim, claim_of, completed, count, delivery, exchange, open, ordered, payloads, push, record, settle, shared,
@@ -183,6 +183,11 @@ async fn the_promise_says_what_the_servers_settings_are_worth() {
     assert!(promise().await.starts_with("appendfsync=no"));
     redis.ask(&["CONFIG", "SET", "appendonly", "no"]).unwrap();
     assert!(promise().await.contains("everything since its last snapshot"));
+    let Some(replica) = Redis::start(&[]) else { return };
+    replica.ask(&["REPLICAOF", "127.0.0.1", &redis.port().to_string()]).unwrap();
+    let has_replica = async || redis.ask(&["INFO", "replication"]).unwrap().contains("connected_slaves:1");
+    eventually("the replica is connected", has_replica).await;
+    assert!(promise().await.ends_with("a failover to a replica may lose what that had not received yet"));
     redis.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).unwrap();
     assert!(!promise().await.contains("evicts"), "without a limit nothing is evicted");
     redis.ask(&["CONFIG", "SET", "maxmemory", "100mb"]).unwrap();

@@ -15,7 +15,7 @@ use tokio::{
 use super::{claim, completed, count, delivery, exchange, open, ordered, payloads, push, record, try_push};
 
 /// Longer than any operation may take: to connect and to be answered.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_a_killed_server_that_syncs_always() {

@@ -84,6 +84,35 @@ pub(super) async fn open(link: &Link, name: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What the server says of itself, in lines: empty where it may not be asked.
+pub(super) struct Report(String);
+
+impl Report {
+    fn get(&self, name: &str) -> Option<&str> {
+        let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(value.trim())
+    }
+}
+
+/// Asks for the server's report, and refuses a server that is too old.
+pub(super) async fn report(link: &Link) -> Result<Report, StoreError> {
+    let report = match link.ask(&cmd("INFO")).await {
+        Ok(Value::VerbatimString { text, .. }) => text,
+        Ok(other) => text(other)?,
+        Err(failure) if failure.is_refusal() => String::new(),
+        Err(failure) => return Err(failure.into()),
+    };
+    let report = Report(report);
+    let mut version = report.get("redis_version").unwrap_or_default().split('.').map(str::parse);
+    if let (Some(Ok(major)), Some(Ok(minor))) = (version.next(), version.next())
+        && (major, minor) < (6_u32, 2_u32)
+    {
+        let text = format!("this redis is of version {major}.{minor}; the store needs 6.2 or later");
+        return Err(StoreError::lasting(text, Written::Nothing));
+    }
+    Ok(report)
+}
+
 /// What the server's settings say.
 #[derive(Default)]
 struct Settings {
@@ -94,8 +123,8 @@ struct Settings {
 }
 
 /// What a stored delivery survives: <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>.
-pub(super) async fn promise(link: &Link, name: &str) -> String {
-    let settings = settings(link).await;
+pub(super) async fn promise(link: &Link, name: &str, report: &Report) -> String {
+    let settings = settings(link, report).await;
     let mut promise = match (settings.appendonly, settings.appendfsync.as_deref()) {
         (Some(true), Some("always")) => "appendfsync=always: survives a crash of the server and a power cut",
         (Some(true), Some("everysec")) => {
@@ -116,6 +145,9 @@ pub(super) async fn promise(link: &Link, name: &str) -> String {
         (None, _) => "what it survives is not known, since the server does not tell its settings",
     }
     .to_owned();
+    if report.get("connected_slaves").is_some_and(|replicas| replicas != "0") {
+        promise.push_str("; a failover to a replica may lose what that had not received yet");
+    }
     if let (Some(policy), Some(1..)) = (&settings.policy, settings.maxmemory)
         && policy != "noeviction"
     {
@@ -132,7 +164,7 @@ pub(super) async fn promise(link: &Link, name: &str) -> String {
     promise
 }
 
-async fn settings(link: &Link) -> Settings {
+async fn settings(link: &Link, report: &Report) -> Settings {
     let config = async |name: &str| {
         let answer = link.ask(cmd("CONFIG").arg("GET").arg(name)).await.ok()?;
         match answer {
@@ -141,19 +173,11 @@ async fn settings(link: &Link) -> Settings {
             _ => None,
         }
     };
-    // Where the settings may not be asked for, the server's own report has most of them.
-    let report = match link.ask(&cmd("INFO")).await {
-        Ok(Value::VerbatimString { text, .. }) => text,
-        Ok(other) => text(other).unwrap_or_default(),
-        Err(_) => String::new(),
-    };
-    let reported = |name: &str| {
-        let value = report.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        Some(value.trim().to_owned())
-    };
+    // Where the settings may not be asked for, the report has most of them.
+    let reported = |name| report.get(name).map(str::to_owned);
     let appendonly = match config("appendonly").await {
         Some(value) => Some(value == "yes"),
-        None => reported("aof_enabled").map(|value| value == "1"),
+        None => report.get("aof_enabled").map(|value| value == "1"),
     };
     Settings {
         appendonly,

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex as SyncMutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,15 +18,20 @@ use tokio::sync::Mutex;
 
 use crate::{
     error::{StoreError, Written},
-    time,
+    time::{self, Instant},
 };
 
 use super::script::Script;
 
 /// How long a connection may take to be made.
-pub(super) const CONNECT: Duration = Duration::from_secs(4);
+const CONNECT: Duration = Duration::from_secs(3);
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(8);
+const ANSWER: Duration = Duration::from_secs(6);
+/// A connection that was silent for so long is asked whether it lives, before something is sent that would be lost with it:
+/// what stands between may have forgotten it.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long it may take to say so.
+const PONG: Duration = Duration::from_secs(2);
 
 /// What tells messages and the end of a connection.
 pub(super) type Told = Arc<dyn Fn(PushInfo) + Send + Sync>;
@@ -43,6 +48,30 @@ struct Conn {
     line: MultiplexedConnection,
     /// Set when it ended or was given up: the next command takes a new one, so that what was never sent is no failure.
     ended: Arc<AtomicBool>,
+    /// When it answered last.
+    heard: Arc<SyncMutex<Instant>>,
+}
+
+impl Conn {
+    fn heard(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn lives(&mut self) -> bool {
+        if self.ended.load(Ordering::Relaxed) {
+            return false;
+        }
+        let quiet = self.heard().elapsed() > QUIET;
+        if quiet {
+            let question = redis::cmd("PING");
+            let answer = time::within(PONG, question.query_async::<Value>(&mut self.line)).await;
+            if !matches!(answer, Some(Ok(_))) {
+                return false;
+            }
+            *self.heard() = time::now();
+        }
+        true
+    }
 }
 
 impl Link {
@@ -68,8 +97,9 @@ impl Link {
         let mut conn = self.conn().await?;
         let Some(answer) = time::within(ANSWER, command.query_async(&mut conn.line)).await else {
             conn.ended.store(true, Ordering::Relaxed);
-            return Err(Failure::transient(format!("redis did not answer within {ANSWER:?}"), Written::Unknown));
+            return Err(Failure::unreachable(format!("redis did not answer within {ANSWER:?}"), Written::Unknown));
         };
+        *conn.heard() = time::now();
         answer.map_err(|error| {
             let (failure, ends) = Failure::of(error);
             if ends {
@@ -80,11 +110,11 @@ impl Link {
     }
 
     async fn conn(&self) -> Result<Conn, Failure> {
-        let late = || Failure::transient(format!("redis was not reached within {CONNECT:?}"), Written::Nothing);
+        let late = || Failure::unreachable(format!("redis was not reached within {CONNECT:?}"), Written::Nothing);
         // Whoever waits here waits for one that connects, and not in turn for each before it.
         let mut slot = time::within(CONNECT, self.conn.lock()).await.ok_or_else(late)?;
-        if let Some(conn) = &*slot
-            && !conn.ended.load(Ordering::Relaxed)
+        if let Some(conn) = &mut *slot
+            && conn.lives().await
         {
             return Ok(conn.clone());
         }
@@ -99,7 +129,8 @@ impl Link {
             }
         };
         let line = connect(&self.client, Arc::new(told)).await?;
-        Ok(slot.insert(Conn { line, ended }).clone())
+        let heard = Arc::new(SyncMutex::new(time::now()));
+        Ok(slot.insert(Conn { line, ended, heard }).clone())
     }
 }
 
@@ -120,7 +151,7 @@ pub(super) async fn connect(client: &Client, told: Told) -> Result<MultiplexedCo
             failure.written = Written::Nothing;
             Err(failure)
         }
-        None => Err(Failure::transient(format!("redis was not reached within {CONNECT:?}"), Written::Nothing)),
+        None => Err(Failure::unreachable(format!("redis was not reached within {CONNECT:?}"), Written::Nothing)),
     }
 }
 
@@ -130,6 +161,8 @@ pub(super) struct Failure {
     text: String,
     transient: bool,
     written: Written,
+    /// The server was silent for as long as we wait: whoever waits behind this need not find it out again.
+    unreachable: bool,
     cause: Option<RedisError>,
 }
 
@@ -178,8 +211,22 @@ const ERRORS: [(&str, bool, Written, bool, &str); 15] = [
 ];
 
 impl Failure {
-    pub(super) fn transient(text: impl Into<String>, written: Written) -> Self {
-        Self { text: text.into(), transient: true, written, cause: None }
+    fn unreachable(text: String, written: Written) -> Self {
+        Self { text, transient: true, written, unreachable: true, cause: None }
+    }
+
+    /// Where nothing was answered: the same for one whose command was not sent at all.
+    pub(super) fn of_those_behind(&self) -> Option<Self> {
+        self.unreachable.then(|| Self { written: Written::Nothing, ..self.clone() })
+    }
+
+    /// The server answered that it will not.
+    pub(super) fn is_refusal(&self) -> bool {
+        !self.transient
+            && self
+                .cause
+                .as_ref()
+                .is_some_and(|error| matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension))
     }
 
     /// The one place that decides what an error of redis means, and whether the connection is to be given up with it.
@@ -201,7 +248,7 @@ impl Failure {
             // The connection broke, or what came over it makes no sense.
             (None, _) => ("the connection to redis failed", true, Written::Unknown, true),
         };
-        (Self { text: text.to_owned(), transient, written, cause: Some(error) }, ends)
+        (Self { text: text.to_owned(), transient, written, unreachable: false, cause: Some(error) }, ends)
     }
 
     fn lacks_script(&self) -> bool {

@@ -1,7 +1,8 @@
 //! Pushes: what arrives together is sent together.
 //!
 //! A push is sent at once when nothing is under way. While one group waits for its answer the next gathers by itself, and
-//! goes as one call of one script. In it each push is all or nothing for itself.
+//! goes as one call of one script. In it each push is all or nothing for itself. When the server cannot be reached, what waits
+//! behind has waited, too, and is told so at once.
 
 use std::collections::HashMap;
 
@@ -84,11 +85,16 @@ async fn write_until_closed(link: Link, changes: Changes, mut writes: mpsc::Unbo
             }
             group.push(write);
         }
-        write(&link, &changes, group).await;
+        if let Err(failure) = write(&link, &changes, group).await {
+            for write in held_back.take().into_iter().chain(std::iter::from_fn(|| writes.try_recv().ok())) {
+                let _gone = write.reply.send(Err(failure.clone().into()));
+            }
+        }
     }
 }
 
-async fn write(link: &Link, changes: &Changes, group: Vec<Write>) {
+/// Sends a group and answers each of its pushes. Fails where others need not try.
+async fn write(link: &Link, changes: &Changes, group: Vec<Write>) -> Result<(), Failure> {
     let pushes: Vec<&Push> = group.iter().map(|write| &write.push).collect();
     let lanes = Lanes::of(&pushes);
     let answer = link.call(&PUSH, |command| fill(command, changes, &lanes, &pushes)).await;
@@ -108,6 +114,10 @@ async fn write(link: &Link, changes: &Changes, group: Vec<Write>) {
         };
         // Whoever asked may have gone away: the write stands all the same.
         let _gone = reply.send(answer);
+    }
+    match answers {
+        Err(Answer::Failed(failure)) => failure.of_those_behind().map_or(Ok(()), Err),
+        Ok(_) | Err(Answer::Strange(_)) => Ok(()),
     }
 }
 
