@@ -1,8 +1,8 @@
 //! Redis: a queue on a server that many machines reach.
 //!
-//! Each operation is one script: it runs alone and whole, by the server's clock. Up to four connections for each store: one
-//! pushes (`writer.rs`), one exchanges and asks, one renews leases, in the runtime of its caller, and one listens for what
-//! other processes change (`changes.rs`). Each is opened when it is needed, and again after it broke.
+//! Each operation is one script: it runs alone and whole, by the server's clock. Up to five connections for each store: one
+//! pushes (`writer.rs`), one exchanges and asks, one renews leases, in the runtime of its caller, one counts and reads dead
+//! letters when it is asked to, and one listens for what other processes change (`changes.rs`). Each is opened when it is needed, and again after it broke.
 //!
 //! All keys begin with one hash tag, `{evented}` or `{..}` of `?prefix=..`, so that a store is in one slot of a cluster:
 //!
@@ -67,6 +67,8 @@ pub(crate) struct RedisStore {
     writer: Writer,
     link: Link,
     keeper: Link,
+    /// For what is asked seldom and may be long: a claim must not wait for its answer.
+    counter: Link,
     known: Known,
     changes: Changes,
     listener: AbortHandle,
@@ -90,6 +92,7 @@ impl RedisStore {
             writer: Writer::start(link(), changes.clone()),
             link: asking,
             keeper: link(),
+            counter: link(),
             known: Known::default(),
             changes,
             listener: tokio::spawn(listening).abort_handle(),
@@ -182,7 +185,7 @@ impl Catalogue for RedisStore {
 
 impl Admin for RedisStore {
     fn stats(&self) -> Pending<'_, Stats> {
-        Box::pin(admin::stats(&self.link))
+        Box::pin(admin::stats(&self.counter))
     }
 
     fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()> {
@@ -190,18 +193,18 @@ impl Admin for RedisStore {
     }
 
     fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
-        Box::pin(async move { admin::dead_letters(&self.link, handler.as_deref(), limit).await })
+        Box::pin(async move { admin::dead_letters(&self.counter, handler.as_deref(), limit).await })
     }
 
     fn requeue(&self, letters: Letters) -> Pending<'_, u64> {
-        Box::pin(async move { admin::requeue(&self.link, &self.changes, &letters).await })
+        Box::pin(async move { admin::requeue(&self.counter, &self.changes, &letters).await })
     }
 
     fn discard(&self, letters: Letters) -> Pending<'_, u64> {
-        Box::pin(async move { admin::discard(&self.link, &self.changes, &letters).await })
+        Box::pin(async move { admin::discard(&self.counter, &self.changes, &letters).await })
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
-        Box::pin(async move { admin::sweep(&self.link, &self.changes, &retention).await })
+        Box::pin(async move { admin::sweep(&self.counter, &self.changes, &retention).await })
     }
 }

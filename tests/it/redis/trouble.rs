@@ -242,6 +242,47 @@ async fn deliveries_without_their_bodies_are_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_key_goes_on_where_its_head_was_lost() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.url()).await;
+    record(&*store, &["mail"]).await;
+    push(&*store, (0..3).map(|number| ordered("mail", &number.to_string(), "a")).collect()).await;
+    redis.ask(&["DEL", "{evented}:deliveries"]).unwrap();
+    push(&*store, (3..6).map(|number| ordered("mail", &number.to_string(), "a")).collect()).await;
+    let mut seen = Vec::new();
+    let mut settlements = Vec::new();
+    eventually("those that are whole are found one after the other", async || {
+        let (_, claims) = exchange(&*store, std::mem::take(&mut settlements), 10, "mail").await;
+        assert!(claims.deliveries.len() < 2);
+        seen.extend(payloads(&claims.deliveries));
+        settlements = completed(&claims.deliveries);
+        seen.len() == 3
+    })
+    .await;
+    assert_eq!(seen, ["3", "4", "5"]);
+    exchange(&*store, settlements, 10, "mail").await;
+    assert_eq!(count(&*store, "mail").await.waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_was_forgotten_while_it_was_quiet_loses_no_push() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let mut proxy = Proxy::start(format!("127.0.0.1:{}", redis.port())).await;
+    let store = open(&format!("redis://{}", proxy.address())).await;
+    record(&*store, &["mail"]).await;
+    let generation = store.catalogue().await.unwrap().generation;
+    push(&*store, vec![delivery("mail", "order 17")]).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    proxy.hang().await;
+    let began = Instant::now();
+    let deliveries: Arc<[NewDelivery]> = [delivery("mail", "order 18")].into();
+    let refused = store.push(Push { generation, once: false, deliveries }).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(refused.is_transient());
+    assert_eq!(refused.written(), Written::Nothing, "it was not sent over a connection of which nobody knew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_server_refuses_pushes_and_lets_the_work_go_on() {
     let Some(redis) = Redis::start(&[("maxmemory-policy", "noeviction")]) else { return };
     let store = open(&redis.url()).await;

@@ -37,8 +37,8 @@ for _, id in ipairs(ids) do
         if action == 'requeue' and call('HEXISTS', deliveries, id) == 0 then
             local stored, lane = sub(letter, body_at + error_bytes), lane_of(num, version)
             local due_at, order = due, order_of(stored)
-            if order then due_at = queue_up(id, order, lane, due) end
             call('HSET', deliveries, id, stored)
+            if order then due_at = queue_up(id, order, lane, due) end
             call('ZADD', lane, due_at, id)
             due = due + 1
         end

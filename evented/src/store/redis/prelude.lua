@@ -67,13 +67,6 @@ local function order_of(stored)
     if stored and byte(stored, 9) >= 128 then return sub(stored, 10, 25) end
 end
 
--- Puts a delivery behind those of its order key; answers the time at which its lane has it: never, while it waits for them.
-local function queue_up(id, order, lane, due)
-    if call('RPUSH', base .. 'order:' .. order, id) == 1 then return due end
-    call('HSET', base .. 'parked', id, digits(due) .. ' ' .. lane)
-    return 'inf'
-end
-
 -- Takes a delivery out of its order key, and lets the next go; answers whether there was one.
 local function leave(id, order)
     local list = base .. 'order:' .. order
@@ -86,4 +79,19 @@ local function leave(id, order)
     call('HDEL', base .. 'parked', first)
     call('ZADD', lane, due, first)
     return true
+end
+
+-- Puts a delivery behind those of its order key; answers the time at which its lane has it: never, while it waits for them.
+local function queue_up(id, order, lane, due)
+    local list = base .. 'order:' .. order
+    local first = call('LINDEX', list, 0)
+    while first and call('HEXISTS', deliveries, first) == 0 do
+        -- A server that evicts has lost it, and nobody would ever settle it.
+        leave(first, order)
+        first = call('LINDEX', list, 0)
+    end
+    call('RPUSH', list, id)
+    if not first then return due end
+    call('HSET', base .. 'parked', id, digits(due) .. ' ' .. lane)
+    return 'inf'
 end

@@ -95,8 +95,13 @@ for from = 1, #new, CHUNK do
             end
             local value = emitted .. body
             local order = order_of(value)
-            if order then due_at = queue_up(id, order, lane.due, due_at) end
-            values[#values + 1], values[#values + 2] = id, value
+            if order then
+                -- At once: the next of its key looks whether it is there.
+                call('HSET', deliveries, id, value)
+                due_at = queue_up(id, order, lane.due, due_at)
+            else
+                values[#values + 1], values[#values + 2] = id, value
+            end
             local added = lane.added
             added[#added + 1], added[#added + 2] = due_at, id
             due = due + 1
