@@ -42,10 +42,14 @@ local function remembered(first, last)
     return before
 end
 
--- Whether a delivery may be stored under its unique key: no other has had it lately.
+-- Whether a delivery may be stored under its unique key: no other has had it lately. One that is stored already is left as it
+-- is, and so is the time of its key.
 local function takes_key(id, key, within)
+    if call('HEXISTS', deliveries, id) == 1 then return false end
     local name = base .. 'unique:' .. key
-    return call('SET', name, id, 'PX', digits(within), 'NX') or call('GET', name) == id
+    if within > 0 and call('SET', name, id, 'PX', digits(within), 'NX') then return true end
+    local owner = call('GET', name)
+    return not owner or owner == id
 end
 
 local answers, new, seen = {}, {}, {}
