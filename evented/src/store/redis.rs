@@ -114,12 +114,13 @@ impl QueueStore for RedisStore {
 
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
         Box::pin(async move {
-            let found = queue::exchange(&self.link, &self.changes, &settlements, claim.as_ref()).await?;
+            let seen = self.known.generation();
+            let found = queue::exchange(&self.link, &self.changes, seen, &settlements, claim.as_ref()).await?;
             if found.dropped > 0 {
                 tracing::error!(deliveries = found.dropped, store = %self.name,
                     "redis has lost what these deliveries were made of; they are dropped");
             }
-            if found.gone {
+            if found.behind {
                 // Emits go on when the handlers are known again, also where nobody emits here who would notice. Where that
                 // fails, the next look tries it again: this exchange was made.
                 if let Err(error) = catalogue::read(&self.link, &self.changes, &self.known).await {

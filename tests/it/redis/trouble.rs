@@ -72,13 +72,19 @@ async fn a_restarted_server_costs_no_push_that_comes_after() {
     for number in 0..3 {
         redis.restart();
         // What was never sent is no failure: the end of the connection was told.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         push(&*store, vec![delivery("mail", &number.to_string())]).await;
     }
     redis.kill();
-    let refused = try_push(&*store, vec![delivery("mail", "down")]).await.unwrap_err();
-    assert!(refused.is_transient());
-    assert_eq!(refused.written(), Written::Nothing, "{refused:?}");
+    let generation = store.catalogue().await.map_or(1, |catalogue| catalogue.generation);
+    // One that is sent before the end of the connection is told may have been stored, as far as anybody knows.
+    eventually("nothing is sent", async || {
+        let deliveries = [delivery("mail", "down")].into();
+        let refused = store.push(Push { generation, once: false, deliveries }).await.unwrap_err();
+        assert!(refused.is_transient(), "{refused:?}");
+        refused.written() == Written::Nothing
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,7 +225,8 @@ async fn a_generation_that_went_back_is_moved_beyond_the_highest() {
     let before = store.catalogue().await.unwrap().generation;
     // As after a failover to a replica that was behind.
     redis.ask(&["HSET", "{evented}:layout", "generation", &(before - 5).to_string()]).unwrap();
-    assert!(store.catalogue().await.unwrap().generation > before);
+    // A worker that looks is enough.
+    assert!(claim(&*store, 10, "mail").await.is_empty());
     assert!(other.catalogue().await.unwrap().generation > before);
 }
 

@@ -149,6 +149,11 @@ pub(super) async fn retire(link: &Link, changes: &Changes, handler: &str) -> Res
 }
 
 impl Known {
+    /// The highest generation that was seen.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,15 +1,16 @@
 -- Settles, then claims.
 --
--- ARGV: origin; the claim's token, and how long its leases are, in microseconds; groups of plain completions, and for each:
--- lease, deliveries, their ids; other settlements, and for each: kind, lease, id, a number, a text; queues, and for each:
--- name, wanted, handlers, and for each: name, version, priority, wanted.
+-- ARGV: origin; the highest generation that the caller has seen; the claim's token, and how long its leases are, in
+-- microseconds; groups of plain completions, and for each: lease, deliveries, their ids; other settlements, and for each:
+-- kind, lease, id, a number, a text; queues, and for each: name, wanted, handlers, and for each: name, version, priority,
+-- wanted.
 --
 -- The answer: for each settlement in the order of ARGV whether its lease was held, 1 or 0, as one text; microseconds until
--- the next is due, or -1; deliveries without a body that were dropped; whether the layout is gone; what was claimed, in
--- groups: the queue's and the handler's place in ARGV, the handler's number, version, ids, bodies, and what is not as it
--- was stored: place, failed, lost, deaths.
+-- the next is due, or -1; deliveries without a body that were dropped; whether the catalogue is behind what was seen; what
+-- was claimed, in groups: the queue's and the handler's place in ARGV, the handler's number, version, ids, bodies, and what
+-- is not as it was stored: place, failed, lost, deaths.
 local BYTES_MAX = 8 * 1024 * 1024
-local origin, token, lease_for = arg(), arg(), math.max(number(), 1000)
+local origin, seen, token, lease_for = arg(), number(), arg(), math.max(number(), 1000)
 local any_state = call('EXISTS', states) == 1
 local held, counts, tick, freed = {}, {}, now, false
 
@@ -277,4 +278,6 @@ if more or dropped > 0 or bytes >= BYTES_MAX then
 elseif next_due then
     wait = next_due - now
 end
-return { table.concat(held), wait, dropped, 1 - call('EXISTS', layout), groups }
+local generation = tonumber(call('HGET', layout, 'generation') or 0)
+local behind = (generation == 0 or generation < seen) and 1 or 0
+return { table.concat(held), wait, dropped, behind, groups }

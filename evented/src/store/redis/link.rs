@@ -57,6 +57,7 @@ impl Conn {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether something may be sent over it.
     async fn lives(&mut self) -> bool {
         if self.ended.load(Ordering::Relaxed) {
             return false;

@@ -26,20 +26,26 @@ pub(super) struct Found {
     pub exchanged: Exchanged,
     /// Deliveries that had lost their bodies, and were dropped.
     pub dropped: u64,
-    /// The server has lost the store's data.
-    pub gone: bool,
+    /// The server has lost the store's data, or a part: its catalogue is older than what was seen.
+    pub behind: bool,
 }
 
 pub(super) async fn exchange(
     link: &Link,
     changes: &Changes,
+    seen: u64,
     settlements: &[Settlement],
     claim: Option<&Claim>,
 ) -> Result<Found, StoreError> {
     let token = LeaseToken::mint();
     let plan = Plan::of(settlements);
-    let answer = link.call(&EXCHANGE, |command| fill(command, changes, token, &plan, settlements, claim)).await?;
-    let [held, wait, dropped, gone, groups] = tuple(answer)?;
+    let answer = link
+        .call(&EXCHANGE, |command| {
+            command.arg(changes.origin()).arg(seen);
+            fill(command, token, &plan, settlements, claim);
+        })
+        .await?;
+    let [held, wait, dropped, behind, groups] = tuple(answer)?;
     let held = plan.held(&bytes(held)?, settlements.len())?;
     let wait = int(&wait)?;
     let next_due = (wait >= 0).then(|| Duration::from_micros(wait.cast_unsigned()));
@@ -48,7 +54,7 @@ pub(super) async fn exchange(
         None => Vec::new(),
     };
     let claims = Claims { deliveries, next_due };
-    Ok(Found { exchanged: Exchanged { held, claims }, dropped: count(&dropped)?, gone: int(&gone)? == 1 })
+    Ok(Found { exchanged: Exchanged { held, claims }, dropped: count(&dropped)?, behind: int(&behind)? == 1 })
 }
 
 /// The settlements in the order in which the script takes them, by their places: plain completions together, by lease.
@@ -112,17 +118,10 @@ fn lease_bytes(lease: &Lease) -> [u8; 16] {
     bytes
 }
 
-/// The arguments of exchange.lua.
-fn fill(
-    command: &mut Cmd,
-    changes: &Changes,
-    token: LeaseToken,
-    plan: &Plan,
-    settlements: &[Settlement],
-    claim: Option<&Claim>,
-) {
+/// The arguments of exchange.lua, after the first two.
+fn fill(command: &mut Cmd, token: LeaseToken, plan: &Plan, settlements: &[Settlement], claim: Option<&Claim>) {
     let lease = claim.map_or(Duration::ZERO, |claim| claim.lease);
-    command.arg(changes.origin()).arg(&token.to_i64().to_be_bytes()).arg(time::micros(lease));
+    command.arg(&token.to_i64().to_be_bytes()).arg(time::micros(lease));
     command.arg(plan.groups.len());
     for (lease, places) in &plan.groups {
         command.arg(lease).arg(places.len());
