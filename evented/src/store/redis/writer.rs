@@ -190,12 +190,11 @@ fn terms(delivery: &NewDelivery) -> Vec<u8> {
     terms.extend(time::micros(delivery.delay).to_be_bytes());
     terms.extend(delivery.emitted_unix_ms.unwrap_or(0).to_be_bytes());
     match delivery.unique {
-        // A key that is taken for no time stands for nobody.
-        Some(unique) if !unique.within.is_zero() => {
-            terms.extend((time::micros(unique.within) / 1_000).max(1).to_be_bytes());
+        Some(unique) => {
+            terms.extend((time::micros(unique.within) / 1_000).to_be_bytes());
             terms.extend(unique.key.to_bytes());
         }
-        _ => terms.extend(0_i64.to_be_bytes()),
+        None => terms.extend(0_i64.to_be_bytes()),
     }
     terms
 }
