@@ -88,7 +88,8 @@
 //!
 //! # Features
 //!
-//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file.
+//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `postgres`: the queue in a
+//! Postgres database, version 15 or later, for many processes.
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.
 extern crate self as evented;

@@ -66,6 +66,11 @@ impl Run {
     /// `?synchronous=full` is the default: a stored delivery survives a power cut. With `normal` the last commits before
     /// a power cut may be gone, though a crash of the process loses nothing; `extra` also syncs the directory. See
     /// <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+    ///
+    /// `postgres://user:password@host:5432/shop` with the feature `postgres`: tables named `evented_..` in the first schema
+    /// of the search path. TLS, with `?sslmode=require`, needs one of sqlx's `tls` features in your Cargo.toml. Behind
+    /// pgbouncer in transaction mode add `?statement-cache-capacity=0&listen=off`: other processes' changes are then found
+    /// by looking, each 2 seconds at the least.
     pub fn queue(mut self, url: impl Into<String>) -> Self {
         self.0.queue = Some(url.into());
         self

@@ -18,6 +18,8 @@ use crate::{
     terms::Priority,
 };
 
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod tx;
@@ -583,6 +585,8 @@ pub fn open_queue(url: &str) -> Pending<'_, Arc<dyn Store>> {
         match scheme(url) {
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await? as Arc<dyn Store>),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => Ok(postgres::PostgresStore::open_queue(url).await? as Arc<dyn Store>),
             scheme => Err(no_store(url, scheme, "queue")),
         }
     })
@@ -614,10 +618,17 @@ fn scheme(url: &str) -> &str {
 }
 
 fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
+    // Without who asks, and with what password.
+    let url = match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
+        _ => url.to_owned(),
+    };
+    let off = |feature: &str| {
+        format!("the {what} `{url}` needs the feature `{feature}` of `evented`, which is off; turn it on in Cargo.toml")
+    };
     let text = match scheme {
-        "sqlite" => format!(
-            "the {what} `{url}` needs the feature `sqlite` of `evented`, which is off; turn it on in Cargo.toml"
-        ),
+        "sqlite" => off("sqlite"),
+        "postgres" | "postgresql" if cfg!(not(feature = "postgres")) => off("postgres"),
         "" => format!("the {what}'s URL `{url}` does not say what it is; write `sqlite:{url}`"),
         _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:{what}.db`"),
     };
