@@ -22,9 +22,9 @@ pub const CLOCKS: Duration = Duration::from_millis(20);
 pub const VERSION: u32 = 1;
 
 /// A place of a test's own where one store is kept.
-pub trait Opens {
-    /// A new place, with an empty store.
-    async fn new() -> Self;
+pub trait Opens: Sized {
+    /// A new place, with an empty store; `None` where the server that it needs is not installed.
+    async fn new() -> Option<Self>;
 
     /// Opens the store, as one more process does.
     async fn open(&self) -> Arc<dyn Store>;

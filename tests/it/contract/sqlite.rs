@@ -15,8 +15,8 @@ use super::kit::{End, Opens, OpensOutbox};
 pub struct Queue(Place);
 
 impl Opens for Queue {
-    async fn new() -> Self {
-        Self(Place::new())
+    async fn new() -> Option<Self> {
+        Some(Self(Place::new()))
     }
 
     async fn open(&self) -> Arc<dyn Store> {
@@ -38,7 +38,7 @@ struct ContractSigned {
 }
 
 impl Opens for Outbox {
-    async fn new() -> Self {
+    async fn new() -> Option<Self> {
         let place = Place::new();
         let pool = open_pool(place.path("shop.db")).await;
         let app = evented::run()
@@ -49,7 +49,7 @@ impl Opens for Outbox {
             .outbox(pool.clone())
             .await
             .unwrap();
-        Self { app, pool, place }
+        Some(Self { app, pool, place })
     }
 
     async fn open(&self) -> Arc<dyn Store> {

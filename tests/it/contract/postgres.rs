@@ -1,0 +1,20 @@
+//! The site of Postgres: a database of its own on the server that the tests share.
+
+use std::sync::Arc;
+
+use evented::store::{Store, open_queue};
+use evented_tests::servers::Postgres;
+
+use super::kit::Opens;
+
+pub struct Queue(String);
+
+impl Opens for Queue {
+    async fn new() -> Option<Self> {
+        Some(Self(Postgres::shared()?.database()))
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        open_queue(&self.0).await.unwrap()
+    }
+}
