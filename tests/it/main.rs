@@ -15,5 +15,6 @@ mod contract;
 mod emit;
 mod in_process;
 mod outbox;
+mod postgres;
 mod versions;
 mod worker;

@@ -130,7 +130,7 @@ impl Changes {
         loop {
             match self.listen_once(&mut again).await {
                 Ok(()) => {
-                    tracing::debug!(store = %self.place.name, "the listening connection fell silent; listening again")
+                    tracing::debug!(store = %self.place.name, "the listening connection fell silent; listening again");
                 }
                 Err(error) => tracing::debug!(store = %self.place.name, error = %in_one_line(&error),
                     "cannot listen for other processes' changes; trying again, and looking for them meanwhile"),
