@@ -19,6 +19,7 @@ mod admin;
 mod catalogue;
 mod claim;
 mod exchange;
+mod floors;
 mod keys;
 mod link;
 mod listen;
@@ -32,7 +33,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -47,6 +48,7 @@ use crate::{
 };
 
 use self::{
+    floors::Floors,
     link::{Link, Plans},
     listen::Changes,
     place::Place,
@@ -55,6 +57,8 @@ use self::{
 
 /// After so many exchanges the counts are added up: each left a row or two.
 const ADD_UP: u64 = 1_000;
+/// After so many settlements, what they left in the indexes is cleared away, for which the server comes by once a minute.
+const VACUUM: usize = 200_000;
 
 pub(crate) struct PostgresStore {
     name: String,
@@ -62,10 +66,12 @@ pub(crate) struct PostgresStore {
     writer: Writer,
     exchanger: Link,
     exchanges: AtomicU64,
+    settled: AtomicUsize,
+    floors: Floors,
     keeper: Link,
     reader: Link,
     /// For what may take long: a claim or a plan must not wait for a count.
-    counter: Link,
+    counter: Arc<Link>,
     changes: Arc<Changes>,
 }
 
@@ -89,15 +95,17 @@ impl PostgresStore {
             writer: Writer::start(Link::new(&place, Plans::ByIndex), stored),
             exchanger: Link::new(&place, Plans::ByIndex),
             exchanges: AtomicU64::new(0),
+            settled: AtomicUsize::new(0),
+            floors: Floors::default(),
             keeper: Link::new(&place, Plans::ByIndex),
             reader: Link::new(&place, Plans::ByIndex),
-            counter: Link::new(&place, Plans::Free),
+            counter: Arc::new(Link::new(&place, Plans::Free)),
             changes,
         }))
     }
 
     async fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Result<Exchanged, StoreError> {
-        let exchanged = exchange::exchange(&self.exchanger, &settlements, claim.as_ref()).await?;
+        let exchanged = exchange::exchange(&self.exchanger, &self.floors, &settlements, claim.as_ref()).await?;
         if !settlements.is_empty() {
             // What is due again, or for the first time, is for others where nothing is claimed here.
             let due_again = |settlement: &Settlement| {
@@ -113,6 +121,11 @@ impl PostgresStore {
             {
                 tracing::debug!(error = %crate::error::in_one_line(&error), "counts were not added up; later");
             }
+        }
+        if self.settled.fetch_add(settlements.len(), Ordering::Relaxed) + settlements.len() >= VACUUM {
+            self.settled.store(0, Ordering::Relaxed);
+            let counter = Arc::clone(&self.counter);
+            tokio::spawn(async move { admin::vacuum(&counter).await });
         }
         Ok(exchanged)
     }

@@ -1,6 +1,6 @@
 //! What a person looks at and decides: counts, paused queues, dead letters.
 
-use sqlx::{Error as SqlxError, Row as _, postgres::PgRow};
+use sqlx::{Error as SqlxError, Executor as _, Row as _, postgres::PgRow};
 
 use crate::{
     error::StoreError,
@@ -187,6 +187,22 @@ pub(super) async fn forget(session: &mut Session, deliveries: &[DeliveryId]) -> 
         .execute(&mut session.conn)
         .await?;
     Ok(())
+}
+
+/// Clears away what deleted deliveries left behind, unless another is at it. It is the server's to do in the end, so nothing
+/// comes of a failure: where the tables are another user's, or it takes too long.
+pub(super) async fn vacuum(link: &Link) {
+    if !link.is_direct() {
+        return;
+    }
+    let vacuuming = link.run(&(), |session, ()| {
+        Box::pin(async move {
+            session.conn.execute("vacuum (skip_locked, truncate off, parallel 0) evented_deliveries").await.map(drop)
+        })
+    });
+    if let Err(error) = vacuuming.await {
+        tracing::debug!(error = %crate::error::in_one_line(&error), "the deliveries' table was not vacuumed");
+    }
 }
 
 /// Deletes what is kept no longer, in small commits, past what another process deletes at the same time.

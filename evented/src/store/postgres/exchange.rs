@@ -15,7 +15,8 @@ use crate::{
 };
 
 use super::{
-    claim::{self, CLAIM, CLAIM_BESIDE, claim},
+    claim::{self, Answer, Asked, CLAIM, CLAIM_BESIDE, answer, claim},
+    floors::{Floors, GOOD_FOR, handlers},
     keys,
     link::{Link, Session},
     sql::{self, fence},
@@ -53,10 +54,12 @@ macro_rules! settled {
 /// and which is settled now is due.
 const EXCHANGE: &str = concat!(
     "with ",
-    settled!("$10", "$11"),
+    settled!("$11", "$12"),
     ", ",
-    claim!("", "and (d.lease is null or d.id <> all($10::bytea[]))"),
-    " select e.*, a.next_in, l.* from ended e cross join asked_for a left join leased l on true"
+    claim!("", "and (d.lease is null or d.id <> all($11::bytea[]))"),
+    " select e.*, ",
+    answer!(),
+    " from ended e cross join asked_for a left join leased l on true"
 );
 
 const SETTLE: &str = concat!("with ", settled!("$1", "$2"), " select e.* from ended e");
@@ -64,9 +67,46 @@ const SETTLE: &str = concat!("with ", settled!("$1", "$2"), " select e.* from en
 /// Settles, then claims.
 pub(super) async fn exchange(
     link: &Link,
+    floors: &Floors,
     settlements: &[Settlement],
     claim: Option<&Claim>,
 ) -> Result<Exchanged, StoreError> {
+    let Some(claim) = claim else {
+        let (held, _) = run(link, settlements, None).await?;
+        return Ok(Exchanged { held, claims: Claims::default() });
+    };
+    let known = floors.of(claim);
+    let from_the_beginning = known.is_none();
+    let beginning = || handlers(claim).map(|_| 0).collect();
+    let asked = Asked { claim, floors: known.unwrap_or_else(beginning) };
+    let began = time::now();
+    let (held, mut answer) = run(link, settlements, Some(&asked)).await?;
+    floors.learn(claim, &answer.firsts, from_the_beginning.then(|| began.elapsed()));
+    let mut surely = from_the_beginning;
+    if answer.claims.deliveries.is_empty() && !from_the_beginning && floors.may_read_on() {
+        let asked = Asked { claim, floors: beginning() };
+        let began = time::now();
+        // What is settled is settled: should this fail, the next exchange says so.
+        if let Ok((_, looked)) = run(link, &[], Some(&asked)).await {
+            floors.learn(claim, &looked.firsts, Some(began.elapsed()));
+            answer = looked;
+            surely = true;
+        }
+    }
+    let mut claims = answer.claims;
+    if !surely {
+        // The next claim after this reads from the beginning, and says when.
+        claims.next_due = Some(claims.next_due.unwrap_or(GOOD_FOR).min(GOOD_FOR));
+    }
+    Ok(Exchanged { held, claims })
+}
+
+/// One exchange, in the cheapest way that can express it.
+async fn run(
+    link: &Link,
+    settlements: &[Settlement],
+    claim: Option<&Asked<'_>>,
+) -> Result<(Vec<bool>, Answer), StoreError> {
     let plain = |settlement: &Settlement| matches!(settlement.outcome, Outcome::Completed) && !settlement.lease.ordered;
     if !settlements.iter().all(plain) {
         let asked = (settlements, claim);
@@ -74,15 +114,18 @@ pub(super) async fn exchange(
     }
     match claim {
         Some(claim) if settlements.is_empty() => {
-            let claims = link.run(claim, |session, claim| Box::pin(run_claim(session, CLAIM, claim))).await?;
-            Ok(Exchanged { held: Vec::new(), claims })
+            let answer = link.run(claim, |session, claim| Box::pin(run_claim(session, CLAIM, claim))).await?;
+            Ok((Vec::new(), answer))
         }
         Some(claim) => {
             let asked = (settlements, claim);
             link.run(&asked, |session, asked| Box::pin(settle_and_claim(session, asked.0, asked.1))).await
         }
-        None if settlements.is_empty() => Ok(Exchanged::default()),
-        None => link.run(&settlements, |session, settlements| Box::pin(settle(session, settlements))).await,
+        None if settlements.is_empty() => Ok((Vec::new(), Answer::default())),
+        None => {
+            let held = link.run(&settlements, |session, settlements| Box::pin(settle(session, settlements))).await?;
+            Ok((held, Answer::default()))
+        }
     }
 }
 
@@ -90,32 +133,32 @@ pub(super) async fn exchange(
 async fn settle_and_claim(
     session: &mut Session,
     settlements: &[Settlement],
-    claim: &Claim,
-) -> Result<Exchanged, SqlxError> {
+    claim: &Asked<'_>,
+) -> Result<(Vec<bool>, Answer), SqlxError> {
     let token = LeaseToken::mint();
     let (ids, tokens) = fence(leases(settlements));
     let statement = claim::bind(session.sql(EXCHANGE), claim, token).bind(ids).bind(tokens);
     let rows = statement.fetch_all(&mut session.conn).await?;
     let first = rows.first().ok_or(SqlxError::RowNotFound)?;
     let held = read_held(first, leases(settlements))?;
-    Ok(Exchanged { held, claims: claim::read(&rows, 3, claim, token)? })
+    Ok((held, claim::read(&rows, 3, claim.claim, token)?))
 }
 
 /// Ends completed deliveries.
-async fn settle(session: &mut Session, settlements: &[Settlement]) -> Result<Exchanged, SqlxError> {
+async fn settle(session: &mut Session, settlements: &[Settlement]) -> Result<Vec<bool>, SqlxError> {
     let (ids, tokens) = fence(leases(settlements));
     let row = session.sql(SETTLE).bind(ids).bind(tokens).fetch_one(&mut session.conn).await?;
-    Ok(Exchanged { held: read_held(&row, leases(settlements))?, claims: Claims::default() })
+    read_held(&row, leases(settlements))
 }
 
 fn leases(settlements: &[Settlement]) -> impl Iterator<Item = &Lease> {
     settlements.iter().map(|settlement| &settlement.lease)
 }
 
-async fn run_claim(session: &mut Session, text: &'static str, claim: &Claim) -> Result<Claims, SqlxError> {
+async fn run_claim(session: &mut Session, text: &'static str, claim: &Asked<'_>) -> Result<Answer, SqlxError> {
     let token = LeaseToken::mint();
     let rows = claim::bind(session.sql(text), claim, token).fetch_all(&mut session.conn).await?;
-    claim::read(&rows, 0, claim, token)
+    claim::read(&rows, 0, claim.claim, token)
 }
 
 /// Which leases were still held: all of them, or those that are named.
@@ -157,8 +200,8 @@ impl Settled {
 async fn settle_all(
     session: &mut Session,
     settlements: &[Settlement],
-    claim: Option<&Claim>,
-) -> Result<Exchanged, SqlxError> {
+    claim: Option<&Asked<'_>>,
+) -> Result<(Vec<bool>, Answer), SqlxError> {
     let mut settled = Settled::default();
     let (mut completed, mut released) = (Vec::new(), Vec::new());
     let (mut retried, mut dead) = (Vec::new(), Vec::new());
@@ -189,12 +232,12 @@ async fn settle_all(
     }
     keys::let_heads_go(session, &keys).await?;
     count(session, &settled.counts).await?;
-    let claims = match claim {
+    let answer = match claim {
         Some(claim) => run_claim(session, CLAIM_BESIDE, claim).await?,
-        None => Claims::default(),
+        None => Answer::default(),
     };
     let held = settlements.iter().map(|settlement| settled.held.contains(&key(&settlement.lease))).collect();
-    Ok(Exchanged { held, claims })
+    Ok((held, answer))
 }
 
 async fn complete(session: &mut Session, leases: &[&Lease]) -> Result<Vec<PgRow>, SqlxError> {

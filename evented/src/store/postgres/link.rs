@@ -119,6 +119,11 @@ impl Link {
         self.run_in(Frame::Statement, input, work).await
     }
 
+    /// Whether a single statement is in no transaction but its own.
+    pub(super) fn is_direct(&self) -> bool {
+        self.place.prepared
+    }
+
     /// Runs statements in one transaction, perhaps twice as with [`run`](Self::run).
     pub(super) async fn transact<I: Sync, T>(&self, input: &I, work: Work<I, T>) -> Result<T, StoreError> {
         self.run_in(Frame::Transaction, input, work).await
