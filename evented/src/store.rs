@@ -19,6 +19,8 @@ use crate::{
 };
 
 mod outbox;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "sqlite")]
@@ -453,7 +455,7 @@ pub struct DeadLetter {
 
 /// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
 /// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
-#[cfg(feature = "sqlite")]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "not every store picks outside its server"))]
 pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
     let mut picked = Vec::new();
     let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
@@ -490,6 +492,8 @@ pub fn open_queue(url: &str) -> Pending<'_, Arc<dyn Store>> {
         match scheme(url) {
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await? as Arc<dyn Store>),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => Ok(postgres::PostgresStore::open_queue(url).await? as Arc<dyn Store>),
             #[cfg(feature = "redis")]
             "redis" => Ok(redis::RedisStore::open_queue(url).await? as Arc<dyn Store>),
             scheme => Err(no_store(url, scheme, "queue")),
@@ -523,10 +527,17 @@ fn scheme(url: &str) -> &str {
 }
 
 fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
+    // Without who asks, and with what password.
+    let url = match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
+        _ => url.to_owned(),
+    };
+    let off = |feature: &str| {
+        format!("the {what} `{url}` needs the feature `{feature}` of `evented`, which is off; turn it on in Cargo.toml")
+    };
     let text = match scheme {
-        "sqlite" => format!(
-            "the {what} `{url}` needs the feature `sqlite` of `evented`, which is off; turn it on in Cargo.toml"
-        ),
+        "sqlite" => off("sqlite"),
+        "postgres" | "postgresql" if cfg!(not(feature = "postgres")) => off("postgres"),
         "redis" if what == "queue" => {
             "a queue on redis needs the feature `redis` of `evented`, which is off; turn it on in Cargo.toml".to_owned()
         }
@@ -537,8 +548,8 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
         "redis" => "redis keeps a queue and no outbox: the outbox is in the application's own database".to_owned(),
         "" => format!("the {what}'s URL `{url}` does not say what it is; write `sqlite:{url}`"),
         _ if what == "queue" => format!(
-            "the queue `{url}` is of no kind that this release keeps; write one like `sqlite:queue.db` or \
-             `redis://localhost`"
+            "the queue `{url}` is of no kind that this release keeps; write one like `sqlite:queue.db`, \
+             `postgres://localhost/shop` or `redis://localhost`"
         ),
         _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:{what}.db`"),
     };

@@ -17,6 +17,7 @@ mod emit;
 mod in_process;
 mod inbox;
 mod outbox;
+mod postgres;
 mod redis;
 mod stores;
 mod terms;
