@@ -106,15 +106,17 @@ impl PostgresStore {
 
     async fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Result<Exchanged, StoreError> {
         let exchanged = exchange::exchange(&self.exchanger, &self.floors, &settlements, claim.as_ref()).await?;
+        if !exchanged.claims.deliveries.is_empty() {
+            self.changes.expect_more();
+        }
         if !settlements.is_empty() {
-            // What is due again, or for the first time, is for others where nothing is claimed here.
+            // What is due again, or for the first time, is for others where nothing is claimed here. What is completed makes
+            // nothing due, and a claim has looked after it: no reason to look again.
             let due_again = |settlement: &Settlement| {
                 settlement.lease.ordered || !matches!(settlement.outcome, Outcome::Completed | Outcome::Dead { .. })
             };
             if claim.is_none() && settlements.iter().any(due_again) {
                 self.changes.tell();
-            } else {
-                self.changes.seen();
             }
             if self.exchanges.fetch_add(1, Ordering::Relaxed) % ADD_UP == ADD_UP - 1
                 && let Err(error) = self.exchanger.run(&(), |session, ()| Box::pin(exchange::add_up(session))).await

@@ -82,14 +82,14 @@ impl Changes {
 
     /// Something has changed that others may wait for.
     pub(super) fn tell(&self) {
-        self.seen();
+        self.expect_more();
+        self.bump();
         self.notify.notify_one();
     }
 
-    /// Something has changed here.
-    pub(super) fn seen(&self) {
+    /// Where there was something, there may soon be more: looking begins anew to grow seldom.
+    pub(super) fn expect_more(&self) {
         *lock(&self.look) = Look { at: time::now() + LOOK, after: LOOK };
-        self.bump();
     }
 
     fn bump(&self) {
