@@ -490,3 +490,50 @@ async fn each_row_is_found_by_its_index_though_the_table_was_empty_when_the_plan
     round(2, "more").await;
     assert_eq!(server.ask(&url, scans).unwrap(), before);
 }
+
+mod worker {
+    use evented::prelude::*;
+    use evented_tests::{Seen, count_of};
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct ReportAsked {
+        number: u32,
+        slow: bool,
+    }
+
+    #[handler(ReportAsked, background(retries = 0))]
+    async fn write(event: ReportAsked, seen: State<Seen>) {
+        if event.slow {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+        }
+        seen.note(event.number.to_string());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn two_processes_share_the_work_and_keep_the_leases_of_slow_handlers() {
+        let Some(server) = Postgres::shared() else { return };
+        let url = server.database();
+        let seen = Seen::default();
+        let process = || {
+            let run = evented::run().install(false).module(module_path!()).queue(url.clone());
+            run.state(seen.clone()).lease(Duration::from_secs(2))
+        };
+        let (one, other) = (process().await.unwrap(), process().await.unwrap());
+        // Longer than three leases.
+        one.emit(ReportAsked { number: 0, slow: true }).await.unwrap();
+        for number in 1..200 {
+            let app = if number % 2 == 0 { &one } else { &other };
+            app.emit(ReportAsked { number, slow: false }).await.unwrap();
+        }
+        one.until_idle().await.unwrap();
+        for number in 0..200 {
+            assert_eq!(seen.count(&number.to_string()), 1, "{number} ran once");
+        }
+        let count = count_of(&other, "ReportAsked/write").await;
+        assert_eq!((count.done, count.waiting, count.running, count.dead), (200, 0, 0, 0));
+    }
+}
