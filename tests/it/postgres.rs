@@ -204,6 +204,28 @@ async fn no_delivery_of_an_order_key_is_stranded_or_overtaken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_beside_the_end_of_the_last_of_its_key_is_not_stranded() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database();
+    let (working, pushing) = (open(&url).await, open(&url).await);
+    let generation = working.catalogue().await.unwrap().generation;
+    let order = Some(Key::derive("mail", "17"));
+    let push_next = async |round: usize| {
+        // At a time of its own in each round, to meet each line of the other's transaction.
+        tokio::time::sleep(Duration::from_micros((round as u64 % 40) * 100)).await;
+        let deliveries = [NewDelivery { order, ..delivery(&round.to_string()) }].into();
+        assert_eq!(pushing.push(Push { generation, once: false, deliveries }).await.unwrap(), Pushed::Stored);
+    };
+    push_next(0).await;
+    for round in 1..=200 {
+        let claimed = claim_from(&*working, 10).await.unwrap().deliveries;
+        assert_eq!(claimed.len(), 1, "in round {round}");
+        let (ended, ()) = tokio::join!(complete(&*working, &claimed[0]), push_next(round));
+        assert!(ended);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unique_key_is_had_by_one_of_those_who_push_at_once() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database();
