@@ -115,9 +115,14 @@ pub(super) const CLAIM: &str = concat!(
     " from asked_for a left join leased l on true"
 );
 
-/// Claims in a transaction, which decides itself what it waits for.
-pub(super) const CLAIM_BESIDE: &str =
-    concat!("with ", claim!("", ""), " select ", answer!(), " from asked_for a left join leased l on true");
+/// Claims in a transaction, which decides itself what it waits for. What that gave back, `$11`, is another claim's.
+pub(super) const CLAIM_BESIDE: &str = concat!(
+    "with ",
+    claim!("", "and d.id <> all($11::bytea[])"),
+    " select ",
+    answer!(),
+    " from asked_for a left join leased l on true"
+);
 
 /// Binds the ten values of a claim.
 pub(super) fn bind(statement: Sql, Asked { claim, floors }: &Asked<'_>, token: LeaseToken) -> Sql {

@@ -114,7 +114,7 @@ async fn run(
     }
     match claim {
         Some(claim) if settlements.is_empty() => {
-            let answer = link.run(claim, |session, claim| Box::pin(run_claim(session, CLAIM, claim))).await?;
+            let answer = link.run(claim, |session, claim| Box::pin(run_claim(session, claim))).await?;
             Ok((Vec::new(), answer))
         }
         Some(claim) => {
@@ -155,9 +155,15 @@ fn leases(settlements: &[Settlement]) -> impl Iterator<Item = &Lease> {
     settlements.iter().map(|settlement| &settlement.lease)
 }
 
-async fn run_claim(session: &mut Session, text: &'static str, claim: &Asked<'_>) -> Result<Answer, SqlxError> {
+async fn run_claim(session: &mut Session, claim: &Asked<'_>) -> Result<Answer, SqlxError> {
     let token = LeaseToken::mint();
-    let rows = claim::bind(session.sql(text), claim, token).fetch_all(&mut session.conn).await?;
+    let rows = claim::bind(session.sql(CLAIM), claim, token).fetch_all(&mut session.conn).await?;
+    claim::read(&rows, 0, claim.claim, token)
+}
+
+async fn claim_beside(session: &mut Session, claim: &Asked<'_>, except: &[[u8; 16]]) -> Result<Answer, SqlxError> {
+    let token = LeaseToken::mint();
+    let rows = claim::bind(session.sql(CLAIM_BESIDE), claim, token).bind(except).fetch_all(&mut session.conn).await?;
     claim::read(&rows, 0, claim.claim, token)
 }
 
@@ -233,7 +239,15 @@ async fn settle_all(
     keys::let_heads_go(session, &keys).await?;
     count(session, &settled.counts).await?;
     let answer = match claim {
-        Some(claim) => run_claim(session, CLAIM_BESIDE, claim).await?,
+        Some(claim) => {
+            let given_back = released.iter().copied().chain(retried.iter().map(|(lease, ..)| *lease));
+            let given_back: Vec<_> = given_back.map(|lease| lease.delivery.to_bytes()).collect();
+            let soonest =
+                retried.iter().map(|(_, delay, _)| *delay).chain(released.iter().map(|_| Duration::ZERO)).min();
+            let mut answer = claim_beside(session, claim, &given_back).await?;
+            answer.claims.next_due = answer.claims.next_due.into_iter().chain(soonest).min();
+            answer
+        }
         None => Answer::default(),
     };
     let held = settlements.iter().map(|settlement| settled.held.contains(&key(&settlement.lease))).collect();

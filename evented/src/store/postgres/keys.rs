@@ -4,7 +4,7 @@
 //! come one after the other, each with what the one before it left in sight. Stored deliveries of a key wait for never;
 //! before the commit the first of each key is given its time. A claim needs no lock: only the first is ever due.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{Error as SqlxError, Row as _};
 
@@ -73,15 +73,23 @@ pub(super) async fn take_unique<'d>(
     session: &mut Session,
     deliveries: Vec<&'d NewDelivery>,
 ) -> Result<Vec<&'d NewDelivery>, SqlxError> {
+    let ids: Vec<_> = deliveries.iter().filter(|delivery| delivery.unique.is_some()).map(|d| d.id.to_bytes()).collect();
+    if ids.is_empty() {
+        return Ok(deliveries);
+    }
+    // One that is stored already is left as it is, and so is the time of its key.
+    let there = session
+        .sql("select id from evented_deliveries where id = any($1::bytea[])")
+        .bind(&ids)
+        .fetch_all(&mut session.conn)
+        .await?;
+    let there = there.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<[u8; 16]>, _>>()?;
     // Of several in one batch the first may have the key.
     let mut first = HashMap::new();
-    for delivery in &deliveries {
+    for delivery in deliveries.iter().filter(|delivery| !there.contains(&delivery.id.to_bytes())) {
         if let Some(unique) = delivery.unique {
             first.entry(unique.key.to_bytes()).or_insert((delivery.id.to_bytes(), time::delay_ms(unique.within)));
         }
-    }
-    if first.is_empty() {
-        return Ok(deliveries);
     }
     let asked = sql::sorted(first.iter().map(|(key, (id, within))| (*key, *id, *within)));
     let keys: Vec<_> = asked.iter().map(|(key, ..)| *key).collect();
