@@ -3,11 +3,13 @@
 use std::{
     fs,
     io::{self, BufRead},
+    process::{Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use evented_tests::{children::Child, ground::Ground};
+use evented_tests::{children::Child, ground::Ground, servers::Redis};
 use tracing::{Event, Metadata, Subscriber, span};
 
 /// The target of sqlx's line for each statement.
@@ -24,18 +26,32 @@ pub async fn statements(ground: &Ground, child: &mut Child) -> anyhow::Result<u6
         return Ok(log.lines().filter(is_statement).count().try_into()?);
     }
     if let Some(redis) = ground.redis() {
-        let stats = redis.ask(&["INFO", "stats"]).map_err(anyhow::Error::msg)?;
-        let count = stats.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
-        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
-        // The command that asks is counted once it has been carried out: what an earlier one added is taken off.
-        return Ok(count.context("a redis counts its commands")?.trim().parse::<u64>()?.saturating_sub(asked));
+        return sent_to(redis).await;
     }
     child.tell("count").await?;
     child.line().await?.parse().context("a child answers with a number")
 }
 
-/// How often a redis was asked.
-static ASKED: AtomicU64 = AtomicU64::new(0);
+/// The commands that were sent to a redis since the first time that it was asked: it tells each to whoever monitors it, those
+/// inside scripts marked as such. `INFO` counts both alike. The monitor ends with its server.
+async fn sent_to(redis: &Redis) -> anyhow::Result<u64> {
+    let told = redis.folder().join("monitor");
+    if !told.exists() {
+        let out = fs::File::create(&told)?;
+        let port = redis.port().to_string();
+        Command::new("redis-cli")
+            .args(["-p", &port, "monitor"])
+            .stdout(out)
+            .stderr(Stdio::null())
+            .spawn()
+            .context("redis-cli starts")?;
+        while fs::read_to_string(&told)?.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let told = fs::read_to_string(told)?;
+    Ok(told.lines().skip(1).filter(|line| !line.contains(" lua] ")).count().try_into()?)
+}
 
 /// Counts the statements of this process from now on.
 pub fn count_here() {
