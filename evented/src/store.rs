@@ -18,6 +18,8 @@ use crate::{
     terms::Priority,
 };
 
+#[cfg(feature = "mysql")]
+mod mysql;
 mod outbox;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -451,6 +453,7 @@ pub struct DeadLetter {
 
 /// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
 /// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
     let mut picked = Vec::new();
     let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
@@ -502,6 +505,8 @@ pub fn open_outbox(url: &str) -> Pending<'_, Arc<dyn OutboxStore>> {
         match scheme(url) {
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
+            #[cfg(feature = "mysql")]
+            "mysql" | "mariadb" => Ok(mysql::MySqlStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
             scheme => Err(no_store(url, scheme, "outbox")),
         }
     })
@@ -518,10 +523,21 @@ fn scheme(url: &str) -> &str {
 }
 
 fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
+    // Without who asks, and with what password.
+    let url = match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
+        _ => url.to_owned(),
+    };
+    let off = |feature: &str| {
+        format!("the {what} `{url}` needs the feature `{feature}` of `evented`, which is off; turn it on in Cargo.toml")
+    };
     let text = match scheme {
-        "sqlite" => format!(
-            "the {what} `{url}` needs the feature `sqlite` of `evented`, which is off; turn it on in Cargo.toml"
+        "sqlite" => off("sqlite"),
+        "mysql" | "mariadb" if what == "queue" => format!(
+            "the queue `{url}` is of MySQL, which keeps the outbox alone; give the pool to `.outbox(pool)`, and name another \
+             queue, like `sqlite:queue.db`"
         ),
+        "mysql" | "mariadb" => off("mysql"),
         "" => format!("the {what}'s URL `{url}` does not say what it is; write `sqlite:{url}`"),
         _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:{what}.db`"),
     };

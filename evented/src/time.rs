@@ -20,13 +20,19 @@ pub(crate) fn millis_since_1970(time: SystemTime) -> i64 {
 }
 
 /// The longest delay that is kept: ten years. What asks for more is a mistake, and must not overflow a store's clock.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 const DELAY_MAX: Duration = Duration::from_hours(24 * 365 * 10);
 
 /// The stored time that is `delay` from now, at most ten years.
 #[cfg(feature = "sqlite")]
 pub(crate) fn due_at(delay: Duration) -> i64 {
-    unix_ms() + millis(delay.min(DELAY_MAX))
+    unix_ms() + delay_ms(delay)
+}
+
+/// Whole milliseconds of a delay, at most ten years, for a store that adds them to its own clock.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) fn delay_ms(delay: Duration) -> i64 {
+    millis(delay.min(DELAY_MAX))
 }
 
 /// The wall-clock time that `unix_ms` stands for.
