@@ -57,6 +57,7 @@ const ADD_UP: u64 = 1_000;
 
 pub(crate) struct MySqlStore {
     name: String,
+    identity: String,
     promise: &'static str,
     /// The application's pool: transactional handlers run on its connections.
     pool: MySqlPool,
@@ -77,6 +78,7 @@ impl MySqlStore {
         let found = schema::migrate(&options).await?;
         Ok(Arc::new(Self {
             name: found.name,
+            identity: found.identity,
             promise: found.promise,
             pool,
             relay: Link::new(&options),
@@ -303,6 +305,10 @@ impl OutboxStore for MySqlStore {
 
     fn database(&self) -> TypeId {
         TypeId::of::<MySql>()
+    }
+
+    fn identity(&self) -> &str {
+        &self.identity
     }
 
     fn nudge(&self) {

@@ -206,7 +206,7 @@ pub struct NewRow {
     pub origin: Origin,
     pub version: u32,
     pub delay: Duration,
-    /// The outbox's name: a row in another database would never be delivered.
+    /// The outbox's [identity](super::OutboxStore::identity).
     pub outbox: String,
     pub payload: Vec<u8>,
 }

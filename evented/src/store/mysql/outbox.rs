@@ -19,7 +19,7 @@ use super::{
     catalogue::generation,
     link::{NO_SUCH_TABLE, NULL, Running, code, read, sql, write},
     push::insert,
-    schema::{ID_MAX, identity},
+    schema::ID_MAX,
     sql::{count, event_id, now_ms, numbers},
 };
 
@@ -47,7 +47,7 @@ pub(super) fn statement(row: &NewRow) -> Statement {
         Value::Text(Some(row.event.to_owned())),
         Value::Integer(Some(time::delay_ms(row.delay))),
         Value::Integer(Some(row.version.into())),
-        Value::Text(Some(identity(&row.outbox).to_owned())),
+        Value::Text(Some(row.outbox.clone())),
         Value::Bytes(row.origin.to_bytes(row.event_id)),
         Value::Bytes(Some(row.payload.clone())),
     ];
@@ -76,10 +76,9 @@ pub(super) async fn insert_row(conn: &mut MySqlConnection, row: &NewRow) -> Resu
     }
     let database: Option<String> = sql("select database()").fetch_one(conn).await?.try_get(0)?;
     let text = format!(
-        "this transaction is of the database `{}`, but `run()` was given the outbox {}; emit in a transaction of that pool, \
-         or give `run()` this one with `.outbox(pool)`",
-        database.unwrap_or_default(),
-        row.outbox
+        "this transaction is of the database `{}`, which is not the outbox that `run()` was given; emit in a transaction of \
+         that pool, or give `run()` this one with `.outbox(pool)`",
+        database.unwrap_or_default()
     );
     Err(Error::new(ErrorKind::NoOutbox, text).because(error))
 }
@@ -177,7 +176,7 @@ async fn postpone(conn: &mut MySqlConnection, rows: Vec<i64>, lease: &str, delay
         return Ok(());
     }
     let text = format!(
-        concat!("update evented_outbox set lease = {}, due_at = ", now_ms!(), " + {} where seq in ({})"),
+        concat!("update evented_outbox force index (primary) set lease = {}, due_at = ", now_ms!(), " + {} where seq in ({})"),
         lease,
         delay,
         numbers(rows)
@@ -190,7 +189,7 @@ async fn delete_rows(conn: &mut MySqlConnection, rows: &[i64]) -> Result<(), Sql
     if rows.is_empty() {
         return Ok(());
     }
-    write(conn, format!("delete from evented_outbox where seq in ({})", numbers(rows.iter().copied()))).await?;
+    write(conn, format!("delete from o using evented_outbox o force index (primary) where o.seq in ({})", numbers(rows.iter().copied()))).await?;
     Ok(())
 }
 
@@ -201,7 +200,7 @@ pub(super) fn finish<'a>(
 ) -> Running<'a, Vec<bool>> {
     Box::pin(async move {
         let text = format!(
-            "select seq, lease from evented_outbox where seq in ({}) and lease is not null for update",
+            "select seq, lease from evented_outbox force index (primary) where seq in ({}) and lease is not null for update",
             numbers(rows.iter().map(|(row, _)| row.row))
         );
         let mut leases = BTreeMap::new();

@@ -206,8 +206,10 @@ const FIRST: &[&str] = &[
 
 /// What is known of a store once its tables are right.
 pub(super) struct Found {
-    /// The server, the database and its identity: the same for all ways of writing its URL.
+    /// The server as it calls itself, and the database: the same for all ways of writing its URL.
     pub name: String,
+    /// What no other database has.
+    pub identity: String,
     /// What a commit survives.
     pub promise: &'static str,
 }
@@ -312,16 +314,11 @@ async fn look(place: String, conn: &mut MySqlConnection) -> Result<Found, SqlxEr
             cast(@@sync_binlog as signed) from evented_identity")
     .fetch_one(conn)
     .await?;
-    let identity: String = row.try_get(0)?;
     Ok(Found {
-        name: format!("{place}#{identity}"),
+        name: place,
+        identity: row.try_get(0)?,
         promise: promise(row.try_get(1)?, row.try_get::<i64, _>(2)? == 0 || row.try_get::<i64, _>(3)? == 1),
     })
-}
-
-/// The identity in a store's name.
-pub(super) fn identity(name: &str) -> &str {
-    name.rsplit_once('#').map_or(name, |(_, identity)| identity)
 }
 
 /// What a commit survives:
