@@ -13,14 +13,14 @@ use tokio::sync::Semaphore;
 use crate::terms::Priority;
 
 /// How many deliveries of one queue are in flight in one process.
-const IN_FLIGHT: usize = 1_024;
+const IN_FLIGHT: usize = 2_048;
 /// How many of them run at once.
 const RUNNING: usize = 64;
 /// Claimed ahead is what can be started within so long, by what handlers took lately: nothing for a slow handler, a full
 /// batch for one that is done at once. Far below a quarter of the shortest lease.
 const AHEAD: Duration = Duration::from_millis(50);
 /// How many deliveries one exchange settles, and how many of a queue it claims.
-pub(crate) const BATCH: usize = 512;
+pub(crate) const BATCH: usize = 1_024;
 /// The handler behind a name.
 #[derive(Clone)]
 pub(crate) struct Found {

@@ -90,7 +90,7 @@ impl Keeper {
     /// Starts renewing what `workers` hold, each third of `lease`.
     pub(crate) fn start(workers: Vec<Kept>, lease: Duration) -> std::io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        // With sockets: a store's connection belongs to the runtime that opened it, and the one that renews is opened here.
+        // Stores that are reached over the network open their keeper's connection in this runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
             .name("evented-leases".to_owned())

@@ -92,7 +92,8 @@
 //!
 //! # Features
 //!
-//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `testing`: the contract suite
+//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `postgres`: the queue in a
+//! Postgres database, version 15 or later. `redis`: a queue on a Redis server, [`.queue("redis://..")`](Run::queue). `testing`: the contract suite
 //! that every store passes, for a store of your own, in the module `testing`. [`stores`] shows what it checks.
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.

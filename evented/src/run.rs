@@ -68,6 +68,16 @@ impl Run {
     /// `?synchronous=full` is the default: a stored delivery survives a power cut. With `normal` the last commits before
     /// a power cut may be gone, though a crash of the process loses nothing; `extra` also syncs the directory. See
     /// <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+    ///
+    /// With the feature `redis`: `redis://user:password@host:6379/0`, of Redis 6.2 or later; `?prefix=shop` keeps several
+    /// queues apart on one server, and is the hash tag of all keys. What a stored delivery survives is up to the server, and
+    /// the start logs it: nothing is lost with `appendonly yes` and `appendfsync always`, and a server that evicts keys loses
+    /// deliveries. Of a cluster, name the node that has the slot of the prefix.
+    ///
+    /// `postgres://user:password@host:5432/shop` with the feature `postgres`: tables named `evented_..` in the first schema
+    /// of the search path. TLS, with `?sslmode=require`, needs one of sqlx's `tls` features in your Cargo.toml. Behind
+    /// pgbouncer in transaction mode add `?statement-cache-capacity=0&listen=off`: other processes' changes are then found
+    /// by looking, each 2 seconds at the least.
     pub fn queue(mut self, url: impl Into<String>) -> Self {
         self.0.queue = Some(url.into());
         self

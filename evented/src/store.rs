@@ -21,6 +21,10 @@ use crate::{
 #[cfg(feature = "mysql")]
 mod mysql;
 mod outbox;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod tx;
@@ -453,7 +457,10 @@ pub struct DeadLetter {
 
 /// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
 /// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
-#[cfg(any(feature = "sqlite", feature = "mysql"))]
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "mysql")),
+    allow(dead_code, reason = "not every store picks outside its server")
+)]
 pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
     let mut picked = Vec::new();
     let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
@@ -490,6 +497,10 @@ pub fn open_queue(url: &str) -> Pending<'_, Arc<dyn Store>> {
         match scheme(url) {
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await? as Arc<dyn Store>),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => Ok(postgres::PostgresStore::open_queue(url).await? as Arc<dyn Store>),
+            #[cfg(feature = "redis")]
+            "redis" => Ok(redis::RedisStore::open_queue(url).await? as Arc<dyn Store>),
             scheme => Err(no_store(url, scheme, "queue")),
         }
     })
@@ -538,7 +549,20 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
              queue, like `sqlite:queue.db`"
         ),
         "mysql" | "mariadb" => off("mysql"),
+        "postgres" | "postgresql" if cfg!(not(feature = "postgres")) => off("postgres"),
+        "redis" if what == "queue" => {
+            "a queue on redis needs the feature `redis` of `evented`, which is off; turn it on in Cargo.toml".to_owned()
+        }
+        "rediss" => format!(
+            "the {what} `rediss:..` asks for TLS, which is not built in; use `redis://` on a network that you trust, or \
+             through a tunnel"
+        ),
+        "redis" => "redis keeps a queue and no outbox: the outbox is in the application's own database".to_owned(),
         "" => format!("the {what}'s URL `{url}` does not say what it is; write `sqlite:{url}`"),
+        _ if what == "queue" => format!(
+            "the queue `{url}` is of no kind that this release keeps; write one like `sqlite:queue.db`, \
+             `postgres://localhost/shop` or `redis://localhost`"
+        ),
         _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:{what}.db`"),
     };
     StoreError::lasting(text, crate::error::Written::Nothing)

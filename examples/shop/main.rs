@@ -81,7 +81,7 @@ async fn work(shop: &Shop) -> anyhow::Result<()> {
 /// The demo keeps its screen for the table, which counts the retries and dead letters that a worker would log; the
 /// long-running modes tell what they do.
 fn log_to_stderr(mode: &Mode) {
-    let level = if matches!(mode, Mode::Demo) { "warn,evented::worker=off" } else { "info" };
+    let level = if matches!(mode, Mode::Demo) { "warn,evented::judge=off" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();

@@ -43,11 +43,11 @@ fn the_environment_names_the_queue_where_the_code_does_not() {
 #[test]
 fn mistakes_in_the_environment_are_reported_together_with_what_to_write() {
     let folder = empty_folder("mistakes");
-    let output = run(&folder, &[("EVENTED_ROLE", "worker"), ("EVENTED_QUEUE", "redis://127.0.0.1")]);
+    let output = run(&folder, &[("EVENTED_ROLE", "worker"), ("EVENTED_QUEUE", "nats://127.0.0.1")]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
     assert!(said.contains("evented could not start: 2 problems"), "{said}");
     assert!(said.contains("`EVENTED_ROLE=worker` is no role; write `all`, `emit` or `work`"), "{said}");
-    assert!(said.contains("`redis://127.0.0.1`") && said.contains("sqlite:queue.db"), "{said}");
+    assert!(said.contains("`nats://127.0.0.1`") && said.contains("sqlite:queue.db"), "{said}");
     fs::remove_dir_all(&folder).unwrap();
 }

@@ -1,7 +1,7 @@
 //! A backlog of deliveries whose handler does nothing: how many a second are claimed, run and settled.
 //!
-//! `limit` is what a raw loop does that claims 500, then settles them, a commit for each. `limit_merged` is what it does at the
-//! most: each commit settles one batch and claims the next, as evented does it itself.
+//! `limit` is what a raw loop does that claims 500, then settles them, a commit for each. In `limit_merged` each commit
+//! settles one batch and claims the next, as evented does it itself.
 
 use std::time::Duration;
 

@@ -50,12 +50,15 @@ pub struct Load {
     folder: PathBuf,
     emitter: Option<Child>,
     emitters: u64,
+    later: Duration,
     pub workers: Vec<Child>,
 }
 
 impl Load {
-    pub async fn start(url: &str, folder: &Path) -> anyhow::Result<Self> {
-        let mut load = Self { url: url.into(), folder: folder.into(), emitter: None, emitters: 0, workers: Vec::new() };
+    /// Each second event is due so much `later`: whenever something fails, many wait in the store.
+    pub async fn start(url: &str, folder: &Path, later: Duration) -> anyhow::Result<Self> {
+        let (url, folder) = (url.into(), folder.into());
+        let mut load = Self { url, folder, emitter: None, emitters: 0, later, workers: Vec::new() };
         load.start_workers().await?;
         load.start_emitter().await?;
         Ok(load)
@@ -82,7 +85,8 @@ impl Load {
     pub async fn start_emitter(&mut self) -> anyhow::Result<()> {
         let folder = self.folder.display().to_string();
         let first = (self.emitters * NUMBERS).to_string();
-        let mut emitter = Child::start(&["emit", &self.url, &folder, &first])?;
+        let later = self.later.as_millis().to_string();
+        let mut emitter = Child::start(&["emit", &self.url, &folder, &first, &later])?;
         emitter.line().await?;
         self.emitters += 1;
         self.emitter = Some(emitter);
@@ -124,10 +128,10 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
             until_dismissed().await;
             app.stop().await;
         }
-        ("emit", [first]) => {
+        ("emit", [first, later]) => {
             let app = run.role(Role::Emit).await?;
             println!("ready");
-            emit_until_dismissed(first.parse()?, &book.receipts()?).await?;
+            emit_until_dismissed(first.parse()?, Duration::from_millis(later.parse()?), &book.receipts()?).await?;
             app.stop().await;
         }
         _ => bail!("a child works or emits"),
@@ -135,7 +139,7 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn emit_until_dismissed(first: u64, receipts: &Notes) -> anyhow::Result<()> {
+async fn emit_until_dismissed(first: u64, later: Duration, receipts: &Notes) -> anyhow::Result<()> {
     let next = Arc::new(AtomicU64::new(first));
     let (dismissed, goes_on) = watch::channel(());
     let mut emitting = JoinSet::new();
@@ -145,7 +149,8 @@ async fn emit_until_dismissed(first: u64, receipts: &Notes) -> anyhow::Result<()
             while goes_on.has_changed().is_ok() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 // What failed may be stored or not: its number is not used again, and it was promised to nobody.
-                let pause = match evented::emit(Served { number }).await {
+                let later = if number % 2 == 1 { later } else { Duration::ZERO };
+                let pause = match evented::emit(Served { number }).after(later).await {
                     Ok(()) => {
                         receipts.note(number)?;
                         PAUSE

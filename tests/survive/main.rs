@@ -6,10 +6,12 @@
 //! ```
 //!
 //! Emitters and workers are processes of their own, which reach their server through a proxy. An emitter notes each event in
-//! a file once `emit` has returned `Ok` for it, before it emits the next; a handler notes each event that it handled. Each
-//! fault has a new store and is a line of JSON: `emitted` is how many were acknowledged, `lost` how many of those were not
-//! handled once nothing waits any more, `twice` how many events were handled more than once, `seconds_to_resume` the time
-//! from the fault's end to the next handled delivery. Where the answer to an emit is an error, its event is not counted.
+//! a file once `emit` has returned `Ok` for it, before it emits the next; a handler notes each event that it handled. Half of
+//! the events are emitted to be due later, so that a fault finds many that wait.
+//!
+//! Each fault has a new store and is a line of JSON: `emitted` is how many were acknowledged, `lost` how many of those were
+//! not handled once nothing waits any more, `twice` how many events were handled more than once, `seconds_to_resume` the
+//! time from the fault's end to the next handled delivery. Where the answer to an emit is an error, its event is not counted.
 //!
 //! Nothing may be lost, with one exception: a redis with `appendfsync everysec` that is killed may lose what it acknowledged in
 //! the two seconds before. It runs with `always` and with `everysec`. The program fails where more was lost.
@@ -45,6 +47,9 @@ use self::{
 const DEADLINE: Duration = Duration::from_mins(2);
 /// What a redis may lose with `appendfsync everysec`: <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>.
 const EVERYSEC: Duration = Duration::from_secs(2);
+
+/// Half of the events wait in the store for so much longer than the load is there before the fault.
+const LATER: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -118,7 +123,7 @@ async fn survive(ground: &mut Ground, fault: Fault, seconds: Duration) -> anyhow
     };
     let mut proxy = proxy.map(|(proxy, _)| proxy);
 
-    let mut load = Load::start(&url, folder.path()).await?;
+    let mut load = Load::start(&url, folder.path(), seconds + LATER).await?;
     tokio::time::sleep(seconds).await;
     let over = fault.strike(ground, proxy.as_mut(), &mut load).await?;
     let resumed = tokio::time::timeout(DEADLINE, async {

@@ -176,7 +176,11 @@ async fn postpone(conn: &mut MySqlConnection, rows: Vec<i64>, lease: &str, delay
         return Ok(());
     }
     let text = format!(
-        concat!("update evented_outbox force index (primary) set lease = {}, due_at = ", now_ms!(), " + {} where seq in ({})"),
+        concat!(
+            "update evented_outbox force index (primary) set lease = {}, due_at = ",
+            now_ms!(),
+            " + {} where seq in ({})"
+        ),
         lease,
         delay,
         numbers(rows)
@@ -189,7 +193,14 @@ async fn delete_rows(conn: &mut MySqlConnection, rows: &[i64]) -> Result<(), Sql
     if rows.is_empty() {
         return Ok(());
     }
-    write(conn, format!("delete from o using evented_outbox o force index (primary) where o.seq in ({})", numbers(rows.iter().copied()))).await?;
+    write(
+        conn,
+        format!(
+            "delete from o using evented_outbox o force index (primary) where o.seq in ({})",
+            numbers(rows.iter().copied())
+        ),
+    )
+    .await?;
     Ok(())
 }
 

@@ -227,7 +227,9 @@ pub(super) fn backoff_columns(backoff: Backoff) -> (i64, Option<i64>) {
 /// What is due, and when the next will be. Reads only: a worker that finds nothing takes no lock.
 #[derive(Default)]
 pub(super) struct Due {
-    pub rows: Vec<i64>,
+    /// In the order in which they are to run, each with the place of its handler among the names.
+    pub rows: Vec<(i64, usize)>,
+    names: Vec<Arc<str>>,
     pub next: Option<Duration>,
 }
 
@@ -259,7 +261,9 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[S
         .await?;
         let times = found.iter().filter_map(|(_, next, _)| *next).filter(|next| *next < NEVER);
         next = next.into_iter().chain(times).min();
-        let mut lists: Vec<Vec<i64>> = vec![Vec::new(); queue.handlers.len()];
+        let mut lists: Vec<Vec<(i64, usize)>> = vec![Vec::new(); queue.handlers.len()];
+        let first_name = due.names.len();
+        due.names.extend(queue.handlers.iter().map(|handler| Arc::clone(&handler.name)));
         let mut left = false;
         for (handler, _, rows) in found {
             let handler = usize::try_from(handler).map_err(SqlxError::decode)?;
@@ -267,7 +271,7 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[S
             let found = rows.len();
             rows.retain(|row| !given_back.contains(row));
             left |= rows.len() < found;
-            lists[handler] = rows;
+            lists[handler] = rows.into_iter().map(|row| (row, first_name + handler)).collect();
         }
         let (rows, more) = pick(queue, &lists);
         due.rows.extend(rows);
@@ -306,17 +310,18 @@ pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchang
             };
             claims.next_due = due.next;
             if !due.rows.is_empty() {
-                claims.deliveries = lease(conn, &due.rows, claim.lease).await?;
+                claims.deliveries = lease(conn, due, claim.lease).await?;
             }
         }
         Ok(Exchanged { held, claims })
     })
 }
 
-/// Leases rows that are due.
-async fn lease(conn: &mut SqliteConnection, rows: &[i64], lease: Duration) -> Result<Vec<Claimed>, SqlxError> {
+/// Leases rows that are due. A row comes back in few columns, since each one costs allocations on its way through the driver.
+async fn lease(conn: &mut SqliteConnection, due: &Due, lease: Duration) -> Result<Vec<Claimed>, SqlxError> {
     let now = time::unix_ms();
     let token = LeaseToken::mint();
+    let rows: Vec<i64> = due.rows.iter().map(|(row, _)| *row).collect();
     let leased = query(
         "update evented_deliveries set
                 lease = ?1,
@@ -324,9 +329,9 @@ async fn lease(conn: &mut SqliteConnection, rows: &[i64], lease: Duration) -> Re
                 deaths = deaths + (lease is not null and alone = 2),
                 alone = lease is not null or alone > 0
              where seq in (select value from json_each(?3)) and due_at <= ?4
-             returning seq, id, event_id, (select h.id from evented_handlers h where h.num = handler), correlation,
-                version, emitted_at, failed, alone, deaths, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms,
-                payload, order_key is not null",
+             returning format('%d %d %d %d %d %d %d %d %d %d %d', seq, version, emitted_at, failed, alone, deaths,
+                    attempts_max, backoff_first_ms, ifnull(backoff_max_ms, -1), timeout_ms, order_key is not null),
+                id || event_id, correlation, payload",
     )
     .bind(token.to_i64())
     .bind(time::due_at(lease))
@@ -334,43 +339,54 @@ async fn lease(conn: &mut SqliteConnection, rows: &[i64], lease: Duration) -> Re
     .bind(now)
     .fetch_all(conn)
     .await?;
-    let mut names = HashMap::new();
-    let mut claimed = leased.iter().map(|row| read(row, token, &mut names)).collect::<Result<Vec<_>, _>>()?;
     // An update returns rows in any order; run them in the order in which they were due.
-    let order: HashMap<i64, usize> = rows.iter().enumerate().map(|(at, row)| (*row, at)).collect();
-    claimed.sort_by_key(|claimed| order.get(&claimed.lease.row).copied());
-    Ok(claimed)
+    let places: HashMap<i64, usize> = rows.into_iter().zip(0..).collect();
+    let mut claimed: Vec<Option<Claimed>> = due.rows.iter().map(|_| None).collect();
+    for row in &leased {
+        let (row, read) = read(row, token)?;
+        let Some(&place) = places.get(&row) else { continue };
+        let (_, name) = due.rows[place];
+        claimed[place] = Some(read(Arc::clone(&due.names[name])));
+    }
+    Ok(claimed.into_iter().flatten().collect())
 }
 
-fn read(row: &SqliteRow, token: LeaseToken, names: &mut HashMap<String, Arc<str>>) -> Result<Claimed, SqlxError> {
-    let event_id = event_id(row.try_get(2)?)?;
-    let name: &str = row.try_get(3)?;
-    let handler = match names.get(name) {
-        Some(handler) => Arc::clone(handler),
-        None => Arc::clone(names.entry(name.to_owned()).or_insert_with(|| name.into())),
+/// A leased row's number, and the delivery that it is for the handler of a name.
+fn read(row: &SqliteRow, token: LeaseToken) -> Result<(i64, impl FnOnce(Arc<str>) -> Claimed), SqlxError> {
+    let numbers: &str = row.try_get(0)?;
+    let mut numbers = numbers.split(' ');
+    let mut next =
+        || -> Result<i64, SqlxError> { numbers.next().unwrap_or_default().parse().map_err(SqlxError::decode) };
+    let small = |number: i64| u32::try_from(number).map_err(SqlxError::decode);
+    let seq = next()?;
+    let (version, emitted_unix_ms, failed) = (small(next()?)?, next()?, small(next()?)?);
+    let (lost, deaths, attempts_max) = (next()? != 0, small(next()?)?, small(next()?)?);
+    let (first, max, timeout) = (next()?, next()?, next()?);
+    let ordered = next()? != 0;
+    let (id, event) = row.try_get_unchecked::<&[u8], _>(1)?.split_at_checked(16).unwrap_or_default();
+    let (id, event_id) = (DeliveryId::from_bytes(id_bytes(id)?), event_id(event)?);
+    let origin = Origin::from_bytes(event_id, row.try_get(2)?);
+    let payload = row.try_get(3)?;
+    let policy = Policy {
+        attempts_max,
+        backoff: backoff(first, (max >= 0).then_some(max)),
+        timeout: time::from_millis(timeout),
     };
-    Ok(Claimed {
-        lease: Lease {
-            delivery: DeliveryId::from_bytes(id_bytes(row.try_get(1)?)?),
-            row: row.try_get(0)?,
-            token,
-            ordered: row.try_get(15)?,
-        },
+    let lease = Lease { delivery: id, row: seq, token, ordered };
+    let claimed = move |handler| Claimed {
+        lease,
         event_id,
         handler,
-        origin: Origin::from_bytes(event_id, row.try_get(4)?),
-        version: row.try_get(5)?,
-        emitted_unix_ms: row.try_get(6)?,
-        failed: row.try_get(7)?,
-        lost: row.try_get(8)?,
-        deaths: row.try_get(9)?,
-        policy: Policy {
-            attempts_max: row.try_get(10)?,
-            backoff: backoff(row.try_get(11)?, row.try_get(12)?),
-            timeout: time::from_millis(row.try_get(13)?),
-        },
-        payload: row.try_get(14)?,
-    })
+        origin,
+        version,
+        emitted_unix_ms,
+        failed,
+        lost,
+        deaths,
+        policy,
+        payload,
+    };
+    Ok((seq, claimed))
 }
 
 pub(super) fn backoff(first_ms: i64, max_ms: Option<i64>) -> Backoff {
@@ -445,21 +461,24 @@ async fn settle(conn: &mut SqliteConnection, settlements: &[Settlement]) -> Resu
         .map(|settlement| &settlement.lease)
         .collect();
     if !completed.is_empty() {
-        let deleted: Vec<(i64, i64, i64, Option<Vec<u8>>)> = query_as(
+        let deleted = query(
             "delete from evented_deliveries
              where seq in (
                 select d.seq from json_each(?1) j
                 join evented_deliveries d on d.seq = j.value ->> 0 and d.lease = j.value ->> 1)
-             returning seq, lease, handler, order_key",
+             returning format('%d %d %d', seq, lease, handler), order_key",
         )
         .bind(fence(completed.into_iter()))
         .fetch_all(&mut *conn)
         .await?;
-        for (row, token, handler, order_key) in deleted {
-            deletions.insert((row, token));
-            counts.entry(handler).or_default()[0] += 1;
-            if let Some(key) = order_key {
-                release_next(conn, &key).await?;
+        for row in &deleted {
+            let numbers: &str = row.try_get(0)?;
+            let mut numbers = numbers.split(' ').map(|number| number.parse::<i64>().map_err(SqlxError::decode));
+            let mut next = || numbers.next().unwrap_or(Err(SqlxError::RowNotFound));
+            deletions.insert((next()?, next()?));
+            counts.entry(next()?).or_default()[0] += 1;
+            if let Some(key) = row.try_get::<Option<&[u8]>, _>(1)? {
+                release_next(conn, key).await?;
             }
         }
     }

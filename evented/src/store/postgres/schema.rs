@@ -1,0 +1,264 @@
+//! The tables, and how an older release's tables become this one's.
+//!
+//! A migration expands; what it makes unneeded is dropped a release later. So a process of the release before goes on
+//! beside this one: it refuses only a schema whose `min_compatible` is newer than its own version.
+
+use sqlx::{Error as SqlxError, Executor as _, Row as _};
+
+use crate::{
+    error::{StoreError, Written},
+    time,
+};
+
+use super::{
+    link::{Plans, Session, failed, open},
+    place::Place,
+};
+
+/// The schema that this code writes.
+const VERSION: i64 = 1;
+/// The oldest code that may go on with it.
+const MIN_COMPATIBLE: i64 = 1;
+/// The oldest server whose statements these are.
+const SERVER_MIN: u32 = 150_000;
+/// How long a migration may take, others' before it included.
+const MIGRATION: std::time::Duration = std::time::Duration::from_mins(5);
+
+/// Each entry takes the schema from its index to the next version.
+const MIGRATIONS: &[&[&str]] = &[FIRST];
+
+const FIRST: &[&str] = &[
+    // Handlers of every process, by a small number that keeps deliveries narrow.
+    "create table evented_handlers (
+        num              int4 generated always as identity primary key,
+        id               text not null unique,
+        event            text not null,
+        route            text not null,
+        queue            text not null,
+        attempts_max     int4 not null,
+        backoff_first_ms int8 not null,
+        backoff_max_ms   int8,
+        timeout_ms       int8 not null,
+        aliases          text[] not null,
+        event_aliases    text[] not null,
+        unique_key       text,
+        unique_ms        int8,
+        ordered_by       text,
+        retired          bool not null default false,
+        done             int8 not null default 0,
+        retried          int8 not null default 0,
+        dead             int8 not null default 0
+    )",
+    // What was settled, a row for each exchange and handler, until it is added to the handlers' own counters: a row that
+    // every worker updates would let one commit at a time.
+    "create table evented_counts (
+        handler int4 not null,
+        done    int8 not null,
+        retried int8 not null,
+        dead    int8 not null
+    )",
+    // `due_at` is when a delivery may be claimed: its time, its retry, or the end of its lease. So one index finds what
+    // is due, a lease that ends needs nobody to notice, and a claim is one update. `lease` is the fencing token while
+    // leased. `alone`: 1 where it outlived a lease and is to run alone, 2 while it does. `backoff_max_ms` is null for a
+    // fixed backoff, `correlation`, the bytes of an `Origin`, where nothing led to the event. A delivery that waits for another of its order key has
+    // the `due_at` of never, and `own_due_at` for its turn. Times are milliseconds of the server's clock. The wide
+    // columns come first, so that none is padded.
+    "create table evented_deliveries (
+        seq              int8 generated always as identity,
+        due_at           int8 not null,
+        emitted_at       int8 not null,
+        timeout_ms       int8 not null,
+        backoff_first_ms int8 not null,
+        backoff_max_ms   int8,
+        lease            int8,
+        own_due_at       int8,
+        handler          int4 not null,
+        version          int4 not null,
+        attempts_max     int4 not null,
+        failed           int4 not null default 0,
+        deaths           int4 not null default 0,
+        alone            int2 not null default 0,
+        id               bytea not null,
+        event_id         bytea not null,
+        correlation      bytea,
+        order_key        bytea,
+        error            text,
+        payload          bytea not null
+    )",
+    // A row is written twice before it is deleted, when it is pushed and when it is leased: with room for the second beside
+    // the first, a batch touches half as many pages. The default of waiting for a fifth of the table to be dead is made
+    // for tables that stay; this one is dead as a whole again and again, and each claim reads past what is left of it.
+    // A truncation would lock everybody out, to give back what the next burst asks for again.
+    "alter table evented_deliveries set (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02,
+        autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_scale_factor = 0.5,
+        autovacuum_analyze_scale_factor = 0.5, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off,
+        toast.vacuum_truncate = off, toast.autovacuum_vacuum_scale_factor = 0.02,
+        toast.autovacuum_vacuum_threshold = 2000, toast.autovacuum_vacuum_cost_delay = 0)",
+    "create unique index evented_deliveries_id on evented_deliveries (id)",
+    "create index evented_deliveries_due on evented_deliveries (handler, due_at, seq)",
+    "create index evented_deliveries_order on evented_deliveries (order_key, seq) where order_key is not null",
+    // Each order key with a delivery: who stores or ends one holds its row, so that they come one after the other.
+    "create table evented_order_keys (key bytea not null primary key) with (fillfactor = 50,
+        autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off)",
+    // The delivery that stands for the others of its unique key, until then.
+    "create table evented_unique (
+        key      bytea not null primary key,
+        delivery bytea not null,
+        until    int8 not null
+    )",
+    "create index evented_unique_until on evented_unique (until)",
+    // Deliveries whose push may be repeated, so that the repetition stores nothing even after they are settled.
+    "create table evented_once (
+        id bytea not null primary key,
+        at int8 not null
+    )",
+    "create index evented_once_at on evented_once (at)",
+    "create table evented_dead_letters (
+        seq              int8 generated always as identity primary key,
+        emitted_at       int8 not null,
+        died_at          int8 not null,
+        timeout_ms       int8 not null,
+        backoff_first_ms int8 not null,
+        backoff_max_ms   int8,
+        handler          int4 not null,
+        version          int4 not null,
+        attempts_max     int4 not null,
+        failed           int4 not null,
+        deaths           int4 not null,
+        id               bytea not null,
+        event_id         bytea not null,
+        correlation      bytea,
+        order_key        bytea,
+        error            text not null,
+        payload          bytea not null
+    )",
+    "create index evented_dead_letters_id on evented_dead_letters (id)",
+    "create index evented_dead_letters_handler on evented_dead_letters (handler, seq)",
+    "create index evented_dead_letters_died on evented_dead_letters (died_at)",
+    "create table evented_queues (
+        name   text not null primary key,
+        paused bool not null
+    )",
+];
+
+/// What is known of a store once its tables are right.
+pub(super) struct Found {
+    /// What a commit survives.
+    pub promise: &'static str,
+    /// The schema that has the tables, where it is not `public`.
+    pub schema: Option<String>,
+    /// The channel on which changes are told: one for each place of our tables.
+    pub channel: String,
+}
+
+/// Brings the tables to this release's version, or says why it cannot.
+pub(super) async fn migrate(place: &Place) -> Result<Found, StoreError> {
+    let mut session = open(place, Plans::Free).await?;
+    if session.conn.server_version_num().is_some_and(|version| version < SERVER_MIN) {
+        let text = format!("{} is older than Postgres 15, which evented needs", place.name);
+        return Err(StoreError::lasting(text, Written::Nothing));
+    }
+    let could_not = |error| failed(&format!("could not prepare evented's tables in {}", place.name), false, error);
+    let migrating = async {
+        // Most starts find the tables as they should be, and need no lock for that.
+        if !are_right(&mut session).await.map_err(could_not)? {
+            bring_up(place, &mut session).await?;
+        }
+        look(&mut session).await.map_err(could_not)
+    };
+    match time::within(MIGRATION, migrating).await {
+        Some(found) => found,
+        None => Err(StoreError::transient(
+            format!("evented's tables in {} were not ready within {MIGRATION:?}", place.name),
+            Written::Nothing,
+        )),
+    }
+}
+
+async fn version(session: &mut Session) -> Result<Option<(i64, i64)>, SqlxError> {
+    let row =
+        session.sql("select version, min_compatible from evented_schema").fetch_optional(&mut session.conn).await?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+}
+
+async fn are_right(session: &mut Session) -> Result<bool, SqlxError> {
+    // In a transaction, for the sake of a pooler, behind which the next statement may be in another session.
+    session.conn.execute("begin").await?;
+    let made = session.sql("select to_regclass('evented_schema') is not null").fetch_one(&mut session.conn).await?;
+    let found = if made.try_get(0)? { version(session).await? } else { None };
+    session.conn.execute("commit").await?;
+    Ok(matches!(found, Some((VERSION.., ..=VERSION))))
+}
+
+async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError> {
+    let could_not = |error| failed(&format!("could not prepare evented's tables in {}", place.name), false, error);
+    // Others who start now wait here for the one that is first. The lock ends with the transaction, so that it works behind
+    // a pooler; its number is "evented" in bytes.
+    let begin = "begin isolation level read committed; set local statement_timeout = 0;
+        select pg_advisory_xact_lock(28559150664672612);
+        create table if not exists evented_schema (
+            version int8 not null, min_compatible int8 not null, catalogue int8 not null
+        ) with (fillfactor = 50)";
+    sqlx::raw_sql(begin).execute(&mut session.conn).await.map_err(could_not)?;
+    let found = version(session).await.map_err(could_not)?;
+    let (version, min_compatible) = found.unwrap_or_default();
+    if min_compatible > VERSION {
+        return Err(StoreError::lasting(
+            format!(
+                "evented's tables in {} are of schema {version}, which needs code of schema {min_compatible} or newer; \
+                 this release writes schema {VERSION}: update evented in this process",
+                place.name
+            ),
+            Written::Nothing,
+        ));
+    }
+    if version < VERSION {
+        let done = usize::try_from(version).unwrap_or(0);
+        for sql in MIGRATIONS[done..].iter().flat_map(|migration| migration.iter()) {
+            session.conn.execute(*sql).await.map_err(could_not)?;
+        }
+        let sql = if found.is_some() {
+            "update evented_schema set version = $1, min_compatible = $2"
+        } else {
+            "insert into evented_schema (version, min_compatible, catalogue) values ($1, $2, 1)"
+        };
+        let write = session.sql(sql).bind(VERSION).bind(MIN_COMPATIBLE);
+        write.execute(&mut session.conn).await.map_err(could_not)?;
+    }
+    session.conn.execute("commit").await.map_err(could_not)?;
+    Ok(())
+}
+
+async fn look(session: &mut Session) -> Result<Found, SqlxError> {
+    session.conn.execute("begin").await?;
+    let row = session
+        .sql(
+            "select current_setting('fsync'), current_setting('synchronous_commit'), c.relnamespace::regnamespace::text,
+                c.oid::int8
+             from pg_class c where c.oid = 'evented_schema'::regclass",
+        )
+        .fetch_one(&mut session.conn)
+        .await?;
+    session.conn.execute("commit").await?;
+    let schema: String = row.try_get(2)?;
+    let table: i64 = row.try_get(3)?;
+    Ok(Found {
+        promise: promise(row.try_get(0)?, row.try_get(1)?),
+        schema: (schema != "public").then_some(schema),
+        channel: format!("evented_{table}"),
+    })
+}
+
+/// What a commit survives: <https://www.postgresql.org/docs/current/runtime-config-wal.html>.
+fn promise(fsync: &str, synchronous_commit: &str) -> &'static str {
+    match (fsync, synchronous_commit) {
+        ("off", _) => "fsync=off: survives a crash of the process; a crash of the server's machine may lose everything",
+        (_, "off") => {
+            "synchronous_commit=off: survives a crash of the process; a crash of the server may lose the last commits"
+        }
+        (_, "local") => "synchronous_commit=local: survives a crash of the process and of the server",
+        (_, "remote_write") => "synchronous_commit=remote_write: survives a crash of the process and of the server",
+        (_, "remote_apply") => "synchronous_commit=remote_apply: survives a crash of the process and of the server",
+        _ => "synchronous_commit=on: survives a crash of the process and of the server",
+    }
+}

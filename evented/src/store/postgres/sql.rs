@@ -1,0 +1,65 @@
+//! What statements share: the server's clock, and how values stand in columns.
+
+use crate::{retry::Backoff, store::Lease, time};
+
+/// The `due_at` of a delivery that waits for another of its order key.
+pub(super) const NEVER: i64 = i64::MAX;
+
+/// Milliseconds since 1970 by the server's clock, as it goes on during a transaction.
+macro_rules! now_ms {
+    () => {
+        "floor(extract(epoch from clock_timestamp()) * 1000)::int8"
+    };
+}
+
+/// The deliveries `d` of these leases: `$ids` and `$tokens` are arrays side by side. By their ids, which have an index, and
+/// then by both in a hash: a join would be the planner's to turn round. Where another transaction has a row in hand, the
+/// statement waits and looks again.
+macro_rules! leased {
+    ($ids:literal, $tokens:literal) => {
+        concat!(
+            "d.id = any(",
+            $ids,
+            "::bytea[]) and coalesce((d.id, d.lease) in (select s.id, s.lease from unnest(",
+            $ids,
+            "::bytea[], ",
+            $tokens,
+            "::int8[]) s(id, lease)), false)"
+        )
+    };
+}
+
+pub(super) use {leased, now_ms};
+
+/// The arrays of `leased!`.
+pub(super) fn fence<'a>(leases: impl Iterator<Item = &'a Lease>) -> (Vec<[u8; 16]>, Vec<i64>) {
+    leases.map(|lease| (lease.delivery.to_bytes(), lease.token.to_i64())).unzip()
+}
+
+/// In the one order in which rows are locked, each once.
+pub(super) fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+pub(super) fn backoff_columns(backoff: Backoff) -> (i64, Option<i64>) {
+    match backoff {
+        Backoff::Exponential { first, max } => (time::millis(first), Some(time::millis(max))),
+        Backoff::Fixed(delay) => (time::millis(delay), None),
+    }
+}
+
+pub(super) fn backoff(first_ms: i64, max_ms: Option<i64>) -> Backoff {
+    let first = time::from_millis(first_ms);
+    match max_ms {
+        Some(max_ms) => Backoff::Exponential { first, max: time::from_millis(max_ms) },
+        None => Backoff::Fixed(first),
+    }
+}
+
+/// A payload's version is compared in statements, so it keeps its order.
+pub(super) fn version_column(version: u32) -> i32 {
+    i32::try_from(version).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,211 @@
+//! Redis: a queue on a server that many machines reach.
+//!
+//! Each operation is one script: it runs alone and whole, by the server's clock. Up to five connections for each store: one
+//! pushes (`writer.rs`), one exchanges and asks, one renews leases, in the runtime of its caller, one counts and reads dead
+//! letters when it is asked to, and one listens for what other processes change (`changes.rs`). Each is opened when it is needed, and again after it broke.
+//!
+//! All keys begin with one hash tag, `{evented}` or `{..}` of `?prefix=..`, so that a store is in one slot of a cluster:
+//!
+//! | key | kind | what |
+//! |---|---|---|
+//! | `layout` | hash | `version`, `min_compatible`, and the catalogue's `generation` |
+//! | `handlers` | hash | handler's id -> its entry, in JSON (`catalogue.rs`) |
+//! | `lanes` | hash | handler's id -> its number, and the payload versions that were ever stored for it: `3:1,2` |
+//! | `retired` | set | ids of retired handlers |
+//! | `deliveries` | hash | delivery's id -> what never changes of it (`body.rs`) |
+//! | `due:<handler's number>:<version>` | zset | a lane: ids of deliveries that wait, by when they may be claimed, in microseconds since 1970; `inf` while they wait for another of their order key |
+//! | `leased:<handler's number>:<version>` | zset | ids of those that are leased, by the end of their lease |
+//! | `leases` | hash | delivery's id -> token, handler's number and version, while leased |
+//! | `states` | hash | delivery's id -> failed attempts, alone, deaths, last error; only where these are not as at first |
+//! | `order:<key>` | list | ids of an order key's deliveries; the head is due, the others are parked |
+//! | `parked` | hash | id of a parked delivery -> its own time, and its lane |
+//! | `unique:<key>` | text | the delivery that stands for the others of its unique key; it expires |
+//! | `once` | zset | ids of deliveries whose push may be repeated, by when it was |
+//! | `letters` | hash | delivery's id -> dead letter: number, version, failed, deaths, time, error, body |
+//! | `dead`, `dead:<handler's number>` | zset | ids of dead letters by when they died |
+//! | `counts` | hash | `<handler's number>:done`, `:retried`, `:dead` |
+//! | `paused` | set | names of paused queues |
+//! | `changes` | channel | what one process says to the others |
+//!
+//! A server that lost its data, or a part, is gone on with: a delivery without its body is dropped, a settlement of a lease
+//! that is gone changes nothing, and each process records the handlers again that it knew.
+
+mod admin;
+mod body;
+mod catalogue;
+mod changes;
+mod layout;
+mod link;
+mod queue;
+mod script;
+mod writer;
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use redis::{Cmd, cmd};
+use tokio::task::AbortHandle;
+
+use crate::{
+    error::StoreError,
+    id::DeliveryId,
+    store::{
+        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, DeadLetter, Exchanged, Lease, Letters, Pending, Push,
+        Pushed, QueueStore, Retention, Settlement, Stats, Swept,
+    },
+};
+
+use self::{catalogue::Known, changes::Changes, layout::Place, link::Link, writer::Writer};
+
+/// How many deliveries one command forgets.
+const FORGET: usize = 500;
+
+pub(crate) struct RedisStore {
+    name: String,
+    promise: String,
+    /// The key of what was pushed once.
+    once: String,
+    writer: Writer,
+    link: Link,
+    keeper: Link,
+    /// For what is asked seldom and may be long: a claim must not wait for its answer.
+    counter: Link,
+    known: Known,
+    changes: Changes,
+    listener: AbortHandle,
+}
+
+impl RedisStore {
+    /// Opens the queue at `url`: `redis://localhost`, `redis://user:password@host:6379/1?prefix=shop`.
+    pub(crate) async fn open_queue(url: &str) -> Result<Arc<Self>, StoreError> {
+        let place = Place::of(url)?;
+        let layout: Arc<str> = place.key("layout").into();
+        let link = || Link::new(place.client.clone(), Arc::clone(&layout));
+        let asking = link();
+        let report = layout::report(&asking).await?;
+        layout::open(&asking, &place.name).await?;
+        let promise = layout::promise(&asking, &place.name, &report).await;
+        let changes = Changes::new();
+        let listening = changes::listen(place.client.clone(), place.key("changes"), changes.clone());
+        Ok(Arc::new(Self {
+            promise,
+            once: place.key("once"),
+            writer: Writer::start(link(), changes.clone()),
+            link: asking,
+            keeper: link(),
+            counter: link(),
+            known: Known::default(),
+            changes,
+            listener: tokio::spawn(listening).abort_handle(),
+            name: place.name,
+        }))
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl QueueStore for RedisStore {
+    fn push(&self, push: Push) -> Pending<'_, Pushed> {
+        self.writer.push(push)
+    }
+
+    fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
+        Box::pin(async move {
+            let seen = self.known.generation();
+            let found = queue::exchange(&self.link, &self.changes, seen, &settlements, claim.as_ref()).await?;
+            if found.dropped > 0 {
+                tracing::error!(deliveries = found.dropped, store = %self.name,
+                    "redis has lost what these deliveries were made of; they are dropped");
+            }
+            if found.behind {
+                // Emits go on when the handlers are known again, also where nobody emits here who would notice. Where that
+                // fails, the next look tries it again: this exchange was made.
+                if let Err(error) = catalogue::read(&self.link, &self.changes, &self.known).await {
+                    tracing::debug!(%error, "the handlers could not be recorded again yet");
+                }
+            }
+            Ok(found.exchanged)
+        })
+    }
+
+    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+        Box::pin(queue::extend(&self.keeper, leases, lease))
+    }
+
+    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
+        Box::pin(queue::runs_alone(&self.link, lease, runs))
+    }
+
+    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            for some in deliveries.chunks(FORGET) {
+                let mut forget: Cmd = cmd("ZREM");
+                forget.arg(&self.once);
+                for delivery in some {
+                    forget.arg(&delivery.to_bytes());
+                }
+                self.link.ask(&forget).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {
+        Box::pin(self.changes.wait(seen, most))
+    }
+}
+
+impl Catalogue for RedisStore {
+    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()> {
+        Box::pin(async move { catalogue::record(&self.link, &self.changes, &self.known, &handlers).await })
+    }
+
+    fn catalogue(&self) -> Pending<'_, CatalogueState> {
+        Box::pin(catalogue::read(&self.link, &self.changes, &self.known))
+    }
+
+    fn retire(&self, handler: String) -> Pending<'_, bool> {
+        Box::pin(async move { catalogue::retire(&self.link, &self.changes, &handler).await })
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn promise(&self) -> &str {
+        &self.promise
+    }
+
+    fn close(&self) {
+        self.listener.abort();
+    }
+}
+
+impl Admin for RedisStore {
+    fn stats(&self) -> Pending<'_, Stats> {
+        Box::pin(admin::stats(&self.counter))
+    }
+
+    fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()> {
+        Box::pin(async move { admin::pause(&self.link, &self.changes, &queue, paused).await })
+    }
+
+    fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
+        Box::pin(async move { admin::dead_letters(&self.counter, handler.as_deref(), limit).await })
+    }
+
+    fn requeue(&self, letters: Letters) -> Pending<'_, u64> {
+        Box::pin(async move { admin::requeue(&self.counter, &self.changes, &letters).await })
+    }
+
+    fn discard(&self, letters: Letters) -> Pending<'_, u64> {
+        Box::pin(async move { admin::discard(&self.counter, &self.changes, &letters).await })
+    }
+
+    fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
+        Box::pin(async move { admin::sweep(&self.counter, &self.changes, &retention).await })
+    }
+}

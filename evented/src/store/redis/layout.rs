@@ -1,0 +1,188 @@
+//! The layout's version, the store's place, and what a server's settings let a stored delivery survive.
+
+use redis::{Client, Cmd, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, Value, cmd};
+
+use crate::error::{StoreError, Written};
+
+use super::{
+    link::Link,
+    script::{OPEN, digits, text, tuple},
+};
+
+/// The layout that this code writes.
+pub(super) const VERSION: u32 = 1;
+/// The oldest code that may go on with it.
+pub(super) const MIN_COMPATIBLE: u32 = 1;
+
+/// Where the store is.
+pub(super) struct Place {
+    pub client: Client,
+    pub name: String,
+    /// The hash tag of all keys.
+    pub prefix: String,
+}
+
+impl Place {
+    /// Of a URL: `redis://localhost`, `redis://user:password@host:6379/1?prefix=shop`.
+    pub(super) fn of(url: &str) -> Result<Self, StoreError> {
+        let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
+        let shown = without_password(base);
+        let refused = |what: String| StoreError::lasting(format!("the queue's URL `{shown}` {what}"), Written::Nothing);
+        let mut prefix = "evented";
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("prefix", value)) => prefix = value,
+                _ => return Err(refused(format!("has the parameter `{parameter}`; it takes `prefix=..` alone"))),
+            }
+        }
+        if prefix.is_empty() || !prefix.chars().all(|c| c.is_ascii_alphanumeric() || "_.-:".contains(c)) {
+            return Err(refused(format!("has the prefix `{prefix}`; write letters, digits and `_ . - :`")));
+        }
+        let info = base.into_connection_info().map_err(|error| {
+            refused("is not one of redis, like `redis://localhost:6379/0?prefix=shop`".to_owned()).because(error)
+        })?;
+        let place = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => format!("{}:{port}", host.to_ascii_lowercase()),
+            other => other.to_string(),
+        };
+        let name = format!("redis:{place}/{}{{{prefix}}}", info.redis_settings().db());
+        // With the protocol's third version a connection tells its end, and messages come beside answers.
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings))
+            .map_err(|error| refused("cannot be used".to_owned()).because(error))?;
+        Ok(Self { client, name, prefix: prefix.to_owned() })
+    }
+
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{{{}}}:{name}", self.prefix)
+    }
+}
+
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://..@{place}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// Lays the store out, or says why this code cannot go on with what is there.
+pub(super) async fn open(link: &Link, name: &str) -> Result<(), StoreError> {
+    let fill = |command: &mut Cmd| {
+        command.arg(VERSION).arg(MIN_COMPATIBLE);
+    };
+    let [version, min_compatible] = tuple(link.call(&OPEN, fill).await?)?;
+    let (version, min_compatible): (u32, u32) = (digits(version)?, digits(min_compatible)?);
+    if min_compatible > VERSION {
+        return Err(StoreError::lasting(
+            format!(
+                "what evented keeps in {name} is of layout {version}, which needs code of layout {min_compatible} or newer; \
+                 this release writes layout {VERSION}: update evented in this process"
+            ),
+            Written::Nothing,
+        ));
+    }
+    Ok(())
+}
+
+/// What the server says of itself, in lines: empty where it may not be asked.
+pub(super) struct Report(String);
+
+impl Report {
+    fn get(&self, name: &str) -> Option<&str> {
+        let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(value.trim())
+    }
+}
+
+/// Asks for the server's report, and refuses a server that is too old.
+pub(super) async fn report(link: &Link) -> Result<Report, StoreError> {
+    let report = match link.ask(&cmd("INFO")).await {
+        Ok(Value::VerbatimString { text, .. }) => text,
+        Ok(other) => text(other)?,
+        Err(failure) if failure.is_refusal() => String::new(),
+        Err(failure) => return Err(failure.into()),
+    };
+    let report = Report(report);
+    let mut version = report.get("redis_version").unwrap_or_default().split('.').map(str::parse);
+    if let (Some(Ok(major)), Some(Ok(minor))) = (version.next(), version.next())
+        && (major, minor) < (6_u32, 2_u32)
+    {
+        let text = format!("this redis is of version {major}.{minor}; the store needs 6.2 or later");
+        return Err(StoreError::lasting(text, Written::Nothing));
+    }
+    Ok(report)
+}
+
+/// What the server's settings say.
+#[derive(Default)]
+struct Settings {
+    appendonly: Option<bool>,
+    appendfsync: Option<String>,
+    maxmemory: Option<u64>,
+    policy: Option<String>,
+}
+
+/// What a stored delivery survives: <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>.
+pub(super) async fn promise(link: &Link, name: &str, report: &Report) -> String {
+    let settings = settings(link, report).await;
+    let mut promise = match (settings.appendonly, settings.appendfsync.as_deref()) {
+        (Some(true), Some("always")) => "appendfsync=always: survives a crash of the server and a power cut",
+        (Some(true), Some("everysec")) => {
+            "appendfsync=everysec: survives a restart of the server; at a crash of it, what was stored in the last two \
+             seconds may be lost"
+        }
+        (Some(true), Some(_)) => {
+            "appendfsync=no: survives a crash of the server's process; at a power cut, what the system had not written yet \
+             is lost, some 30 seconds"
+        }
+        (Some(true), None) => {
+            "appendonly=yes, with an appendfsync that is not known: at a crash of the server, what was stored last may be lost"
+        }
+        (Some(false), _) => {
+            "appendonly=no: at a crash of the server, everything since its last snapshot is lost; set `appendonly yes` and \
+             `appendfsync always` to lose nothing"
+        }
+        (None, _) => "what it survives is not known, since the server does not tell its settings",
+    }
+    .to_owned();
+    if report.get("connected_slaves").is_some_and(|replicas| replicas != "0") {
+        promise.push_str("; a failover to a replica may lose what that had not received yet");
+    }
+    if let (Some(policy), Some(1..)) = (&settings.policy, settings.maxmemory)
+        && policy != "noeviction"
+    {
+        tracing::warn!(
+            store = name,
+            policy,
+            "this redis evicts keys when it is full, and deliveries with them; set \
+            `maxmemory-policy noeviction`, with which it refuses new ones instead"
+        );
+        promise.push_str("; evicts deliveries when it is full (maxmemory-policy=");
+        promise.push_str(policy);
+        promise.push(')');
+    }
+    promise
+}
+
+async fn settings(link: &Link, report: &Report) -> Settings {
+    let config = async |name: &str| {
+        let answer = link.ask(cmd("CONFIG").arg("GET").arg(name)).await.ok()?;
+        match answer {
+            Value::Map(pairs) => text(pairs.into_iter().next()?.1).ok(),
+            Value::Array(mut pair) if pair.len() == 2 => text(pair.pop()?).ok(),
+            _ => None,
+        }
+    };
+    // Where the settings may not be asked for, the report has most of them.
+    let reported = |name| report.get(name).map(str::to_owned);
+    let appendonly = match config("appendonly").await {
+        Some(value) => Some(value == "yes"),
+        None => report.get("aof_enabled").map(|value| value == "1"),
+    };
+    Settings {
+        appendonly,
+        appendfsync: config("appendfsync").await,
+        maxmemory: config("maxmemory").await.or_else(|| reported("maxmemory")).and_then(|value| value.parse().ok()),
+        policy: config("maxmemory-policy").await.or_else(|| reported("maxmemory_policy")),
+    }
+}

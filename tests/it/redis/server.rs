@@ -1,0 +1,242 @@
+//! The server: one node of a cluster, large backlogs, names, promises, layouts.
+
+use std::time::Duration;
+
+use evented::{
+    Priority,
+    store::{Letters, NewDelivery, Outcome, Push, Pushed, Retention, open_outbox, open_queue},
+};
+use evented_tests::{eventually, servers::Redis};
+
+use super::{
+    LONG, claim, claim_of, completed, count, delivery, exchange, open, ordered, payloads, push, record, settle, shared,
+    unique,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_cluster_takes_all_operations() {
+    let Some(redis) = Redis::start(&[("cluster-enabled", "yes")]) else { return };
+    let store = open(&format!("{}?prefix=shop", redis.url())).await;
+    record(&*store, &["mail"]).await;
+    let generation = store.catalogue().await.unwrap().generation;
+    let deliveries = [
+        delivery("mail", "plain"),
+        unique("mail", "unique", "a", LONG),
+        unique("mail", "not stored", "a", LONG),
+        ordered("mail", "first", "b"),
+        ordered("mail", "second", "b"),
+        NewDelivery { version: 2, ..delivery("mail", "newer") },
+    ];
+    let push = Push { generation, once: true, deliveries: deliveries.into() };
+    assert_eq!(store.push(push).await.unwrap(), Pushed::Stored);
+    let claimed = claim(&*store, 10, "mail").await;
+    assert_eq!(payloads(&claimed), ["plain", "unique", "first"]);
+    let leases: Vec<_> = claimed.iter().map(|claimed| claimed.lease).collect();
+    assert_eq!(store.extend(&leases, LONG).await.unwrap(), [true; 3]);
+    assert!(store.runs_alone(leases[0], true).await.unwrap());
+    let error = || "no such address".to_owned();
+    assert!(settle(&*store, leases[0], Outcome::Dead { failed: 1, error: error() }).await);
+    assert!(settle(&*store, leases[1], Outcome::Retry { delay: Duration::ZERO, error: error() }).await);
+    assert!(settle(&*store, leases[2], Outcome::Completed).await);
+    assert_eq!(payloads(&claim(&*store, 10, "mail").await), ["second", "unique"]);
+    assert_eq!(store.dead_letters(None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.requeue(Letters::Of("mail".to_owned())).await.unwrap(), 1);
+    store.forget(vec![claimed[0].lease.delivery]).await.unwrap();
+    store.pause("default".to_owned(), true).await.unwrap();
+    store.sweep(Retention { age: LONG, count: 10 }).await.unwrap();
+    assert_eq!(count(&*store, "mail").await.waiting, 2, "the one that was requeued, and the newer one");
+    assert!(store.retire("mail".to_owned()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_thousand_that_wait_are_claimed_and_counted() {
+    const ALL: usize = 200_000;
+    const BATCH: usize = 5_000;
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.url()).await;
+    record(&*store, &["mail"]).await;
+    for part in 0..10 {
+        let all = (0..ALL / 10).map(|number| delivery("mail", &format!("{part} {number}"))).collect();
+        push(&*store, all).await;
+    }
+    assert_eq!(count(&*store, "mail").await.waiting, ALL as u64);
+    let (mut settlements, mut done) = (Vec::new(), 0);
+    loop {
+        let asked = settlements.len();
+        let (held, claims) = exchange(&*store, settlements, BATCH, "mail").await;
+        assert_eq!(held, vec![true; asked]);
+        done += asked;
+        if claims.deliveries.is_empty() {
+            break;
+        }
+        assert_eq!(claims.deliveries.len(), BATCH);
+        settlements = completed(&claims.deliveries);
+        if done == ALL / 2 {
+            let counted = count(&*store, "mail").await;
+            let half = (ALL / 2) as u64;
+            assert_eq!((counted.waiting, counted.running, counted.done), (half - 5_000, 5_000, half));
+        }
+    }
+    let counted = count(&*store, "mail").await;
+    assert_eq!((counted.waiting, counted.running, counted.done), (0, 0, ALL as u64));
+    let left = redis.ask(&["KEYS", "*"]).unwrap();
+    assert!(!left.contains("deliveries") && !left.contains("leases") && !left.contains("due:"), "{left}");
+}
+
+#[tokio::test]
+async fn large_payloads_are_claimed_a_few_at_a_time() {
+    let Some(url) = shared() else { return };
+    let store = open(&url).await;
+    record(&*store, &["mail"]).await;
+    for number in 0..80 {
+        let payload = vec![number; 256 * 1024].into();
+        push(&*store, vec![NewDelivery { payload, ..delivery("mail", &number.to_string()) }]).await;
+    }
+    let mut all = Vec::new();
+    loop {
+        let (_, claims) = exchange(&*store, Vec::new(), 512, "mail").await;
+        if claims.deliveries.is_empty() {
+            break;
+        }
+        assert_eq!(
+            claims.next_due,
+            (all.len() + claims.deliveries.len() < 80).then_some(Duration::ZERO).or(claims.next_due)
+        );
+        all.extend(claims.deliveries.into_iter().map(|claimed| claimed.payload));
+    }
+    assert_eq!(all, (0..80).map(|number| vec![number; 256 * 1024]).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_script_that_the_server_forgot_is_sent_again() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.url()).await;
+    record(&*store, &["mail"]).await;
+    for number in 0..3 {
+        redis.ask(&["SCRIPT", "FLUSH"]).unwrap();
+        push(&*store, vec![delivery("mail", &format!("order {number}"))]).await;
+        redis.ask(&["SCRIPT", "FLUSH"]).unwrap();
+        let claimed = claim(&*store, 10, "mail").await;
+        redis.ask(&["SCRIPT", "FLUSH"]).unwrap();
+        assert_eq!(store.extend(&[claimed[0].lease], LONG).await.unwrap(), [true]);
+        redis.ask(&["SCRIPT", "FLUSH"]).unwrap();
+        assert!(settle(&*store, claimed[0].lease, Outcome::Completed).await);
+    }
+    assert_eq!(count(&*store, "mail").await.done, 3);
+}
+
+#[tokio::test]
+async fn stores_of_one_server_are_apart() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let urls = [redis.url(), format!("{}/0?prefix=shop", redis.url()), format!("{}/1?prefix=shop", redis.url())];
+    for url in &urls {
+        let store = open(url).await;
+        assert!(store.catalogue().await.unwrap().handlers.is_empty(), "{url}");
+        record(&*store, &["mail"]).await;
+        push(&*store, vec![delivery("mail", url)]).await;
+    }
+    for url in &urls {
+        assert_eq!(payloads(&claim(&*open(url).await, 10, "mail").await), [url.as_str()]);
+    }
+    let port = redis.port();
+    let store = open(&format!("redis://127.0.0.1:{port}/1?prefix=shop")).await;
+    assert_eq!(store.name(), format!("redis:127.0.0.1:{port}/1{{shop}}"));
+}
+
+#[tokio::test]
+async fn a_password_is_used_and_never_shown() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    redis.ask(&["ACL", "SETUSER", "shop", "on", ">sesame", "~*", "&*", "+@all"]).unwrap();
+    let port = redis.port();
+    let store = open(&format!("redis://shop:sesame@127.0.0.1:{port}")).await;
+    assert_eq!(store.name(), format!("redis:127.0.0.1:{port}/0{{evented}}"));
+    for url in [format!("redis://shop:xyzzy@127.0.0.1:{port}"), format!("redis://shop:xyzzy@127.0.0.1:{port}?prefix=")]
+    {
+        let Err(refused) = open_queue(&url).await else { panic!("{url} was opened") };
+        assert!(!refused.is_transient());
+        assert!(!format!("{refused} {refused:?}").contains("xyzzy"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_do_little_can_keep_a_store() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    // No CONFIG, no channels, no keys but the store's.
+    redis
+        .ask(&["ACL", "SETUSER", "shop", "on", ">sesame", "~{shop}:*", "resetchannels", "+@all", "-@dangerous"])
+        .unwrap();
+    let store = open(&format!("redis://shop:sesame@127.0.0.1:{}?prefix=shop", redis.port())).await;
+    assert!(store.promise().contains("not known"), "{}", store.promise());
+    record(&*store, &["mail"]).await;
+    push(&*store, vec![delivery("mail", "order 17")]).await;
+    assert_eq!(claim(&*store, 10, "mail").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_promise_says_what_the_servers_settings_are_worth() {
+    let Some(redis) = Redis::start(&[("appendonly", "yes"), ("appendfsync", "always")]) else { return };
+    let promise = async || open(&redis.url()).await.promise().to_owned();
+    assert_eq!(promise().await, "appendfsync=always: survives a crash of the server and a power cut");
+    redis.ask(&["CONFIG", "SET", "appendfsync", "everysec"]).unwrap();
+    assert!(promise().await.contains("last two seconds"));
+    redis.ask(&["CONFIG", "SET", "appendfsync", "no"]).unwrap();
+    assert!(promise().await.starts_with("appendfsync=no"));
+    redis.ask(&["CONFIG", "SET", "appendonly", "no"]).unwrap();
+    assert!(promise().await.contains("everything since its last snapshot"));
+    let Some(replica) = Redis::start(&[]) else { return };
+    replica.ask(&["REPLICAOF", "127.0.0.1", &redis.port().to_string()]).unwrap();
+    let has_replica = async || redis.ask(&["INFO", "replication"]).unwrap().contains("connected_slaves:1");
+    eventually("the replica is connected", has_replica).await;
+    assert!(promise().await.ends_with("a failover to a replica may lose what that had not received yet"));
+    redis.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).unwrap();
+    assert!(!promise().await.contains("evicts"), "without a limit nothing is evicted");
+    redis.ask(&["CONFIG", "SET", "maxmemory", "100mb"]).unwrap();
+    assert!(promise().await.ends_with("evicts deliveries when it is full (maxmemory-policy=allkeys-lru)"));
+}
+
+#[tokio::test]
+async fn a_layout_that_needs_newer_code_is_refused() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    open(&redis.url()).await;
+    redis.ask(&["HSET", "{evented}:layout", "version", "9", "min_compatible", "1"]).unwrap();
+    open(&redis.url()).await;
+    redis.ask(&["HSET", "{evented}:layout", "version", "9", "min_compatible", "9"]).unwrap();
+    let Err(refused) = open_queue(&redis.url()).await else { panic!("it was opened") };
+    assert!(
+        refused.to_string().contains("is of layout 9")
+            && refused.to_string().ends_with("update evented in this process")
+    );
+    assert!(!refused.is_transient());
+}
+
+#[tokio::test]
+async fn an_url_that_cannot_be_kept_says_what_to_write() {
+    for (url, says) in [
+        ("redis://localhost?prefx=shop", "has the parameter `prefx=shop`; it takes `prefix=..` alone"),
+        ("redis://localhost?prefix={shop}", "write letters, digits and `_ . - :`"),
+        ("redis://localhost/shop", "is not one of redis"),
+        ("rediss://localhost", "asks for TLS, which is not built in"),
+    ] {
+        let Err(refused) = open_queue(url).await else { panic!("{url} was opened") };
+        assert!(refused.to_string().contains(says), "{url}: {refused}");
+        assert!(!refused.is_transient());
+    }
+    let Err(refused) = open_outbox("redis://localhost").await else { panic!("it was opened") };
+    assert!(refused.to_string().contains("a queue and no outbox"), "{refused}");
+}
+
+#[tokio::test]
+async fn several_processes_open_a_new_store_at_once() {
+    let Some(url) = shared() else { return };
+    let opening: Vec<_> = (0..8).map(|_| open_queue(&url)).collect();
+    let mut stores = Vec::new();
+    for opening in opening {
+        stores.push(opening.await.unwrap());
+    }
+    for store in &stores {
+        record(&**store, &["mail"]).await;
+    }
+    let claim = claim_of(1, &[("mail", 1, Priority::Normal)]);
+    push(&*stores[3], vec![delivery("mail", "order 17")]).await;
+    assert_eq!(stores[7].exchange([].into(), Some(claim)).await.unwrap().claims.deliveries.len(), 1);
+}
