@@ -408,3 +408,57 @@ async fn claim(store: &dyn OutboxStore, handler: &str) -> Vec<Lease> {
     let claimed = store.exchange(Arc::new([]), Some(claim)).await.unwrap().claims.deliveries;
     claimed.into_iter().map(|claimed| claimed.lease).collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_process_asks_the_server_seldom() {
+    let Some(server) = tokio::task::block_in_place(|| Mariadb::start(&[])) else { return };
+    let (shop, seen) = (Shop::at(server.database()).await, Seen::default());
+    let app = shop.run(&seen).await.unwrap();
+    let mut tx = shop.pool.begin().await.unwrap();
+    app.emit_in(&mut tx, Sailed { entry: 1 }).await.unwrap();
+    tx.commit().await.unwrap();
+    app.until_idle().await.unwrap();
+    // Until it looks as seldom as it ever does.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = || server.client().ask("mysql", "show global status like 'Com_select'").unwrap();
+    let number = |answer: String| answer.rsplit('\t').next().unwrap().parse::<u64>().unwrap();
+    let before = number(asked());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked = number(asked()) - before;
+    // One to look each second, and each flow by itself now and then.
+    assert!(asked <= 9, "{asked} statements in five seconds");
+    drop(app);
+}
+
+#[event(transactional)]
+#[derive(Serialize, Deserialize)]
+struct Swapped {
+    first: i64,
+    second: i64,
+}
+
+/// Two of these at once wait for each other, until the server gives one of them up.
+#[handler(Swapped, outbox(retries = 20, backoff(fixed = "20ms")))]
+async fn swap(event: Swapped, tx: &mut Tx<MySql>) -> Result<(), evented::sqlx::Error> {
+    for entry in [event.first, event.second] {
+        query("update stock set moved = moved + 1 where entry = ?").bind(entry).execute(&mut **tx).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handlers_that_deadlock_have_each_effect_once() {
+    let (Some(shop), seen) = (Shop::new().await, Seen::default()) else { return };
+    query("create table stock (entry bigint primary key, moved bigint not null)").execute(&shop.pool).await.unwrap();
+    query("insert into stock values (1, 0), (2, 0)").execute(&shop.pool).await.unwrap();
+    let app = shop.run(&seen).await.unwrap();
+    let mut tx = evented::begin(&shop.pool).await.unwrap();
+    for number in 0..10 {
+        let (first, second) = if number % 2 == 0 { (1, 2) } else { (2, 1) };
+        app.emit_in(&mut tx, Swapped { first, second }).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    app.until_idle().await.unwrap();
+    assert_eq!(shop.number("select min(moved) * 100 + max(moved) from stock").await, 1010);
+}

@@ -23,14 +23,14 @@ const SWEEP_ROWS: i64 = 10_000;
 pub(super) fn stats<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, Stats> {
     Box::pin(async move {
         let rows = sql(concat!(
-            "select h.id, h.event, h.route, h.queue, coalesce(d.stored, 0), cast(coalesce(d.running, 0) as signed),
+            "select h.id, h.event, h.route, h.queue, coalesce(d.kept, 0), cast(coalesce(d.running, 0) as signed),
                 cast(h.done + coalesce(c.done, 0) as signed), cast(h.retried + coalesce(c.retried, 0) as signed),
                 cast(h.dead + coalesce(c.dead, 0) as signed), ",
             now_ms!(),
             " - d.due_at
              from evented_handlers h
              left join (
-                select handler, count(*) as stored, sum(lease is not null and due_at > ",
+                select handler, count(*) as kept, sum(lease is not null and due_at > ",
             now_ms!(),
             ") as running, min(if(due_at <= ",
             now_ms!(),

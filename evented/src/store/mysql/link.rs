@@ -199,9 +199,9 @@ fn is_spoilt(error: &SqlxError) -> bool {
     matches!(code(error), Some(1290 | 1836 | 1243 | 1615))
 }
 
-/// The server gave the transaction up for another's sake, at a deadlock or at the end of a wait: it may be tried again at once.
+/// The server gave the transaction up for another's sake, at a deadlock: it may be tried again at once.
 fn is_conflict(error: &SqlxError) -> bool {
-    matches!(code(error), Some(1020 | 1205 | 1213))
+    matches!(code(error), Some(1020 | 1213))
 }
 
 /// The one place that decides whether an error of MySQL may pass.
@@ -211,8 +211,9 @@ fn is_transient(error: &SqlxError) -> bool {
             is_lost(error)
                 || is_spoilt(error)
                 || is_conflict(error)
-                // Too many connections or locks, no memory or disk just now, a query that was ended, a server that waits for others.
-                || matches!(code, 1021 | 1037 | 1040 | 1041 | 1047 | 1114 | 1135 | 1180 | 1203 | 1206 | 1226 | 1317 | 1637 | 1969 | 3024)
+                // A row that was not had in time, too many connections or locks, no memory or disk just now, a statement that was
+                // ended, a server that waits for others.
+                || matches!(code, 1205 | 1021 | 1037 | 1040 | 1041 | 1047 | 1114 | 1135 | 1180 | 1203 | 1206 | 1226 | 1317 | 1637 | 1969 | 3024)
         }
         None => !matches!(
             error,

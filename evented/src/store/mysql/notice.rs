@@ -23,8 +23,9 @@ use crate::{error::in_one_line, time};
 
 use super::link::{Link, Running, sql};
 
-/// How soon it is looked after a sign, and how seldom in the end.
-const LOOK: Duration = Duration::from_millis(2);
+/// How soon it is looked after a sign, and after a change, which others may follow; and how seldom in the end.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// The store's mark, and who moves it.
@@ -70,21 +71,19 @@ impl Changes {
 
     async fn look(self: Arc<Self>) {
         let mut gap = LOOK;
-        // What was there before the first look, the waiting flows have seen.
-        let mut seen = None;
+        // The first look finds a change: what came before it, nobody may have seen.
+        let mut seen = String::new();
         loop {
             match self.link.run(&(), state).await {
-                Ok(state) => {
-                    if seen.as_ref().is_some_and(|seen| *seen != state) {
-                        self.tell();
-                        gap = LOOK;
-                    }
-                    seen = Some(state);
+                Ok(state) if state != seen => {
+                    seen = state;
+                    self.tell();
+                    gap = LOOK_AGAIN;
                 }
+                Ok(_) => {}
                 // Whoever reads or writes says what is wrong.
                 Err(error) => {
                     tracing::debug!(error = %in_one_line(&error), "cannot look for other processes' changes; later");
-                    seen.get_or_insert_default();
                     gap = LOOK_MAX;
                 }
             }
