@@ -71,6 +71,10 @@
 //! that emit are called inside [`App::scope`], with an instance that has `.install(false)`. [`App::until_idle`] waits until
 //! all is delivered.
 //!
+//! # The outbox
+//!
+//! Why there is one, what it promises, and what can still go wrong: [`the_outbox`].
+//!
 //! # More processes
 //!
 //! A worker of its own, a queue on a server, chosen queues, and what to look at: [`from_one_process_to_many`].
@@ -173,6 +177,9 @@ pub mod prelude {
 
 #[doc = include_str!("compile_errors.md")]
 pub mod compile_errors {}
+
+#[doc = include_str!("the_outbox.md")]
+pub mod the_outbox {}
 
 #[doc = include_str!("from_one_process_to_many.md")]
 pub mod from_one_process_to_many {}
