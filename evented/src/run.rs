@@ -85,9 +85,16 @@ impl Run {
 
     /// The application's own database, by its pool: the outbox is kept in it, and transactional handlers run in it.
     ///
-    /// evented adds its tables, all named `evented_..`, and opens up to five connections of its own with the pool's options. The
-    /// file must be in WAL mode. Transactional handlers take a connection of the pool, one at a time, and on SQLite hold
-    /// the file's write lock, for a third of the lease at the most.
+    /// evented adds its tables, all named `evented_..`, and opens connections of its own with the pool's options. Transactional
+    /// handlers take a connection of the pool.
+    ///
+    /// On SQLite it opens up to five, the file must be in WAL mode, and transactional handlers run one at a time, each with
+    /// the file's write lock for a third of the lease at the most. On Postgres it opens up to nine, the tables are in the
+    /// first schema of the search path that the pool's options say, and as many transactional handlers run at once as the pool
+    /// has connections. A pool without prepared statements, `statement_cache_capacity(0)`, is taken for one behind a pooler,
+    /// where other processes' changes are found by looking.
+    ///
+    /// Without it, `EVENTED_OUTBOX` may name the database by its URL.
     pub fn outbox<Db: Outboxed>(mut self, pool: Pool<Db>) -> Self {
         if self.0.outbox.is_some() {
             self.0.problems.push("`.outbox(..)` was given two pools; an instance has one outbox".to_owned());
