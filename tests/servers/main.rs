@@ -17,7 +17,7 @@ use std::{
 
 use evented_tests::{
     DEADLINE,
-    servers::{Kind, Postgres, Redis, Server},
+    servers::{Kind, Mariadb, Postgres, Redis, Server},
 };
 
 /// Looks again and again until it holds.
@@ -87,6 +87,23 @@ fn a_postgres_that_is_killed_keeps_what_it_acknowledged() {
     assert_eq!(postgres.port(), port);
     assert_ne!(postgres.pids(), pids);
     assert_kept(&postgres.ask(&url, "select number from written order by number").expect("it answers"), acknowledged);
+}
+
+#[test]
+fn a_mariadb_that_is_killed_keeps_what_it_acknowledged() {
+    let Some(mut mariadb) = Mariadb::start(&[]) else { return };
+    let (port, pids, client) = (mariadb.port(), mariadb.pids(), mariadb.client());
+    let url = mariadb.database();
+    let name = url.rsplit('/').next().expect("a URL ends with the database");
+    assert_eq!(client.ask(name, "select @@innodb_flush_log_at_trx_commit").as_deref(), Ok("1"));
+    client.ask(name, "create table written (number integer)").expect("it answers");
+    let write = |number| client.ask(name, &format!("insert into written values ({number})")).is_ok();
+    let acknowledged = write_until_killed(&mut mariadb, write);
+    assert!(client.ask(name, "select 1").is_err(), "a killed mariadb does not answer");
+    mariadb.restart();
+    assert_eq!(mariadb.port(), port);
+    assert_ne!(mariadb.pids(), pids);
+    assert_kept(&client.ask(name, "select number from written order by number").expect("it answers"), acknowledged);
 }
 
 #[test]

@@ -204,17 +204,15 @@ fn is_conflict(error: &SqlxError) -> bool {
     matches!(code(error), Some(1020 | 1213))
 }
 
+/// What passes by itself: a row that was not had in time (1205), too many connections or locks, no memory or disk just now, a
+/// statement that was ended, a server that waits for its cluster.
+const PASSING: &[u16] =
+    &[1021, 1037, 1040, 1041, 1047, 1114, 1135, 1180, 1203, 1205, 1206, 1226, 1317, 1637, 1969, 3024];
+
 /// The one place that decides whether an error of MySQL may pass.
 fn is_transient(error: &SqlxError) -> bool {
     match code(error) {
-        Some(code) => {
-            is_lost(error)
-                || is_spoilt(error)
-                || is_conflict(error)
-                // A row that was not had in time, too many connections or locks, no memory or disk just now, a statement that was
-                // ended, a server that waits for others.
-                || matches!(code, 1205 | 1021 | 1037 | 1040 | 1041 | 1047 | 1114 | 1135 | 1180 | 1203 | 1206 | 1226 | 1317 | 1637 | 1969 | 3024)
-        }
+        Some(code) => is_lost(error) || is_spoilt(error) || is_conflict(error) || PASSING.contains(&code),
         None => !matches!(
             error,
             SqlxError::Configuration(_)

@@ -23,8 +23,8 @@ use super::{
 /// How many rows one insert has. Few shapes, so that each is prepared once.
 const SHAPES: [usize; 3] = [64, 8, 1];
 /// At most so many bytes of payloads in one insert, unless a single one has more: a server takes no more than its
-/// `max_allowed_packet`, 16 MB where nobody has said.
-const BYTES_MAX: usize = 4 << 20;
+/// `max_allowed_packet`, which is many megabytes, but where somebody has said otherwise often a single one.
+const BYTES_MAX: usize = 512 << 10;
 
 static INSERTS: LazyLock<[Arc<str>; 3]> = LazyLock::new(|| {
     SHAPES.map(|rows| {
