@@ -90,8 +90,8 @@ impl Run {
     ///
     /// On SQLite it opens up to five, the file must be in WAL mode, and transactional handlers run one at a time, each with
     /// the file's write lock for a third of the lease at the most. On Postgres it opens up to nine, the tables are in the
-    /// first schema of the search path that the pool's options say, and as many transactional handlers run at once as the pool
-    /// has connections. A pool without prepared statements, `statement_cache_capacity(0)`, is taken for one behind a pooler,
+    /// first schema of the search path that the pool's options say, and transactional handlers run side by side, on three
+    /// quarters of the pool's connections. A pool without prepared statements, `statement_cache_capacity(0)`, is taken for one behind a pooler,
     /// where other processes' changes are found by looking.
     ///
     /// On MySQL it opens up to six, and transactional handlers run side by side and lock the rows that they write.

@@ -17,8 +17,8 @@
 //! transaction, with one statement for all deliveries of a kind.
 //!
 //! An outbox has two more: one relays (`outbox.rs`), one looks for what was committed without a word (`stir.rs`). Handlers with
-//! `&mut Tx` run on the application's own connections (`transact.rs`), as many at once as it has: rows are locked, and not the
-//! database. Emitting writes one row in the application's transaction and tells nobody of it there.
+//! `&mut Tx` run on the application's own connections (`transact.rs`), on three quarters of them at once: rows are locked, and not
+//! the database. Emitting writes one row in the application's transaction and tells nobody of it there.
 
 mod admin;
 mod catalogue;
@@ -48,7 +48,7 @@ use std::{
 };
 
 use sqlx::{PgConnection, PgPool, Pool, Postgres, postgres::PgPoolOptions};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     error::StoreError,
@@ -91,10 +91,18 @@ pub(crate) struct PostgresStore {
     outbox: Option<Outbox>,
 }
 
+/// How many transactional handlers run at once: three quarters of the pool.
+fn turns(connections: u32) -> usize {
+    usize::try_from(connections - connections.div_ceil(4)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
+}
+
 /// What an outbox has beside a queue.
 struct Outbox {
     /// The application's pool: transactional handlers run on its connections.
     pool: PgPool,
+    /// Leaves a part of the pool to the application: handlers of which each asks for one more connection must not wait for
+    /// each other.
+    turns: Semaphore,
     identity: String,
     relayer: Link,
     /// Wakes the look for what was committed without a word, and how often it was woken.
@@ -139,7 +147,8 @@ impl PostgresStore {
                 tokio::spawn(stir::look_when_stirred(looks, Arc::clone(&stirred), Arc::clone(&changes))).abort_handle(),
             );
             let relayer = Link::new(&place, Plans::ByIndex);
-            Outbox { pool, identity: found.identity, relayer, stirred, stirs: AtomicU64::new(0) }
+            let turns = Semaphore::new(turns(pool.options().get_max_connections()));
+            Outbox { pool, turns, identity: found.identity, relayer, stirred, stirs: AtomicU64::new(0) }
         });
         Ok(Arc::new(Self {
             name,
@@ -164,11 +173,16 @@ impl PostgresStore {
     async fn run_in_tx(&self, fence: Fence<'_>, ordered: bool, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
         let outbox = self.outbox();
         let stirs = outbox.stirs.load(Ordering::Relaxed);
+        let turn = outbox.turns.acquire().await.expect("nobody closes it");
         let end = transact::transact(&outbox.pool, fence, call).await?;
+        drop(turn);
         // What the handler emitted is committed now, and the next of its order key is due.
         let emitted = outbox.stirs.load(Ordering::Relaxed) != stirs;
-        if matches!(end, TxEnd::Committed) && (ordered || emitted) {
-            self.changes.tell();
+        if matches!(end, TxEnd::Committed) {
+            self.settled.fetch_add(1, Ordering::Relaxed);
+            if ordered || emitted {
+                self.changes.tell();
+            }
         }
         Ok(end)
     }

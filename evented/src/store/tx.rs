@@ -34,7 +34,7 @@ use crate::{
 /// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in
 /// such a handler for the handler's own lock, and fails when the pool's busy timeout ends: write through the transaction.
 ///
-/// On Postgres it locks the rows that it writes, and as many run at once as the pool has connections. It has the isolation
+/// On Postgres it locks the rows that it writes, and others run beside it, on three quarters of the pool's connections. It has the isolation
 /// that the pool's connections begin with. A statement that failed spoils the transaction, unless it was in a savepoint: a
 /// handler that returns `Ok` all the same has failed.
 ///
@@ -234,7 +234,7 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sql
 /// An open database transaction: what [`begin`] answers, `sqlx::Transaction`, [`Tx`], or one of another library.
 ///
 /// For a transaction of another library, implement it with a marker of your own as `Db`, which makes the implementation yours
-/// to write, and run the statement that evented hands over:
+/// to write, and run the statement that evented hands over; `examples/foreign` does so for `tokio-postgres`:
 ///
 /// ```
 /// use evented::{InTx, outbox::{Ran, Statement}, sqlx::Sqlite};

@@ -414,6 +414,47 @@ mod misused {
         app.stop().await;
     }
 
+    /// A transaction as another library has it: it runs what it is given, and knows nothing of sqlx.
+    struct Foreign(evented::sqlx::Transaction<'static, Postgres>);
+    struct Marker;
+
+    impl evented::InTx<Marker> for Foreign {
+        type Database = Postgres;
+
+        fn run<'a>(&'a mut self, statement: &'a evented::outbox::Statement) -> evented::outbox::Ran<'a> {
+            use evented::outbox::Value;
+            Box::pin(async move {
+                let bound = statement.values().iter().fold(query(statement.sql()), |query, value| match value {
+                    Value::Bytes(bytes) => query.bind(bytes.as_deref()),
+                    Value::Text(text) => query.bind(text.as_deref()),
+                    Value::Integer(number) => query.bind(*number),
+                });
+                Ok(bound.execute(&mut *self.0).await?.rows_affected())
+            })
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_foreign_transaction_of_another_database_is_refused() {
+        let Some(server) = Server::shared() else { return };
+        let (url, other) = (server.database(), server.database());
+        let (pool, other) = (pool(&url).await, pool(&other).await);
+        let start = |pool: &PgPool| {
+            evented::run().install(false).module("nowhere").role(Role::Emit).queue(&url).outbox(pool.clone())
+        };
+        let (app, _neighbour) = (start(&pool).await.unwrap(), start(&other).await.unwrap());
+        let event = || DeedMisused { how: "not at all".to_owned() };
+        let mut tx = Foreign(pool.begin().await.unwrap());
+        app.emit_in(&mut tx, event()).await.unwrap();
+        tx.0.commit().await.unwrap();
+        assert_eq!(rows(&pool).await, 1);
+        let mut tx = Foreign(other.begin().await.unwrap());
+        let error = app.emit_in(&mut tx, event()).await.unwrap_err();
+        assert!(format!("{error:?}").contains("of another database than the outbox"), "{error:?}");
+        drop(tx);
+        assert_eq!(rows(&other).await, 0);
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn tables_of_the_release_before_are_brought_up_under_its_processes() {
         let Some(server) = Server::shared() else { return };
@@ -433,5 +474,38 @@ mod misused {
             .unwrap();
         assert_eq!(versions, (2, 1), "older code may go on");
         app.stop().await;
+    }
+}
+
+mod greedy {
+    use super::*;
+
+    #[event(transactional)]
+    #[derive(Serialize, Deserialize)]
+    struct TwoTaken;
+
+    #[handler(TwoTaken, outbox)]
+    async fn take_two(_event: TwoTaken, tx: &mut Tx<Postgres>, pool: State<PgPool>) -> anyhow::Result<()> {
+        enter(tx, 1).await?;
+        query("insert into ledger values (2)").execute(&*pool).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn handlers_that_each_ask_for_one_more_connection_do_not_wait_for_each_other() {
+        let Some(server) = Server::shared() else { return };
+        let url = server.database();
+        let pool = pool(&url).await;
+        let run = evented::run().install(false).module(module_path!()).queue(&url);
+        let app = run.outbox(pool.clone()).state(pool.clone()).await.unwrap();
+        for _ in 0..24 {
+            let mut tx = evented::begin(&pool).await.unwrap();
+            app.emit_in(&mut tx, TwoTaken).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        tokio::time::timeout(DEADLINE, app.until_idle()).await.expect("none is stuck").unwrap();
+        let count = count_of(&app, "TwoTaken/take_two").await;
+        assert_eq!((count.done, count.retried), (24, 0));
     }
 }
