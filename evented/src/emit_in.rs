@@ -124,9 +124,8 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
         let origin = origin(&instance, cause.as_ref(), id);
         let cause = Cause::new(id, &origin);
         let payload = payload(&event)?;
-        let outbox_name = outbox.name().to_owned();
-        let row =
-            NewRow { event_id: id, event: E::ID, origin, version: E::VERSION, delay, outbox: outbox_name, payload };
+        let outbox_id = outbox.identity().to_owned();
+        let row = NewRow { event_id: id, event: E::ID, origin, version: E::VERSION, delay, outbox: outbox_id, payload };
         let told = tx.tell(&outbox);
         if !told {
             outbox.nudge();

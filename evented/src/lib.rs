@@ -71,6 +71,10 @@
 //! that emit are called inside [`App::scope`], with an instance that has `.install(false)`. [`App::until_idle`] waits until
 //! all is delivered.
 //!
+//! # The outbox
+//!
+//! Why there is one, what it promises, and what can still go wrong: [`the_outbox`].
+//!
 //! # More processes
 //!
 //! A worker of its own, a queue on a server, chosen queues, and what to look at: [`from_one_process_to_many`].
@@ -93,7 +97,8 @@
 //! # Features
 //!
 //! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `postgres`: the queue in a
-//! Postgres database, version 15 or later. `redis`: a queue on a Redis server, [`.queue("redis://..")`](Run::queue). `testing`: the contract suite
+//! Postgres database, version 15 or later. `redis`: a queue on a Redis server, [`.queue("redis://..")`](Run::queue).
+//! `mysql`: the outbox in an application's database on MySQL 8 or MariaDB 10.6, or later. `testing`: the contract suite
 //! that every store passes, for a store of your own, in the module `testing`. [`stores`] shows what it checks.
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.
@@ -163,6 +168,8 @@ pub use evented_macros::{event, handler};
 
 /// What a module with events and handlers needs: `use evented::prelude::*;`.
 pub mod prelude {
+    #[cfg(feature = "mysql")]
+    pub use crate::sqlx::MySql;
     #[cfg(feature = "sqlite")]
     pub use crate::sqlx::Sqlite;
     pub use crate::{Delivery, Event, Permanent, RetryAfter, Role, State, Tx, begin, emit, emit_in, event, handler};
@@ -170,6 +177,9 @@ pub mod prelude {
 
 #[doc = include_str!("compile_errors.md")]
 pub mod compile_errors {}
+
+#[doc = include_str!("the_outbox.md")]
+pub mod the_outbox {}
 
 #[doc = include_str!("from_one_process_to_many.md")]
 pub mod from_one_process_to_many {}

@@ -85,9 +85,11 @@ impl Run {
 
     /// The application's own database, by its pool: the outbox is kept in it, and transactional handlers run in it.
     ///
-    /// evented adds its tables, all named `evented_..`, and opens up to five connections of its own with the pool's options. The
-    /// file must be in WAL mode. Transactional handlers take a connection of the pool, one at a time, and on SQLite hold
-    /// the file's write lock, for a third of the lease at the most.
+    /// evented adds its tables, all named `evented_..`, and opens up to six connections of its own with the pool's options.
+    /// Transactional handlers take connections of the pool.
+    ///
+    /// A file of SQLite must be in WAL mode, and such handlers run one at a time: each holds the file's write lock, for a third
+    /// of the lease at the most. In MySQL they run side by side, and lock the rows that they write.
     pub fn outbox<Db: Outboxed>(mut self, pool: Pool<Db>) -> Self {
         if self.0.outbox.is_some() {
             self.0.problems.push("`.outbox(..)` was given two pools; an instance has one outbox".to_owned());

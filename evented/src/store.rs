@@ -18,6 +18,8 @@ use crate::{
     terms::Priority,
 };
 
+#[cfg(feature = "mysql")]
+mod mysql;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -455,7 +457,10 @@ pub struct DeadLetter {
 
 /// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
 /// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
-#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "not every store picks outside its server"))]
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "mysql")),
+    allow(dead_code, reason = "not every store picks outside its server")
+)]
 pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
     let mut picked = Vec::new();
     let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
@@ -511,6 +516,8 @@ pub fn open_outbox(url: &str) -> Pending<'_, Arc<dyn OutboxStore>> {
         match scheme(url) {
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
+            #[cfg(feature = "mysql")]
+            "mysql" | "mariadb" => Ok(mysql::MySqlStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
             scheme => Err(no_store(url, scheme, "outbox")),
         }
     })
@@ -537,6 +544,11 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
     };
     let text = match scheme {
         "sqlite" => off("sqlite"),
+        "mysql" | "mariadb" if what == "queue" => format!(
+            "the queue `{url}` is of MySQL, which keeps the outbox alone; give the pool to `.outbox(pool)`, and name another \
+             queue, like `sqlite:queue.db`"
+        ),
+        "mysql" | "mariadb" => off("mysql"),
         "postgres" | "postgresql" if cfg!(not(feature = "postgres")) => off("postgres"),
         "redis" if what == "queue" => {
             "a queue on redis needs the feature `redis` of `evented`, which is off; turn it on in Cargo.toml".to_owned()

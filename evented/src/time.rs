@@ -20,7 +20,7 @@ pub(crate) fn millis_since_1970(time: SystemTime) -> i64 {
 }
 
 /// The longest delay that is kept: ten years. What asks for more is a mistake, and must not overflow a store's clock.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
 const DELAY_MAX: Duration = Duration::from_hours(24 * 365 * 10);
 
 /// The stored time that is `delay` from now, at most ten years.
@@ -30,7 +30,7 @@ pub(crate) fn due_at(delay: Duration) -> i64 {
 }
 
 /// Whole milliseconds of a delay, at most ten years, for a store that adds them to its own clock.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) fn delay_ms(delay: Duration) -> i64 {
     millis(delay.min(DELAY_MAX))
 }

@@ -12,7 +12,7 @@ const PAGE: &str = "What a handler may rely on does not change with the store: a
     `testing`, has the suite for a store of your own, and says of each test which guarantee it shows.\n\n";
 
 /// The suites ask the same of every store, so any site says what they have.
-fn columns() -> [Column; 3] {
+fn columns() -> [Column; 4] {
     let queue = |store, survives| Column::new(store, survives).passes(&queue_promises::<Queue>());
     let outbox = |store, survives| queue(store, survives).passes(&outbox_promises::<Outbox>());
     [
@@ -23,6 +23,10 @@ fn columns() -> [Column; 3] {
         outbox(
             "Postgres",
             "a crash of the process and one of the server, with `fsync` and `synchronous_commit` on, as they are by default",
+        ),
+        outbox(
+            "MySQL, outbox alone",
+            "a crash of the process, one of the server and a power cut with `innodb_flush_log_at_trx_commit=1`, as it is by default, and `sync_binlog=1` where there is a binary log",
         ),
         queue(
             "Redis",

@@ -9,6 +9,7 @@
 //!
 //! A further kind of server is a further [`Kind`], with a `start` and a `shared` like those of the others.
 
+mod mariadb;
 mod ports;
 mod postgres;
 mod processes;
@@ -29,12 +30,13 @@ use rustix::process::Signal;
 
 use crate::DEADLINE;
 
+pub use mariadb::{Mariadb, MariadbKind};
 pub(crate) use ports::free_port;
 pub use postgres::{Postgres, PostgresKind};
 pub use redis::{Redis, RedisKind};
 use warden::Warden;
 
-/// Settings of a server, in its own words: those of `redis.conf`, those of `postgresql.conf`.
+/// Settings of a server, in its own words: those of `redis.conf`, of `postgresql.conf`, of `my.cnf`.
 pub type Settings<'a> = &'a [(&'a str, &'a str)];
 
 /// On how many ports a server is tried: a port that was free may be taken before the server has it.

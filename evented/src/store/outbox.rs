@@ -39,7 +39,7 @@ pub trait OutboxStore: Store {
     fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd>;
 
     /// The longest that a handler's transaction may last, beside a lease of this length: where it locks the whole database,
-    /// the renewal of the leases waits behind it.
+    /// the renewal of the leases waits behind it. [`Duration::MAX`] where it locks rows only, so that others write meanwhile.
     fn tx_limit(&self, lease: Duration) -> Duration;
 
     /// Outbox rows not yet relayed.
@@ -47,6 +47,9 @@ pub trait OutboxStore: Store {
 
     /// The database whose transactions write here, as `TypeId::of::<Db>()`.
     fn database(&self) -> TypeId;
+
+    /// What tells its database from every other, inside a transaction: a row in another would never be delivered.
+    fn identity(&self) -> &str;
 
     /// Says that a row was written in a transaction that may commit soon, of which nobody will tell.
     fn nudge(&self);

@@ -403,6 +403,10 @@ impl OutboxStore for SqliteStore {
         TypeId::of::<Sqlite>()
     }
 
+    fn identity(&self) -> &str {
+        &self.name
+    }
+
     fn nudge(&self) {
         self.watch.stir();
     }

@@ -34,6 +34,10 @@ use crate::{
 /// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in
 /// such a handler for the handler's own lock, and fails when the pool's busy timeout ends: write through the transaction.
 ///
+/// On MySQL it locks the rows that it writes, and its isolation is READ COMMITTED. A handler whose transaction a deadlock has
+/// undone has failed and is tried again; so has one that ended it with a statement which commits by itself, such as
+/// `create table`.
+///
 /// It derefs to the driver's connection, so `&mut **tx` executes queries, as with sqlx's own `Transaction`. `tx` and
 /// `&mut *tx` do not: sqlx's `Executor` has one method more where its `macros` are on, and a library cannot ask for that.
 #[derive(RefCast)]
@@ -167,12 +171,12 @@ impl<'a, R: HasTx, Db: Outboxed> HandlerArg<'a, R> for &'a mut Tx<Db> {
     }
 }
 
-/// A database that can hold the outbox: [`sqlx::Sqlite`]. Its transactions go to [`emit_in`](crate::emit_in()), its
-/// pools to [`run().outbox(..)`](crate::Run::outbox) and [`begin`].
+/// A database that can hold the outbox: [`sqlx::Sqlite`], and `sqlx::MySql` with the feature `mysql`. Its transactions go to
+/// [`emit_in`](crate::emit_in()), its pools to [`run().outbox(..)`](crate::Run::outbox) and [`begin`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot hold the outbox",
     label = "no outbox for this database",
-    note = "the outbox is kept in SQLite"
+    note = "the outbox is kept in SQLite, and in MySQL with the feature `mysql` of `evented`"
 )]
 pub trait Outboxed: Database {
     /// The database's name in messages.
@@ -206,7 +210,7 @@ pub struct NewRow {
     pub origin: Origin,
     pub version: u32,
     pub delay: Duration,
-    /// The outbox's name: a row in another database would never be delivered.
+    /// The outbox's [identity](super::OutboxStore::identity).
     pub outbox: String,
     pub payload: Vec<u8>,
 }
@@ -246,9 +250,9 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sql
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a database transaction",
-    label = "expected `&mut sqlx::Transaction<'_, Sqlite>` or `&mut Tx<Sqlite>`",
+    label = "expected `&mut sqlx::Transaction<'_, Db>` or `&mut Tx<Db>`",
     note = "begin one with `let mut tx = evented::begin(&pool).await?`, pass `&mut tx`, then `tx.commit().await?`",
-    note = "pass a transaction as `&mut tx` itself, not `&mut *tx`, and a handler's `tx: &mut Tx<Sqlite>` as `tx`"
+    note = "pass a transaction as `&mut tx` itself, not `&mut *tx`, and a handler's `tx: &mut Tx<Db>` as `tx`"
 )]
 pub trait InTx<Db = ()>: Send {
     /// The database that it is a transaction of, by sqlx's name for it: `evented::sqlx::Postgres`.

@@ -1,0 +1,345 @@
+//! MySQL 8 and MariaDB 10.6 or later: the outbox in the application's own database.
+//!
+//! Several processes relay and work in one database. Rows are locked, never tables, and a claim passes by what others have
+//! in hand (`for update skip locked`). The tables are named `evented_..`; TLS needs one of sqlx's `tls` features in the
+//! application's Cargo.toml, and a server that asks for `caching_sha2_password` without it sqlx's `mysql-rsa`. Of servers that
+//! all take writes (Galera), all processes use one: the others know nothing of its locks.
+//!
+//! Up to six connections for each store, beside the application's pool, opened when they are needed: one relays and stores,
+//! one settles and claims, one renews leases, from a thread of its own, one reads the catalogue and does what is short, one
+//! counts and sweeps when it is asked to, one looks for what others committed (`notice.rs`). Handlers' transactions are on
+//! connections of the pool (`transact.rs`).
+//!
+//! `emit_in` inserts one row, which moves `last_insert_id()` in that session, as any insert does: ask for it before. What a
+//! statement such as `create table` commits by itself, is committed with the events that were emitted before it.
+
+mod admin;
+mod catalogue;
+mod claim;
+mod exchange;
+mod keys;
+mod link;
+mod notice;
+mod outbox;
+mod push;
+mod schema;
+mod sql;
+mod transact;
+
+use std::{
+    any::TypeId,
+    pin::Pin,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{MySql, MySqlConnection, MySqlPool, Pool, mysql::MySqlConnectOptions};
+
+use crate::{
+    error::{StoreError, Written},
+    id::DeliveryId,
+    store::{
+        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
+        NewDelivery, OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention,
+        Settlement, Stats, Swept, TxCall, TxEnd,
+        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
+    },
+};
+
+use self::{exchange::Exchange, link::Link, notice::Changes, transact::Fence};
+
+/// After so many settlements the counts are added up: each left a row or two.
+const ADD_UP: u64 = 1_000;
+
+pub(crate) struct MySqlStore {
+    name: String,
+    identity: String,
+    promise: &'static str,
+    /// The application's pool: transactional handlers run on its connections.
+    pool: MySqlPool,
+    relay: Link,
+    exchanger: Link,
+    keeper: Link,
+    reader: Link,
+    /// For what may take long: a claim or a plan must not wait for a count.
+    counter: Link,
+    settled: AtomicU64,
+    changes: Arc<Changes>,
+}
+
+impl MySqlStore {
+    /// Opens the outbox in the database of the application's pool.
+    async fn open_outbox(pool: MySqlPool) -> Result<Arc<Self>, StoreError> {
+        let options = (*pool.connect_options()).clone();
+        let found = schema::migrate(&options).await?;
+        Ok(Arc::new(Self {
+            name: found.name,
+            identity: found.identity,
+            promise: found.promise,
+            pool,
+            relay: Link::new(&options),
+            exchanger: Link::new(&options),
+            keeper: Link::new(&options),
+            reader: Link::new(&options),
+            counter: Link::new(&options),
+            settled: AtomicU64::new(0),
+            changes: Changes::new(Link::new(&options)),
+        }))
+    }
+
+    /// Opens the outbox at a URL, with a pool of its own. The database must be there: it is the application's.
+    pub(crate) async fn open_outbox_url(url: &str) -> Result<Arc<Self>, StoreError> {
+        // Never with the URL itself, which may have a password.
+        let options = MySqlConnectOptions::from_str(url).map_err(|error| {
+            let text = "the outbox's URL is not one of MySQL, like `mysql://user@localhost:3306/shop`";
+            StoreError::lasting(text, Written::Nothing).because(error)
+        })?;
+        Self::open_outbox(MySqlPool::connect_lazy_with(options)).await
+    }
+
+    async fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Result<Exchanged, StoreError> {
+        let mut due = None;
+        if settlements.is_empty() {
+            // Looks before it locks: an idle worker writes nothing.
+            let Some(claim) = &claim else { return Ok(Exchanged::default()) };
+            let found = self.exchanger.run(claim, claim::look).await?;
+            if found.rows.is_empty() {
+                let claims = Claims { next_due: found.next, ..Claims::default() };
+                return Ok(Exchanged { claims, ..Exchanged::default() });
+            }
+            due = Some(found);
+        }
+        let asked = Exchange { settlements: &settlements, claim: claim.as_ref(), due };
+        let exchanged = self.exchanger.transact(&asked, |conn, asked| exchange::exchange(conn, asked)).await?;
+        if !settlements.is_empty() {
+            // What is due again, or for the first time, is for others where nothing is claimed here.
+            let due_again = |settlement: &Settlement| {
+                settlement.lease.ordered || !matches!(settlement.outcome, Outcome::Completed | Outcome::Dead { .. })
+            };
+            if settlements.iter().any(due_again) {
+                self.changes.tell();
+            }
+            self.counted().await;
+        }
+        Ok(exchanged)
+    }
+
+    /// Adds the counts up now and then.
+    async fn counted(&self) {
+        if self.settled.fetch_add(1, Ordering::Relaxed) % ADD_UP == ADD_UP - 1
+            && let Err(error) = self.counter.transact(&(), exchange::add_up).await
+        {
+            tracing::debug!(error = %crate::error::in_one_line(&error), "counts were not added up; later");
+        }
+    }
+
+    /// Runs a handler's transaction on a connection of the application's pool.
+    async fn run_in_tx(&self, fence: Fence<'_>, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
+        let conn = self.pool.acquire().await.map_err(|error| {
+            let text = "no connection of the application's pool came free for a handler's transaction";
+            link::failed(text, false, error)
+        })?;
+        let end = transact::transact(conn, fence, call).await;
+        // What the handler emitted is committed now.
+        self.changes.tell();
+        self.counted().await;
+        end
+    }
+}
+
+impl Drop for MySqlStore {
+    fn drop(&mut self) {
+        self.changes.close();
+    }
+}
+
+impl QueueStore for MySqlStore {
+    fn push(&self, push: Push) -> Pending<'_, Pushed> {
+        Box::pin(async move {
+            let pushed = self.relay.transact(&push, push::push).await?;
+            self.changes.tell();
+            Ok(pushed)
+        })
+    }
+
+    fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
+        Box::pin(self.exchange(settlements, claim))
+    }
+
+    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+        Box::pin(async move {
+            self.keeper.transact(&(leases, lease), |conn, asked| exchange::extend(conn, asked.0, asked.1)).await
+        })
+    }
+
+    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        Box::pin(async move { self.reader.run(&deliveries, |conn, ids| push::forget(conn, ids)).await })
+    }
+
+    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
+        Box::pin(async move { self.reader.run(&(lease, runs), exchange::runs_alone).await })
+    }
+
+    fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {
+        Box::pin(self.changes.wait(seen, most))
+    }
+}
+
+impl Catalogue for MySqlStore {
+    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if catalogue::record(&self.reader, &handlers).await? {
+                self.changes.tell();
+            }
+            Ok(())
+        })
+    }
+
+    fn catalogue(&self) -> Pending<'_, CatalogueState> {
+        Box::pin(async move { self.reader.run(&(), catalogue::read_all).await })
+    }
+
+    fn retire(&self, handler: String) -> Pending<'_, bool> {
+        Box::pin(async move {
+            let retired = self.reader.transact(&handler, catalogue::retire).await?;
+            if retired {
+                self.changes.tell();
+            }
+            Ok(retired)
+        })
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn promise(&self) -> &str {
+        self.promise
+    }
+
+    fn close(&self) {
+        self.changes.close();
+    }
+}
+
+impl Admin for MySqlStore {
+    fn stats(&self) -> Pending<'_, Stats> {
+        Box::pin(async move { self.counter.run(&(), admin::stats).await })
+    }
+
+    fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()> {
+        Box::pin(async move {
+            self.reader.run(&(queue, paused), admin::pause).await?;
+            self.changes.tell();
+            Ok(())
+        })
+    }
+
+    fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
+        Box::pin(async move { self.counter.run(&(handler, limit), admin::dead_letters).await })
+    }
+
+    fn requeue(&self, letters: Letters) -> Pending<'_, u64> {
+        Box::pin(async move {
+            let requeued = self.counter.transact(&letters, admin::requeue).await?;
+            if requeued > 0 {
+                self.changes.tell();
+            }
+            Ok(requeued)
+        })
+    }
+
+    fn discard(&self, letters: Letters) -> Pending<'_, u64> {
+        Box::pin(async move { self.counter.transact(&letters, admin::discard).await })
+    }
+
+    fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
+        Box::pin(admin::sweep(&self.counter, retention))
+    }
+}
+
+impl OutboxStore for MySqlStore {
+    fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
+        Box::pin(async move {
+            // Looks before it locks: an idle relay writes nothing.
+            let next = self.relay.run(&(), outbox::next_row).await?;
+            if next != Some(Duration::ZERO) {
+                return Ok(Relayed { next_due: next, ..Relayed::default() });
+            }
+            let relayed = self.relay.transact(&relay, outbox::relay).await?;
+            if relayed.done > 0 {
+                self.changes.tell();
+            }
+            Ok(relayed)
+        })
+    }
+
+    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, Vec<bool>> {
+        Box::pin(async move {
+            let finished = self.relay.transact(&rows, outbox::finish).await?;
+            self.changes.tell();
+            Ok(finished)
+        })
+    }
+
+    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(self.run_in_tx(Fence::Lease(lease), call))
+    }
+
+    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(self.run_in_tx(Fence::Once(delivery), call))
+    }
+
+    /// Rows are locked, not the database.
+    fn tx_limit(&self, _lease: Duration) -> Duration {
+        Duration::MAX
+    }
+
+    fn outbox_rows(&self) -> Pending<'_, u64> {
+        Box::pin(async move { self.counter.run(&(), outbox::rows).await })
+    }
+
+    fn database(&self) -> TypeId {
+        TypeId::of::<MySql>()
+    }
+
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn nudge(&self) {
+        self.changes.stir();
+    }
+
+    fn committed(&self) {
+        self.changes.tell();
+    }
+}
+
+impl Outboxed for MySql {
+    const KIND: &'static str = "MySQL";
+
+    fn insert_row<'a>(conn: &'a mut MySqlConnection, row: &'a NewRow) -> Inserting<'a> {
+        Box::pin(outbox::insert_row(conn, row))
+    }
+
+    fn statements(row: &NewRow) -> Vec<Statement> {
+        vec![outbox::statement(row)]
+    }
+
+    fn run<'a>(conn: &'a mut MySqlConnection, statement: &'a Statement) -> Ran<'a> {
+        Box::pin(async move { Ok(outbox::run(conn, statement).await?) })
+    }
+
+    fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
+        Box::pin(pool.begin())
+    }
+
+    fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {
+        Box::pin(async move { Ok(MySqlStore::open_outbox(pool).await? as Arc<dyn OutboxStore>) })
+    }
+}

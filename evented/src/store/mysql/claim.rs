@@ -1,0 +1,179 @@
+//! Claiming: what is due, taken evenly and by priority, without waiting for rows that others have in hand.
+
+use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
+
+use sqlx::{AssertSqlSafe, Error as SqlxError, MySqlConnection, Row as _, mysql::MySqlRow, query};
+
+use crate::{
+    id::LeaseToken,
+    origin::Origin,
+    retry::Policy,
+    store::{Claim, Claimed, Claims, Lease, Outcome, Settlement, pick},
+    time,
+};
+
+use super::{
+    link::{Running, read, write},
+    sql::{NEVER, backoff, count, delivery_id, event_id, now_ms, numbers},
+};
+
+/// When rows are looked for again that another claim took first.
+const TAKEN_LOOK: Duration = Duration::from_millis(10);
+
+/// What is due, and when the next will be. Read without a lock: a worker that finds nothing writes nothing.
+#[derive(Default)]
+pub(super) struct Due {
+    pub rows: Vec<i64>,
+    pub next: Option<Duration>,
+}
+
+/// As a piece of work.
+pub(super) fn look<'a>(conn: &'a mut MySqlConnection, claim: &'a Claim) -> Running<'a, Due> {
+    Box::pin(due(conn, claim, &[]))
+}
+
+/// Finds due rows of queues that are not paused. What was `settled` just now is left for another claim.
+///
+/// One statement for all: for each handler one descent of the index for its oldest due rows and one for its next time. Its
+/// text is the same for a worker's every claim, and so it is prepared once.
+pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Settlement]) -> Result<Due, SqlxError> {
+    let given_back = |settled: &&Settlement| matches!(settled.outcome, Outcome::Released | Outcome::Retry { .. });
+    let given_back: Vec<i64> = settled.iter().filter(given_back).map(|settled| settled.lease.row).collect();
+    let handlers = || claim.queues.iter().flat_map(|queue| queue.handlers.iter().map(move |handler| (queue, handler)));
+    let mut text = String::from(concat!("(select -1, null, null, ", now_ms!(), ")"));
+    for (at, _) in handlers().enumerate() {
+        const OF_HANDLER: &str = "from evented_deliveries d force index (evented_deliveries_due)
+            where d.handler = (select h.num from evented_handlers h where h.id = ?)
+                and not exists (select 1 from evented_queues q where q.name = ? and q.paused)";
+        write!(
+            text,
+            concat!(
+                " union all (select {}, d.seq, d.due_at, 0 {} and d.due_at <= ",
+                now_ms!(),
+                " and d.version <= ? order by d.due_at, d.seq limit ?)
+                 union all (select {}, null, d.due_at, 0 {} and d.due_at > ",
+                now_ms!(),
+                " and d.due_at < {} order by d.due_at limit 1)"
+            ),
+            at, OF_HANDLER, at, OF_HANDLER, NEVER
+        )
+        .expect("a string takes what is written to it");
+    }
+    let mut look = query(AssertSqlSafe(text));
+    for (queue, handler) in handlers() {
+        // One more than wanted, to know whether there is more; and as many as are left out of what is found.
+        let most = queue.wanted.saturating_add(1 + given_back.len());
+        look = look
+            .bind(&*handler.name)
+            .bind(&*queue.name)
+            .bind(i64::from(handler.version))
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .bind(&*handler.name)
+            .bind(&*queue.name);
+    }
+    let mut found = vec![Vec::new(); handlers().count()];
+    let (mut now, mut next, mut left) = (0, NEVER, false);
+    for row in look.fetch_all(conn).await? {
+        let Ok(handler) = usize::try_from(row.try_get::<i64, _>(0)?) else {
+            now = row.try_get(3)?;
+            continue;
+        };
+        let due_at: i64 = row.try_get(2)?;
+        match row.try_get::<Option<i64>, _>(1)? {
+            None => next = next.min(due_at),
+            Some(row) if given_back.contains(&row) => left = true,
+            Some(row) => found[handler].push((due_at, row)),
+        }
+    }
+    let mut rows = Vec::new();
+    let mut found = found.into_iter();
+    for queue in &claim.queues {
+        // A union has its rows in any order.
+        let lists = found.by_ref().take(queue.handlers.len()).map(|mut found: Vec<(i64, i64)>| {
+            found.sort_unstable();
+            found.into_iter().map(|(_, row)| row).collect::<Vec<_>>()
+        });
+        let (picked, more) = pick(queue, &lists.collect::<Vec<_>>());
+        rows.extend(picked);
+        left |= more;
+    }
+    let next = if left { Some(Duration::ZERO) } else { (next < NEVER).then(|| time::from_millis(next - now)) };
+    Ok(Due { rows, next })
+}
+
+/// Leases rows that are due, those excepted that others have in hand.
+pub(super) async fn lease(conn: &mut MySqlConnection, due: &Due, lease: Duration) -> Result<Claims, SqlxError> {
+    if due.rows.is_empty() {
+        return Ok(Claims { next_due: due.next, ..Claims::default() });
+    }
+    // The handlers' rows are read by statements within this one, which locks the deliveries' alone.
+    let text = format!(
+        concat!(
+            "select d.seq, d.id, d.event_id, (select h.id from evented_handlers h where h.num = d.handler),
+                d.correlation, d.version, d.emitted_at, d.failed, d.lease is not null or d.alone > 0,
+                d.deaths + (d.lease is not null and d.alone = 2), d.attempts_max, d.backoff_first_ms, d.backoff_max_ms,
+                d.timeout_ms, d.payload, d.order_key is not null
+             from evented_deliveries d where d.seq in ({}) and d.due_at <= ",
+            now_ms!(),
+            " for update skip locked"
+        ),
+        numbers(due.rows.iter().copied())
+    );
+    let rows = read(conn, text).await?;
+    let token = LeaseToken::mint();
+    let mut names = HashMap::new();
+    let mut deliveries = rows.iter().map(|row| claimed(row, token, &mut names)).collect::<Result<Vec<_>, _>>()?;
+    if !deliveries.is_empty() {
+        // Assignments go from left to right, each with what the one before it left.
+        let text = format!(
+            concat!(
+                "update evented_deliveries set deaths = deaths + (lease is not null and alone = 2),
+                    alone = (lease is not null or alone > 0), lease = {}, due_at = ",
+                now_ms!(),
+                " + {} where seq in ({})"
+            ),
+            token.to_i64(),
+            time::delay_ms(lease),
+            numbers(deliveries.iter().map(|claimed| claimed.lease.row))
+        );
+        write(conn, text).await?;
+    }
+    let next_due =
+        if deliveries.len() < due.rows.len() { Some(due.next.unwrap_or(TAKEN_LOOK).min(TAKEN_LOOK)) } else { due.next };
+    // Run them in the order in which they were due.
+    let order: HashMap<i64, usize> = due.rows.iter().enumerate().map(|(at, row)| (*row, at)).collect();
+    deliveries.sort_by_key(|claimed| order.get(&claimed.lease.row).copied());
+    Ok(Claims { deliveries, next_due })
+}
+
+fn claimed(row: &MySqlRow, token: LeaseToken, names: &mut HashMap<String, Arc<str>>) -> Result<Claimed, SqlxError> {
+    let event_id = event_id(row.try_get(2)?)?;
+    let name: &str = row.try_get(3)?;
+    let handler = match names.get(name) {
+        Some(handler) => Arc::clone(handler),
+        None => Arc::clone(names.entry(name.to_owned()).or_insert_with(|| name.into())),
+    };
+    let number = |at: usize| count(row.try_get(at)?);
+    Ok(Claimed {
+        lease: Lease {
+            delivery: delivery_id(row.try_get(1)?)?,
+            row: row.try_get(0)?,
+            token,
+            ordered: row.try_get(15)?,
+        },
+        event_id,
+        handler,
+        origin: Origin::from_bytes(event_id, row.try_get(4)?),
+        version: number(5)?,
+        emitted_unix_ms: row.try_get(6)?,
+        failed: number(7)?,
+        lost: row.try_get(8)?,
+        deaths: number(9)?,
+        policy: Policy {
+            attempts_max: number(10)?,
+            backoff: backoff(row.try_get(11)?, row.try_get(12)?),
+            timeout: time::from_millis(row.try_get(13)?),
+        },
+        payload: row.try_get(14)?,
+    })
+}

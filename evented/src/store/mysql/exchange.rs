@@ -1,0 +1,273 @@
+//! Settling, and claiming with it, in one transaction.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+use sqlx::{AssertSqlSafe, Error as SqlxError, MySqlConnection, Row as _, query};
+
+use crate::{
+    store::{Claim, Claims, Exchanged, Lease, Outcome, Settlement},
+    time,
+};
+
+use super::{
+    claim::{self, Due},
+    keys,
+    link::{Running, read, sql, write},
+    sql::{list, now_ms, numbers, sorted},
+};
+
+/// How many rows of counts are added up in one commit.
+const COUNTS_MAX: i64 = 20_000;
+
+/// What an exchange is asked for.
+pub(super) struct Exchange<'e> {
+    pub settlements: &'e [Settlement],
+    pub claim: Option<&'e Claim>,
+    /// What is due, where that was looked up before.
+    pub due: Option<Due>,
+}
+
+/// Settles, then claims.
+pub(super) fn exchange<'a>(conn: &'a mut MySqlConnection, asked: &'a Exchange<'_>) -> Running<'a, Exchanged> {
+    Box::pin(async move {
+        let held = settle(conn, asked.settlements).await?;
+        let Some(claim) = asked.claim else { return Ok(Exchanged { held, claims: Claims::default() }) };
+        let found;
+        let due = if let Some(due) = &asked.due {
+            due
+        } else {
+            found = claim::due(conn, claim, asked.settlements).await?;
+            &found
+        };
+        Ok(Exchanged { held, claims: claim::lease(conn, due, claim.lease).await? })
+    })
+}
+
+/// Settles what is still held; the answer says which was. One statement for each way to end.
+async fn settle(conn: &mut MySqlConnection, settlements: &[Settlement]) -> Result<Vec<bool>, SqlxError> {
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ends = |settlement: &&Settlement| {
+        settlement.lease.ordered && matches!(settlement.outcome, Outcome::Completed | Outcome::Dead { .. })
+    };
+    let ordered: Vec<_> = settlements.iter().filter(ends).map(|settlement| settlement.lease.row).collect();
+    let keys = keys::lock_of(conn, &ordered).await?;
+    // The rows are locked from here on: what is held now is held at the commit.
+    let text = format!(
+        "select seq, handler, lease from evented_deliveries where seq in ({}) and lease is not null for update",
+        numbers(sorted(settlements.iter().map(|settlement| settlement.lease.row)))
+    );
+    let mut leased: HashMap<(i64, i64), i64> = HashMap::new();
+    for row in read(conn, text).await? {
+        leased.insert((row.try_get(0)?, row.try_get(2)?), row.try_get(1)?);
+    }
+    let mut held = Vec::with_capacity(settlements.len());
+    let (mut completed, mut released) = (Vec::new(), Vec::new());
+    let (mut retried, mut dead) = (Vec::new(), Vec::new());
+    // By handler: done, retried, dead.
+    let mut counts: BTreeMap<i64, [i64; 3]> = BTreeMap::new();
+    for Settlement { lease, outcome } in settlements {
+        let handler = leased.remove(&(lease.row, lease.token.to_i64()));
+        held.push(handler.is_some());
+        let Some(handler) = handler else { continue };
+        let column = match outcome {
+            Outcome::Completed => {
+                completed.push(lease.row);
+                0
+            }
+            Outcome::Retry { delay, error } => {
+                retried.push((lease.row, *delay, &**error));
+                1
+            }
+            Outcome::Dead { failed, error } => {
+                dead.push((lease.row, *failed, &**error));
+                2
+            }
+            Outcome::Released => {
+                released.push(lease.row);
+                continue;
+            }
+        };
+        counts.entry(handler).or_default()[column] += 1;
+    }
+    retry(conn, &retried).await?;
+    bury(conn, &dead).await?;
+    if !released.is_empty() {
+        let text = format!(
+            concat!(
+                "update evented_deliveries set lease = null, alone = (alone > 0), due_at = ",
+                now_ms!(),
+                " where seq in ({})"
+            ),
+            numbers(released)
+        );
+        write(conn, text).await?;
+    }
+    completed.extend(dead.iter().map(|(row, ..)| *row));
+    if !completed.is_empty() {
+        write(conn, format!("delete from evented_deliveries where seq in ({})", numbers(completed))).await?;
+    }
+    keys::let_heads_go(conn, &keys).await?;
+    count(conn, &counts).await?;
+    Ok(held)
+}
+
+async fn retry(conn: &mut MySqlConnection, retried: &[(i64, Duration, &str)]) -> Result<(), SqlxError> {
+    if retried.is_empty() {
+        return Ok(());
+    }
+    let delays = retried.iter().map(|(row, delay, _)| format!(" when {row} then {}", time::delay_ms(*delay)));
+    let errors = retried.iter().map(|(row, ..)| format!(" when {row} then ?"));
+    let text = format!(
+        concat!(
+            "update evented_deliveries set lease = null, alone = 0, failed = failed + 1, due_at = ",
+            now_ms!(),
+            " + case seq{} end, error = case seq{} end where seq in ({})"
+        ),
+        delays.collect::<String>(),
+        errors.collect::<String>(),
+        numbers(retried.iter().map(|(row, ..)| *row))
+    );
+    let mut update = query(AssertSqlSafe(text)).persistent(false);
+    for (.., error) in retried {
+        update = update.bind(*error);
+    }
+    update.execute(conn).await?;
+    Ok(())
+}
+
+/// Copies deliveries to the dead letters.
+async fn bury(conn: &mut MySqlConnection, dead: &[(i64, u32, &str)]) -> Result<(), SqlxError> {
+    if dead.is_empty() {
+        return Ok(());
+    }
+    let failed = dead.iter().map(|(row, failed, _)| format!(" when {row} then {failed}"));
+    let errors = dead.iter().map(|(row, ..)| format!(" when {row} then ?"));
+    let text = format!(
+        concat!(
+            "insert into evented_dead_letters (id, event_id, handler, failed, deaths, attempts_max, backoff_first_ms,
+                backoff_max_ms, timeout_ms, version, emitted_at, died_at, correlation, error, payload, order_key)
+             select id, event_id, handler, case seq{} end, deaths, attempts_max, backoff_first_ms, backoff_max_ms,
+                timeout_ms, version, emitted_at, ",
+            now_ms!(),
+            ", correlation, case seq{} end, payload, order_key
+             from evented_deliveries where seq in ({}) order by seq"
+        ),
+        failed.collect::<String>(),
+        errors.collect::<String>(),
+        numbers(dead.iter().map(|(row, ..)| *row))
+    );
+    let mut insert = query(AssertSqlSafe(text)).persistent(false);
+    for (.., error) in dead {
+        insert = insert.bind(*error);
+    }
+    insert.execute(conn).await?;
+    Ok(())
+}
+
+/// Counts what was settled: by handler, done, retried, dead.
+pub(super) async fn count(conn: &mut MySqlConnection, counts: &BTreeMap<i64, [i64; 3]>) -> Result<(), SqlxError> {
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let row = |(handler, [done, retried, dead]): (&i64, &[i64; 3])| format!("({handler},{done},{retried},{dead})");
+    let rows = list(counts.iter().map(row));
+    write(conn, format!("insert into evented_counts (handler, done, retried, dead) values {rows}")).await?;
+    Ok(())
+}
+
+/// Adds what was counted to the handlers' own counters. Who comes while another does it finds nothing to do.
+pub(super) fn add_up<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, ()> {
+    Box::pin(async move {
+        let rows = sql("select num, handler, done, retried, dead from evented_counts order by num limit ?
+             for update skip locked")
+        .bind(COUNTS_MAX)
+        .fetch_all(&mut *conn)
+        .await?;
+        let mut counts: BTreeMap<i32, [i64; 3]> = BTreeMap::new();
+        let mut taken: Vec<i64> = Vec::new();
+        for row in &rows {
+            taken.push(row.try_get(0)?);
+            let sums = counts.entry(row.try_get(1)?).or_default();
+            for (column, sum) in sums.iter_mut().enumerate() {
+                *sum += row.try_get::<i64, _>(2 + column)?;
+            }
+        }
+        for (handler, [done, retried, dead]) in counts {
+            let text = format!(
+                "update evented_handlers set done = done + {done}, retried = retried + {retried}, dead = dead + {dead}
+                 where num = {handler}"
+            );
+            write(conn, text).await?;
+        }
+        if !taken.is_empty() {
+            write(conn, format!("delete from evented_counts where num in ({})", numbers(taken))).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Notes whether a delivery runs alone now.
+pub(super) fn runs_alone<'a>(conn: &'a mut MySqlConnection, (lease, runs): &'a (Lease, bool)) -> Running<'a, bool> {
+    Box::pin(async move {
+        // The driver has the server count the rows that are found, also those that were so already.
+        let held = sql("update evented_deliveries set alone = ? where seq = ? and lease = ?")
+            .bind(if *runs { 2 } else { 1 })
+            .bind(lease.row)
+            .bind(lease.token.to_i64())
+            .execute(conn)
+            .await?;
+        Ok(held.rows_affected() > 0)
+    })
+}
+
+/// Renews what is still held, as far as nobody else has its row in hand: the claim that would take it passes such a row by as
+/// well, and a settlement in between needs no renewal. Answers for each lease whether it is held.
+pub(super) fn extend<'a>(
+    conn: &'a mut MySqlConnection,
+    leases: &'a [Lease],
+    lease: Duration,
+) -> Running<'a, Vec<bool>> {
+    Box::pin(async move {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let fence = fence(leases.iter());
+        let free = format!(
+            "select seq, lease from evented_deliveries where seq in ({}) and {fence} for update skip locked",
+            numbers(leases.iter().map(|lease| lease.row))
+        );
+        let mut held = leased(conn, free).await?;
+        if !held.is_empty() {
+            let text = format!(
+                concat!("update evented_deliveries set due_at = ", now_ms!(), " + {} where seq in ({})"),
+                time::delay_ms(lease),
+                numbers(held.iter().map(|(row, _)| *row))
+            );
+            write(conn, text).await?;
+        }
+        if held.len() < leases.len() {
+            let others = format!(
+                "select seq, lease from evented_deliveries where seq in ({}) and {fence}",
+                numbers(leases.iter().map(|lease| lease.row))
+            );
+            held.extend(leased(conn, others).await?);
+        }
+        Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())
+    })
+}
+
+async fn leased(conn: &mut MySqlConnection, text: String) -> Result<HashSet<(i64, i64)>, SqlxError> {
+    let rows = read(conn, text).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// The rows and tokens of leases, in pairs.
+fn fence<'a>(leases: impl Iterator<Item = &'a Lease>) -> String {
+    let pairs = leases.map(|lease| format!("({},{})", lease.row, lease.token.to_i64()));
+    format!("(seq, lease) in ({})", list(pairs))
+}
