@@ -5,16 +5,20 @@ use std::time::Duration;
 use evented::{
     Outboxed,
     sqlx::{
-        self, Pool, Sqlite, SqliteConnection, query, query_as,
+        self, MySql, MySqlConnection, Pool, Sqlite, SqliteConnection,
+        mysql::MySqlPoolOptions,
+        query, query_as,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
     },
 };
-use evented_tests::{Place, ground::sqlite_path};
+use evented_tests::{Place, clock, ground::sqlite_path, servers::Mariadb};
 
 /// More than writers and handlers of one process ask for at once.
 const CONNECTIONS_MAX: u32 = 10;
 /// Writers of a file stand in line, and nobody sees to their order.
 const BUSY: Duration = Duration::from_secs(60);
+/// How long a connection to a server is waited for.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// The application's tables: what was ordered, and what the handlers with a `Tx` wrote.
 ///
@@ -114,7 +118,7 @@ impl Base for Sqlite {
     }
 
     fn database(place: &Place) -> String {
-        format!("sqlite:{}", place.path(&format!("shop-{}.db", evented_tests::clock::nanos())).display())
+        format!("sqlite:{}", place.path(&format!("shop-{}.db", clock::nanos())).display())
     }
 
     fn restart(_place: &mut Place) -> bool {
@@ -125,5 +129,30 @@ impl Base for Sqlite {
         let options = SqliteConnectOptions::new().filename(sqlite_path(url)).create_if_missing(true);
         let options = options.journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY);
         SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(BUSY).connect_with(options).await
+    }
+}
+
+impl Base for MySql {
+    const STORE: &'static str = "mysql";
+
+    type Place = Mariadb;
+
+    statements!(MySql, MySqlConnection, ["?", "?", "?", "?", "?", "?"]);
+
+    fn place() -> Option<Mariadb> {
+        Mariadb::start(&[])
+    }
+
+    fn database(place: &Mariadb) -> String {
+        place.database()
+    }
+
+    fn restart(place: &mut Mariadb) -> bool {
+        place.restart();
+        true
+    }
+
+    async fn pool(url: &str) -> sqlx::Result<Pool<Self>> {
+        MySqlPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(CONNECT).connect(url).await
     }
 }

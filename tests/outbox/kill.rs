@@ -1,10 +1,10 @@
 //! The load, and what is done to it: processes are killed and replaced, stopped for longer than a lease, and the server with
 //! them where there is one. Then all that is left is worked off, and judged.
 
-use std::{str::FromStr, time::Duration};
+use std::{mem::replace, str::FromStr, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
-use evented::Role;
+use evented::{App, Role};
 use evented_tests::{children::Child, clock, figures::Line};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -25,9 +25,11 @@ const WORKERS: usize = 3;
 /// The load goes on until there were so many.
 const KILLS_MIN: u64 = 10;
 /// Of so many blows, one stops a process and does not kill it, and one meets the server.
-const BLOWS: u64 = 8;
+const BLOWS: u64 = 10;
 /// How many blows come in the time that was asked for, about.
 const BLOWS_WANTED: u32 = 24;
+/// How many processes one blow kills, at the most.
+const AT_ONCE: u64 = 3;
 /// The orders of one writer begin where no other's come to.
 const NUMBERS: i64 = 1 << 32;
 /// How long it may take to work off what is left.
@@ -76,6 +78,11 @@ impl Running {
     }
 }
 
+fn one_of<'a>(running: &'a mut [Running], dice: &mut Dice) -> &'a mut Running {
+    let count = running.len().try_into().expect("they are few");
+    &mut running[usize::try_from(dice.below(count)).expect("they are few")]
+}
+
 /// Whether nothing was lost, no ghost, and written once.
 pub async fn measure<Db: Load>(plan: Plan) -> anyhow::Result<bool> {
     let Some(mut place) = block_in_place(Db::place) else { return Ok(true) };
@@ -99,12 +106,7 @@ pub async fn measure<Db: Load>(plan: Plan) -> anyhow::Result<bool> {
     let kills = trouble::<Db>(plan, &task, &mut place).await?;
 
     let (app, _) = task.start::<Db>(Role::Work).await?;
-    let idle = timeout(DEADLINE, app.until_idle()).await.context("what is left is not worked off")?;
-    idle?;
-    // A dead letter is no loss of the outbox's, but no handler fails so often.
-    if let Some(letter) = app.dead_letters().await?.first() {
-        bail!("{} is a dead letter: {}", letter.handler, letter.error);
-    }
+    timeout(DEADLINE, work_off(&app)).await.context("what is left is not worked off")??;
     app.stop().await;
 
     let verdict = judge::<Db>(&pool, folder.path()).await?;
@@ -120,6 +122,21 @@ pub async fn measure<Db: Load>(plan: Plan) -> anyhow::Result<bool> {
         .with("seed", plan.seed)
         .print(true);
     Ok(verdict.is_well())
+}
+
+/// Works off what is left. A delivery in whose hands too many workers died is a dead letter, and no loss: it is asked for
+/// once more.
+async fn work_off(app: &App) -> anyhow::Result<()> {
+    app.until_idle().await?;
+    for letter in app.dead_letters().await? {
+        eprintln!("{} {} is a dead letter and is run again: {}", letter.handler, letter.id, letter.error);
+        app.requeue(letter.id).await?;
+    }
+    app.until_idle().await?;
+    if let Some(letter) = app.dead_letters().await?.first() {
+        bail!("{} {} is a dead letter, though no worker dies any more: {}", letter.handler, letter.id, letter.error);
+    }
+    Ok(())
 }
 
 /// The load while something is killed; how often something was.
@@ -151,22 +168,23 @@ async fn trouble<Db: Load>(plan: Plan, task: &Task, place: &mut Db::Place) -> an
             kills += 1;
             continue;
         }
-        let hit = running.swap_remove(usize::try_from(dice.below(running.len().try_into()?))?);
         if blow == 1 {
             // Longer than a lease: what it does afterwards, another has taken over.
-            let pid = hit.child.pid().context("a child ended by itself")?;
+            let pid = one_of(&mut running, &mut dice).child.pid().context("a child ended by itself")?;
             let pid = Pid::from_raw(pid.try_into()?).context("a process has a number")?;
             kill_process(pid, Signal::STOP)?;
             sleep(LEASE * 3 / 2).await;
             kill_process(pid, Signal::CONT)?;
-            running.push(hit);
             continue;
         }
-        let next = if hit.task.first.is_some() { numbered(task) } else { hit.task };
-        hit.child.kill().await?;
-        kills += 1;
-        // It is not waited for: the next blow may meet it while it starts.
-        running.push(Running::start(next)?);
+        for _ in 0..=dice.below(AT_ONCE) {
+            let hit = one_of(&mut running, &mut dice);
+            let next = if hit.task.first.is_some() { numbered(task) } else { task.clone() };
+            // It is not waited for: the next blow may meet it while it starts.
+            let next = Running::start(next)?;
+            replace(hit, next).child.kill().await?;
+            kills += 1;
+        }
     }
 
     let (writing, working): (Vec<_>, Vec<_>) = running.into_iter().partition(|running| running.task.first.is_some());

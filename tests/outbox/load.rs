@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use evented::{EmitIn, InTx, Transaction, prelude::*};
+use evented::{EmitIn, InTx, Transaction, prelude::*, sqlx::MySql};
 use evented_tests::clock;
 use serde::{Deserialize, Serialize};
 
@@ -190,3 +190,4 @@ macro_rules! load {
 }
 
 load!(sqlite, Sqlite, OrderedInSqlite, PlacedInSqlite, BookedInSqlite);
+load!(mysql, MySql, OrderedInMySql, PlacedInMySql, BookedInMySql);

@@ -37,7 +37,7 @@ mod trickle;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use evented::sqlx::Sqlite;
+use evented::sqlx::{MySql, Sqlite};
 use evented_tests::{
     args::Args,
     children::{self, child_args},
@@ -52,13 +52,14 @@ macro_rules! of_store {
     ($store:expr, $call:ident($($arg:expr),*)) => {
         match $store {
             Sqlite::STORE => $call::<Sqlite>($($arg),*).await,
+            MySql::STORE => $call::<MySql>($($arg),*).await,
             other => bail!("`{other}` keeps no outbox here; there are {}", STORES.join(", ")),
         }
     };
 }
 
-/// Those that are built in.
-const STORES: &[&str] = &[Sqlite::STORE];
+/// Those that keep one.
+const STORES: &[&str] = &[Sqlite::STORE, MySql::STORE];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
