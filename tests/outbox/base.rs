@@ -16,7 +16,7 @@ use evented_tests::{Place, clock, ground::sqlite_path, servers::Mariadb};
 /// More than writers and handlers of one process ask for at once.
 const CONNECTIONS_MAX: u32 = 10;
 /// Writers of a file stand in line, and nobody sees to their order.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_mins(1);
 /// How long a connection to a server is waited for.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -98,7 +98,18 @@ macro_rules! statements {
         async fn raw(conn: &mut $Connection, id: [u8; 16], unix_ms: i64, payload: &[u8]) -> sqlx::Result<()> {
             let row = query(concat!(
                 "insert into evented_outbox (event_id, event, due_at, version, emitted_at, payload) values (",
-                $one, ", ", $two, ", ", $three, ", ", $four, ", ", $five, ", ", $six, ")"
+                $one,
+                ", ",
+                $two,
+                ", ",
+                $three,
+                ", ",
+                $four,
+                ", ",
+                $five,
+                ", ",
+                $six,
+                ")"
             ));
             let row = row.bind(&id[..]).bind("Placed").bind(unix_ms).bind(1).bind(unix_ms).bind(payload);
             row.execute(conn).await.map(drop)

@@ -45,7 +45,11 @@ use evented_tests::{
     figures::warn_of_debug,
 };
 
-use self::{base::Base as _, child::{Task, run}, load::Load};
+use self::{
+    base::Base as _,
+    child::{Task, run},
+    load::Load,
+};
 
 /// Calls a function for the database of a name.
 macro_rules! of_store {
