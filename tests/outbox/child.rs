@@ -28,8 +28,11 @@ const PAUSE: Duration = Duration::from_millis(80);
 const DAWDLE: Duration = Duration::from_millis(20);
 /// How late an event is relayed that is delayed, at the most.
 const DELAY: Duration = Duration::from_millis(500);
-/// How long a start may find no server.
+/// How long a start may fail: the server may be away, and the file of a SQLite locked by a process that is stopped, or by
+/// one writer after the other, since nobody sees to their order.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts to start, as a supervisor would wait.
+const AGAIN: Duration = Duration::from_millis(50);
 /// More events than a transaction has. An event's number is that of its order and its place in it.
 pub const EVENTS: i64 = 8;
 
@@ -49,8 +52,6 @@ pub struct Task {
     pub seed: u64,
     /// The number of a writer's first order. A worker has none.
     pub first: Option<i64>,
-    /// Whether the server may be away.
-    pub patient: bool,
 }
 
 impl Task {
@@ -65,7 +66,10 @@ impl Task {
         let began = clock::now();
         loop {
             match start().await {
-                Err(_) if self.patient && clock::since(began) < PATIENCE => sleep(Duration::from_millis(50)).await,
+                Err(error) if clock::since(began) < PATIENCE => {
+                    tracing::debug!(%error, "a start failed");
+                    sleep(AGAIN).await;
+                }
                 started => return started,
             }
         }

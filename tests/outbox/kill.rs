@@ -101,7 +101,6 @@ pub async fn measure<Db: Load>(plan: Plan) -> anyhow::Result<bool> {
         folder: folder.path().to_owned(),
         seed: plan.seed,
         first: None,
-        patient: plan.kill_server,
     };
     let kills = trouble::<Db>(plan, &task, &mut place).await?;
 
