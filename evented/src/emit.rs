@@ -17,7 +17,7 @@ use crate::{
     origin::{Cause, Origin},
     plan::{Fact, Planned, Plans},
     registry::fill,
-    store::{Push, Pushed},
+    store::{OutboxStore, Push, Pushed, Store},
     time,
 };
 
@@ -300,12 +300,13 @@ fn in_tx() -> bool {
     SCOPE.try_with(|scope| scope.in_tx).unwrap_or(false)
 }
 
-/// A transactional handler holds the file's write lock: storing to the same file would wait for the handler, which waits
-/// for the emit.
+/// Where a transaction locks the whole database, as on SQLite, a transactional handler has that lock: storing to the same
+/// file would wait for the handler, which waits for the emit.
 fn refuse_inside_tx<E: Event>(instance: &Instance) -> Result<(), Error> {
-    let same =
-        instance.queue().zip(instance.outbox.as_ref()).is_some_and(|(queue, outbox)| queue.name() == outbox.name());
-    if in_tx() && same {
+    let waits = |(queue, outbox): (&Arc<dyn Store>, &Arc<dyn OutboxStore>)| {
+        queue.name() == outbox.name() && outbox.tx_limit(Duration::ZERO) < Duration::MAX
+    };
+    if in_tx() && instance.queue().zip(instance.outbox.as_ref()).is_some_and(waits) {
         return Err(Error::new(
             ErrorKind::NotStored,
             format!(

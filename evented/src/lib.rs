@@ -96,9 +96,10 @@
 //!
 //! # Features
 //!
-//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `postgres`: the queue in a
-//! Postgres database, version 15 or later. `redis`: a queue on a Redis server, [`.queue("redis://..")`](Run::queue).
-//! `mysql`: the outbox in an application's database on MySQL 8 or MariaDB 10.6, or later. `testing`: the contract suite
+//! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `postgres`: the queue, and the
+//! outbox, in a Postgres database, version 15 or later. `redis`: a queue on a Redis server,
+//! [`.queue("redis://..")`](Run::queue). `mysql`: the outbox in an application's database on MySQL 8 or MariaDB 10.6, or later.
+//! `testing`: the contract suite
 //! that every store passes, for a store of your own, in the module `testing`. [`stores`] shows what it checks.
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.
@@ -170,6 +171,8 @@ pub use evented_macros::{event, handler};
 pub mod prelude {
     #[cfg(feature = "mysql")]
     pub use crate::sqlx::MySql;
+    #[cfg(feature = "postgres")]
+    pub use crate::sqlx::Postgres;
     #[cfg(feature = "sqlite")]
     pub use crate::sqlx::Sqlite;
     pub use crate::{Delivery, Event, Permanent, RetryAfter, Role, State, Tx, begin, emit, emit_in, event, handler};

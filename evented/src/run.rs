@@ -85,11 +85,18 @@ impl Run {
 
     /// The application's own database, by its pool: the outbox is kept in it, and transactional handlers run in it.
     ///
-    /// evented adds its tables, all named `evented_..`, and opens up to six connections of its own with the pool's options.
-    /// Transactional handlers take connections of the pool.
+    /// evented adds its tables, all named `evented_..`, and opens connections of its own with the pool's options. Transactional
+    /// handlers take a connection of the pool.
     ///
-    /// A file of SQLite must be in WAL mode, and such handlers run one at a time: each holds the file's write lock, for a third
-    /// of the lease at the most. In MySQL they run side by side, and lock the rows that they write.
+    /// On SQLite it opens up to five, the file must be in WAL mode, and transactional handlers run one at a time, each with
+    /// the file's write lock for a third of the lease at the most. On Postgres it opens up to nine, the tables are in the
+    /// first schema of the search path that the pool's options say, and as many transactional handlers run at once as the pool
+    /// has connections. A pool without prepared statements, `statement_cache_capacity(0)`, is taken for one behind a pooler,
+    /// where other processes' changes are found by looking.
+    ///
+    /// On MySQL it opens up to six, and transactional handlers run side by side and lock the rows that they write.
+    ///
+    /// Without it, `EVENTED_OUTBOX` may name the database by its URL.
     pub fn outbox<Db: Outboxed>(mut self, pool: Pool<Db>) -> Self {
         if self.0.outbox.is_some() {
             self.0.problems.push("`.outbox(..)` was given two pools; an instance has one outbox".to_owned());

@@ -518,6 +518,10 @@ pub fn open_outbox(url: &str) -> Pending<'_, Arc<dyn OutboxStore>> {
             "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
             #[cfg(feature = "mysql")]
             "mysql" | "mariadb" => Ok(mysql::MySqlStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => {
+                Ok(postgres::PostgresStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>)
+            }
             scheme => Err(no_store(url, scheme, "outbox")),
         }
     })
@@ -563,7 +567,10 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
             "the queue `{url}` is of no kind that this release keeps; write one like `sqlite:queue.db`, \
              `postgres://localhost/shop` or `redis://localhost`"
         ),
-        _ => format!("the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:{what}.db`"),
+        _ => format!(
+            "the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:shop.db` or \
+             `postgres://localhost/shop`"
+        ),
     };
     StoreError::lasting(text, crate::error::Written::Nothing)
 }

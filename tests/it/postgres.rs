@@ -1,5 +1,7 @@
 //! What only Postgres can be asked: several processes at once, a server that dies, a network that hangs.
 
+mod outbox;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::AtomicUsize, atomic::Ordering},
@@ -515,7 +517,7 @@ async fn each_row_is_found_by_its_index_though_the_table_was_empty_when_the_plan
 
 mod worker {
     use evented::prelude::*;
-    use evented_tests::{Seen, count_of};
+    use evented_tests::{Seen, count_of, servers::Postgres};
     use serde::{Deserialize, Serialize};
 
     use super::*;

@@ -4,34 +4,39 @@ use std::{env, fs, path::Path};
 
 use evented::testing::{Column, outbox_promises, queue_promises, table};
 
-use crate::contract::sqlite::{Outbox, Queue};
+use crate::contract::{mysql, postgres, redis, sqlite};
 
 const PAGE: &str = "What a handler may rely on does not change with the store: a store is one when it passes the contract suite, \
     tests that are named by what they promise. A row is a guarantee, and a number how many tests show it on that store; `-` is \
     what only an outbox can have, which lies in the application's own database. The module `testing`, behind the feature \
     `testing`, has the suite for a store of your own, and says of each test which guarantee it shows.\n\n";
 
-/// The suites ask the same of every store, so any site says what they have.
+/// Each store by the sites over which the suites are run.
 fn columns() -> [Column; 4] {
-    let queue = |store, survives| Column::new(store, survives).passes(&queue_promises::<Queue>());
-    let outbox = |store, survives| queue(store, survives).passes(&outbox_promises::<Outbox>());
     [
-        outbox(
+        Column::new(
             "SQLite",
             "a crash of the process and a power cut with `synchronous=full`, which the queue has unless its URL says otherwise",
-        ),
-        outbox(
+        )
+        .passes(&queue_promises::<sqlite::Queue>())
+        .passes(&outbox_promises::<sqlite::Outbox>()),
+        Column::new(
             "Postgres",
             "a crash of the process and one of the server, with `fsync` and `synchronous_commit` on, as they are by default",
-        ),
-        outbox(
+        )
+        .passes(&queue_promises::<postgres::Queue>())
+        .passes(&outbox_promises::<postgres::Outbox>()),
+        Column::new(
             "MySQL, outbox alone",
             "a crash of the process, one of the server and a power cut with `innodb_flush_log_at_trx_commit=1`, as it is by default, and `sync_binlog=1` where there is a binary log",
-        ),
-        queue(
+        )
+        .passes(&queue_promises::<mysql::Outbox>())
+        .passes(&outbox_promises::<mysql::Outbox>()),
+        Column::new(
             "Redis",
             "a crash of the process; one of the server with `appendonly yes` and `appendfsync always`, while `everysec` may lose the last two seconds, and a server without an append-only file all since its last snapshot",
-        ),
+        )
+        .passes(&queue_promises::<redis::Queue>()),
     ]
 }
 

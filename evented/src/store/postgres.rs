@@ -1,4 +1,5 @@
-//! Postgres: the queue in a database of its own or in the application's, shared by many processes. Version 15 or later.
+//! Postgres: the queue in a database of its own or in the application's, and the outbox in the application's, shared by many
+//! processes. Version 15 or later.
 //!
 //! The queue's URL is sqlx's, `postgres://user:password@host:5432/shop?sslmode=require`, and its tables are in the first
 //! schema of the search path, which `?options[search_path]=..` sets. TLS needs one of sqlx's `tls` features in the
@@ -6,7 +7,7 @@
 //! statement is in a transaction of its own, prepared anew, and other processes' changes are found by looking each 2
 //! seconds or sooner.
 //!
-//! Up to seven connections for each store, opened when they are needed: one stores what is emitted (`writer.rs`), one
+//! Up to seven connections for each queue and nine for each outbox, beside the application's pool, opened when they are needed: one stores what is emitted (`writer.rs`), one
 //! settles and claims, one renews leases, from a thread of its own, one reads the catalogue and does what is short, one
 //! counts and sweeps when it is asked to, one listens and one notifies (`listen.rs`). Two workers in two processes meet in
 //! no row: claims skip what others have in hand, and counters are added up later.
@@ -14,6 +15,10 @@
 //! What is committed: an emit is stored in one statement together with those that came while the last was under way. A
 //! worker settles a batch and claims the next in one statement. Order keys, unique keys, retries and dead letters take a
 //! transaction, with one statement for all deliveries of a kind.
+//!
+//! An outbox has two more: one relays (`outbox.rs`), one looks for what was committed without a word (`stir.rs`). Handlers with
+//! `&mut Tx` run on the application's own connections (`transact.rs`), as many at once as it has: rows are locked, and not the
+//! database. Emitting writes one row in the application's transaction and tells nobody of it there.
 
 mod admin;
 mod catalogue;
@@ -23,13 +28,17 @@ mod floors;
 mod keys;
 mod link;
 mod listen;
+mod outbox;
 mod place;
 mod push;
 mod schema;
 mod sql;
+mod stir;
+mod transact;
 mod writer;
 
 use std::{
+    any::TypeId,
     pin::Pin,
     sync::{
         Arc,
@@ -38,12 +47,17 @@ use std::{
     time::Duration,
 };
 
+use sqlx::{PgConnection, PgPool, Pool, Postgres, postgres::PgPoolOptions};
+use tokio::sync::Notify;
+
 use crate::{
     error::StoreError,
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, DeadLetter, Exchanged, Lease, Letters, Outcome,
-        Pending, Push, Pushed, QueueStore, Retention, Settlement, Stats, Swept,
+        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, DeadLetter, Exchanged, Lease, Letters, NewDelivery,
+        OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention, Settlement,
+        Stats, Swept, TxCall, TxEnd,
+        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
 };
 
@@ -52,6 +66,7 @@ use self::{
     link::{Link, Plans},
     listen::Changes,
     place::Place,
+    transact::Fence,
     writer::Writer,
 };
 
@@ -73,12 +88,40 @@ pub(crate) struct PostgresStore {
     /// For what may take long: a claim or a plan must not wait for a count.
     counter: Arc<Link>,
     changes: Arc<Changes>,
+    outbox: Option<Outbox>,
+}
+
+/// What an outbox has beside a queue.
+struct Outbox {
+    /// The application's pool: transactional handlers run on its connections.
+    pool: PgPool,
+    identity: String,
+    relayer: Link,
+    /// Wakes the look for what was committed without a word, and how often it was woken.
+    stirred: Arc<Notify>,
+    stirs: AtomicU64,
 }
 
 impl PostgresStore {
     /// Opens the queue at `url`.
     pub(crate) async fn open_queue(url: &str) -> Result<Arc<Self>, StoreError> {
-        let place = Arc::new(Place::of(url)?);
+        Self::open(Place::of("queue", url)?, None).await
+    }
+
+    /// Opens the outbox in the database of the application's pool.
+    async fn open_outbox(pool: PgPool) -> Result<Arc<Self>, StoreError> {
+        Self::open(Place::of_pool(&pool.connect_options()), Some(pool)).await
+    }
+
+    /// Opens the outbox at a URL, with a pool of its own.
+    pub(crate) async fn open_outbox_url(url: &str) -> Result<Arc<Self>, StoreError> {
+        let place = Place::of("outbox", url)?;
+        let pool = PgPoolOptions::new().connect_lazy_with(place.options.clone());
+        Self::open(place, Some(pool)).await
+    }
+
+    async fn open(place: Place, pool: Option<PgPool>) -> Result<Arc<Self>, StoreError> {
+        let place = Arc::new(place);
         let found = schema::migrate(&place).await?;
         let name = match found.schema {
             Some(schema) => format!("{}/{schema}", place.name),
@@ -89,6 +132,15 @@ impl PostgresStore {
             let changes = Arc::clone(&changes);
             move || changes.tell()
         };
+        let outbox = pool.map(|pool| {
+            let stirred = Arc::new(Notify::new());
+            let looks = Link::new(&place, Plans::ByIndex);
+            changes.keep(
+                tokio::spawn(stir::look_when_stirred(looks, Arc::clone(&stirred), Arc::clone(&changes))).abort_handle(),
+            );
+            let relayer = Link::new(&place, Plans::ByIndex);
+            Outbox { pool, identity: found.identity, relayer, stirred, stirs: AtomicU64::new(0) }
+        });
         Ok(Arc::new(Self {
             name,
             promise: found.promise,
@@ -101,7 +153,24 @@ impl PostgresStore {
             reader: Link::new(&place, Plans::ByIndex),
             counter: Arc::new(Link::new(&place, Plans::Free)),
             changes,
+            outbox,
         }))
+    }
+
+    fn outbox(&self) -> &Outbox {
+        self.outbox.as_ref().expect("only what was opened as an outbox is asked for one")
+    }
+
+    async fn run_in_tx(&self, fence: Fence<'_>, ordered: bool, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
+        let outbox = self.outbox();
+        let stirs = outbox.stirs.load(Ordering::Relaxed);
+        let end = transact::transact(&outbox.pool, fence, call).await?;
+        // What the handler emitted is committed now, and the next of its order key is due.
+        let emitted = outbox.stirs.load(Ordering::Relaxed) != stirs;
+        if matches!(end, TxEnd::Committed) && (ordered || emitted) {
+            self.changes.tell();
+        }
+        Ok(end)
     }
 
     async fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Result<Exchanged, StoreError> {
@@ -253,5 +322,86 @@ impl Admin for PostgresStore {
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
         Box::pin(admin::sweep(&self.counter, retention))
+    }
+}
+
+impl OutboxStore for PostgresStore {
+    fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
+        Box::pin(async move {
+            let relayed = outbox::relay(&self.outbox().relayer, &relay).await?;
+            if relayed.done > 0 {
+                self.changes.tell();
+            }
+            Ok(relayed)
+        })
+    }
+
+    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, Vec<bool>> {
+        Box::pin(async move {
+            let relayer = &self.outbox().relayer;
+            let finished = relayer.transact(&rows, |session, rows| Box::pin(outbox::finish(session, rows))).await?;
+            if rows.iter().any(|(_, deliveries)| !deliveries.is_empty()) {
+                self.changes.tell();
+            }
+            Ok(finished)
+        })
+    }
+
+    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(self.run_in_tx(Fence::Lease(lease), lease.ordered, call))
+    }
+
+    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(self.run_in_tx(Fence::Once(delivery), false, call))
+    }
+
+    fn tx_limit(&self, _lease: Duration) -> Duration {
+        Duration::MAX
+    }
+
+    fn outbox_rows(&self) -> Pending<'_, u64> {
+        Box::pin(async move { self.counter.run(&(), |session, ()| Box::pin(outbox::rows(session))).await })
+    }
+
+    fn database(&self) -> TypeId {
+        TypeId::of::<Postgres>()
+    }
+
+    fn identity(&self) -> &str {
+        &self.outbox().identity
+    }
+
+    fn nudge(&self) {
+        let outbox = self.outbox();
+        outbox.stirs.fetch_add(1, Ordering::Relaxed);
+        outbox.stirred.notify_one();
+    }
+
+    fn committed(&self) {
+        self.changes.tell();
+    }
+}
+
+impl Outboxed for Postgres {
+    const KIND: &'static str = "Postgres";
+
+    fn insert_row<'a>(conn: &'a mut PgConnection, row: &'a NewRow) -> Inserting<'a> {
+        Box::pin(outbox::insert_row(conn, row))
+    }
+
+    fn statements(row: &NewRow) -> Vec<Statement> {
+        outbox::statements(row)
+    }
+
+    fn run<'a>(conn: &'a mut PgConnection, statement: &'a Statement) -> Ran<'a> {
+        Box::pin(async move { Ok(outbox::run(conn, statement).await?) })
+    }
+
+    fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
+        Box::pin(pool.begin())
+    }
+
+    fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {
+        Box::pin(async move { Ok(PostgresStore::open_outbox(pool).await? as Arc<dyn OutboxStore>) })
     }
 }

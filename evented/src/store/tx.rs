@@ -21,7 +21,7 @@ use crate::{
     origin::Origin,
 };
 
-/// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>`.
+/// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>` or `&mut Tx<Postgres>`.
 ///
 /// On a stored route, what the handler writes here, the events it emits with `emit_in(tx, ..)` and the end of the
 /// delivery are one commit: after a crash either all of it has happened or the delivery runs again. The transaction is
@@ -33,6 +33,10 @@ use crate::{
 /// On SQLite it holds the write lock of the whole file while the handler runs, and every other writer waits. Keep the
 /// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in
 /// such a handler for the handler's own lock, and fails when the pool's busy timeout ends: write through the transaction.
+///
+/// On Postgres it locks the rows that it writes, and as many run at once as the pool has connections. It has the isolation
+/// that the pool's connections begin with. A statement that failed spoils the transaction, unless it was in a savepoint: a
+/// handler that returns `Ok` all the same has failed.
 ///
 /// On MySQL it locks the rows that it writes, and its isolation is READ COMMITTED. A handler whose transaction a deadlock has
 /// undone has failed and is tried again; so has one that ended it with a statement which commits by itself, such as
@@ -78,7 +82,9 @@ mod sealed {
 /// A transaction that [`begin`] began: sqlx's own, which also tells the relay at its commit that there is something to deliver.
 ///
 /// It derefs to the driver's connection, so `&mut *tx` executes queries. Dropped without a commit, it is rolled back. Events that
-/// are emitted in a transaction which sqlx itself began are noticed a little later.
+/// are emitted in a transaction which sqlx itself began are noticed a little later: the outbox is looked at a few times within
+/// the next two seconds, and each five seconds by the relay. On Postgres no NOTIFY is sent inside a transaction of the
+/// application's, since its commit would take a lock there that all databases of the server share.
 pub struct Transaction<Db: Database> {
     tx: sqlx::Transaction<'static, Db>,
     /// Where events were emitted to in it.
@@ -171,12 +177,13 @@ impl<'a, R: HasTx, Db: Outboxed> HandlerArg<'a, R> for &'a mut Tx<Db> {
     }
 }
 
-/// A database that can hold the outbox: [`sqlx::Sqlite`], and `sqlx::MySql` with the feature `mysql`. Its transactions go to
-/// [`emit_in`](crate::emit_in()), its pools to [`run().outbox(..)`](crate::Run::outbox) and [`begin`].
+/// A database that can hold the outbox: `sqlx::Sqlite` with the feature `sqlite`, `sqlx::Postgres` with `postgres`,
+/// `sqlx::MySql` with `mysql`. Its transactions go to [`emit_in`](crate::emit_in()), its pools to
+/// [`run().outbox(..)`](crate::Run::outbox) and [`begin`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot hold the outbox",
     label = "no outbox for this database",
-    note = "the outbox is kept in SQLite, and in MySQL with the feature `mysql` of `evented`"
+    note = "the outbox is kept in SQLite with the feature `sqlite` of `evented`, in Postgres with `postgres`, in MySQL with `mysql`"
 )]
 pub trait Outboxed: Database {
     /// The database's name in messages.
@@ -252,7 +259,8 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sql
     message = "`{Self}` is not a database transaction",
     label = "expected `&mut sqlx::Transaction<'_, Db>` or `&mut Tx<Db>`",
     note = "begin one with `let mut tx = evented::begin(&pool).await?`, pass `&mut tx`, then `tx.commit().await?`",
-    note = "pass a transaction as `&mut tx` itself, not `&mut *tx`, and a handler's `tx: &mut Tx<Db>` as `tx`"
+    note = "pass a transaction as `&mut tx` itself, not `&mut *tx`, and a handler's `tx: &mut Tx<Db>` as `tx`",
+    note = "`Db` is `Sqlite` with the feature `sqlite` of `evented`, `Postgres` with `postgres`, `MySql` with `mysql`"
 )]
 pub trait InTx<Db = ()>: Send {
     /// The database that it is a transaction of, by sqlx's name for it: `evented::sqlx::Postgres`.

@@ -21,7 +21,7 @@ pub struct Outbox {
 
 #[evented::event(transactional)]
 #[derive(Serialize, Deserialize)]
-struct DeedSigned {
+struct TreatySigned {
     key: String,
 }
 
@@ -58,7 +58,7 @@ impl OutboxSite for Outbox {
     async fn emit_in(&self, key: &str, before_its_end: impl AsyncFnOnce() -> bool) -> EventId {
         let id = EventId::from_key(key);
         let mut tx = evented::begin(&self.pool).await.unwrap();
-        self.app.emit_in(&mut tx, DeedSigned { key: key.to_owned() }).id(id).await.unwrap();
+        self.app.emit_in(&mut tx, TreatySigned { key: key.to_owned() }).id(id).await.unwrap();
         if before_its_end().await {
             tx.commit().await.unwrap();
         } else {

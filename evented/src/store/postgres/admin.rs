@@ -5,7 +5,7 @@ use sqlx::{Error as SqlxError, Executor as _, Row as _, postgres::PgRow};
 use crate::{
     error::StoreError,
     id::{DeliveryId, EventId},
-    store::{DeadLetter, Letters, ONCE_RETENTION, Retention, Stats, StoredCount, Swept},
+    store::{DeadLetter, INBOX_RETENTION, Letters, ONCE_RETENTION, Retention, Stats, StoredCount, Swept},
     time,
 };
 
@@ -220,6 +220,12 @@ pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, St
         " - $1 limit $2 for update skip locked))"
     );
     sweep_all(link, unique, 0).await?;
+    let inbox = concat!(
+        "delete from evented_inbox where delivery = any(array(select delivery from evented_inbox where at < ",
+        sql::now_ms!(),
+        " - $1 limit $2 for update skip locked))"
+    );
+    sweep_all(link, inbox, time::millis(INBOX_RETENTION)).await?;
     let old = concat!(
         "delete from evented_dead_letters where seq = any(array(select seq from evented_dead_letters where died_at < ",
         sql::now_ms!(),

@@ -30,18 +30,26 @@ pub(super) async fn lock(session: &mut Session, keys: &[[u8; 16]]) -> Result<(),
     Ok(())
 }
 
+/// Holds the order keys of deliveries; answers them.
+pub(super) const LOCK_OF: &str = "insert into evented_order_keys (key)
+     select distinct d.order_key from evented_deliveries d
+     where d.id = any($1::bytea[]) and d.order_key is not null order by d.order_key
+     on conflict (key) do update set key = excluded.key returning key";
+
+/// Gives the first delivery of each key its time, and forgets keys without one.
+pub(super) const LET_HEADS_GO: &str = "with vacant as (
+        delete from evented_order_keys k
+        where k.key = any($1::bytea[])
+            and (select d.seq from evented_deliveries d where d.order_key = k.key limit 1) is null
+     )
+     update evented_deliveries d set due_at = d.own_due_at
+     where d.due_at = 9223372036854775807 and d.id = any(array(
+        select h.id from unnest($1::bytea[]) k(key) cross join lateral (
+            select d.id from evented_deliveries d where d.order_key = k.key order by d.seq limit 1) h))";
+
 /// Holds the order keys of these deliveries until the transaction ends; answers them.
 pub(super) async fn lock_of(session: &mut Session, ids: &[[u8; 16]]) -> Result<Vec<[u8; 16]>, SqlxError> {
-    let rows = session
-        .sql(
-            "insert into evented_order_keys (key)
-             select distinct d.order_key from evented_deliveries d
-             where d.id = any($1::bytea[]) and d.order_key is not null order by d.order_key
-             on conflict (key) do update set key = excluded.key returning key",
-        )
-        .bind(ids)
-        .fetch_all(&mut session.conn)
-        .await?;
+    let rows = session.sql(LOCK_OF).bind(ids).fetch_all(&mut session.conn).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
@@ -50,21 +58,7 @@ pub(super) async fn let_heads_go(session: &mut Session, keys: &[[u8; 16]]) -> Re
     if keys.is_empty() {
         return Ok(());
     }
-    session
-        .sql(
-            "with vacant as (
-                delete from evented_order_keys k
-                where k.key = any($1::bytea[])
-                    and (select d.seq from evented_deliveries d where d.order_key = k.key limit 1) is null
-             )
-             update evented_deliveries d set due_at = d.own_due_at
-             where d.due_at = 9223372036854775807 and d.id = any(array(
-                select h.id from unnest($1::bytea[]) k(key) cross join lateral (
-                    select d.id from evented_deliveries d where d.order_key = k.key order by d.seq limit 1) h))",
-        )
-        .bind(keys)
-        .execute(&mut session.conn)
-        .await?;
+    session.sql(LET_HEADS_GO).bind(keys).execute(&mut session.conn).await?;
     Ok(())
 }
 

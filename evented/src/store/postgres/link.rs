@@ -221,12 +221,12 @@ fn unknown(error: StoreError) -> StoreError {
 }
 
 /// The error's code: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-fn code(error: &SqlxError) -> Option<String> {
+pub(super) fn code(error: &SqlxError) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
 /// The connection has ended. What was under way may have been done.
-fn is_lost(error: &SqlxError) -> bool {
+pub(super) fn is_lost(error: &SqlxError) -> bool {
     match code(error) {
         // The server ends, was ended or begins; or says so of the connection.
         Some(code) => code.starts_with("57P") || code.starts_with("08"),
@@ -241,7 +241,7 @@ fn is_spoilt(error: &SqlxError) -> bool {
 }
 
 /// The server gave the transaction up for another's sake: it may be tried again at once.
-fn is_conflict(error: &SqlxError) -> bool {
+pub(super) fn is_conflict(error: &SqlxError) -> bool {
     matches!(code(error).as_deref(), Some("40001" | "40P01"))
 }
 

@@ -172,7 +172,8 @@ impl Changes {
         }
     }
 
-    fn keep(&self, task: AbortHandle) {
+    /// Ends the task at the close.
+    pub(super) fn keep(&self, task: AbortHandle) {
         lock(&self.tasks).push(task);
     }
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
 use crate::error::{StoreError, Written};
 
@@ -18,10 +18,10 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The place of a URL. `listen` is ours, the rest is sqlx's.
-    pub(super) fn of(url: &str) -> Result<Self, StoreError> {
+    /// The place of the URL of a store, the queue or the outbox. `listen` is ours, the rest is sqlx's.
+    pub(super) fn of(what: &str, url: &str) -> Result<Self, StoreError> {
         // Never with the URL itself, which may have a password.
-        let refused = |what: String| StoreError::lasting(format!("the queue's URL {what}"), Written::Nothing);
+        let refused = |why: String| StoreError::lasting(format!("the {what}'s URL {why}"), Written::Nothing);
         let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
         let (mut listen, mut prepared) = (true, true);
         let mut rest = Vec::new();
@@ -44,10 +44,24 @@ impl Place {
         let options = PgConnectOptions::from_str(&url).map_err(|error| {
             refused(format!("is not one of Postgres, like `postgres://user@localhost:5432/shop`: {error}"))
         })?;
+        Ok(Self::at(options, prepared, listen))
+    }
+
+    /// The place of an application's pool. A pool that keeps no prepared statements is taken for one behind a pooler, where
+    /// nothing can be listened for.
+    pub(super) fn of_pool(options: &PgConnectOptions) -> Self {
+        let prepared = !options
+            .to_url_lossy()
+            .query_pairs()
+            .any(|(name, value)| name == "statement-cache-capacity" && value == "0");
+        Self::at(options.clone(), prepared, prepared)
+    }
+
+    fn at(options: PgConnectOptions, prepared: bool, listen: bool) -> Self {
         // No number of ours is a float, and a pooler may not know the setting.
         let options = options.extra_float_digits(None);
         let name = name(&options);
-        Ok(Self { options, name, prepared, listen })
+        Self { options, name, prepared, listen }
     }
 }
 

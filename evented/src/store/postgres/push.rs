@@ -89,7 +89,16 @@ async fn store_keyed(session: &mut Session, pushes: &[&Push]) -> Result<u64, Sql
     let repeated = remember(session, once.map(|delivery| delivery.id).collect()).await?;
     let deliveries = planned.iter().flat_map(|push| push.deliveries.iter());
     let new: Vec<_> = deliveries.filter(|delivery| !repeated.contains(&delivery.id)).collect();
+    insert_new(session, new).await?;
+    Ok(generation)
+}
+
+/// Stores deliveries in the session's transaction, with a look at their keys.
+pub(super) async fn insert_new(session: &mut Session, new: Vec<&NewDelivery>) -> Result<(), SqlxError> {
     let new = keys::take_unique(session, new).await?;
+    if new.is_empty() {
+        return Ok(());
+    }
     let order: Vec<_> = new.iter().filter_map(|delivery| delivery.order).map(crate::id::Key::to_bytes).collect();
     // From here until the commit nobody else stores or ends a delivery of these keys.
     keys::lock(session, &order).await?;
@@ -98,8 +107,7 @@ async fn store_keyed(session: &mut Session, pushes: &[&Push]) -> Result<u64, Sql
         rows.add(delivery, LOOKED_AT, false);
     }
     rows.insert(session).await?;
-    keys::let_heads_go(session, &order).await?;
-    Ok(generation)
+    keys::let_heads_go(session, &order).await
 }
 
 /// Remembers deliveries whose push may be repeated; answers those that were remembered before.

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The schema that this code writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// The oldest code that may go on with it.
 const MIN_COMPATIBLE: i64 = 1;
 /// The oldest server whose statements these are.
@@ -25,7 +25,7 @@ const SERVER_MIN: u32 = 150_000;
 const MIGRATION: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// Each entry takes the schema from its index to the next version.
-const MIGRATIONS: &[&[&str]] = &[FIRST];
+const MIGRATIONS: &[&[&str]] = &[FIRST, OUTBOX];
 
 const FIRST: &[&str] = &[
     // Handlers of every process, by a small number that keeps deliveries narrow.
@@ -141,6 +141,38 @@ const FIRST: &[&str] = &[
     )",
 ];
 
+const OUTBOX: &[&str] = &[
+    // What tells this database from others: a row of the outbox in another would never be delivered.
+    "alter table evented_schema add column identity text not null default gen_random_uuid()::text",
+    // Emitted transactional events. `due_at` is when a relay may take the row: its time, or the end of its lease. The event's
+    // id and name are the key: emitting the same id again writes nothing while the row waits.
+    "create table evented_outbox (
+        seq         int8 generated always as identity primary key,
+        due_at      int8 not null,
+        emitted_at  int8 not null,
+        lease       int8,
+        version     int4 not null,
+        event_id    bytea not null,
+        event       text not null,
+        correlation bytea,
+        payload     bytea not null
+    )",
+    // As `evented_deliveries`: it is dead as a whole again and again.
+    "alter table evented_outbox set (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02,
+        autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_scale_factor = 0.5,
+        autovacuum_analyze_scale_factor = 0.5, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off,
+        toast.vacuum_truncate = off, toast.autovacuum_vacuum_scale_factor = 0.02,
+        toast.autovacuum_vacuum_threshold = 2000, toast.autovacuum_vacuum_cost_delay = 0)",
+    "create unique index evented_outbox_event on evented_outbox (event_id, event)",
+    "create index evented_outbox_due on evented_outbox (due_at, seq)",
+    // Deliveries of other stores whose transactional handler has run to its end in this database.
+    "create table evented_inbox (
+        delivery bytea not null primary key,
+        at       int8 not null
+    )",
+    "create index evented_inbox_at on evented_inbox (at)",
+];
+
 /// What is known of a store once its tables are right.
 pub(super) struct Found {
     /// What a commit survives.
@@ -149,6 +181,8 @@ pub(super) struct Found {
     pub schema: Option<String>,
     /// The channel on which changes are told: one for each place of our tables.
     pub channel: String,
+    /// What tells the database from others.
+    pub identity: String,
 }
 
 /// Brings the tables to this release's version, or says why it cannot.
@@ -234,7 +268,7 @@ async fn look(session: &mut Session) -> Result<Found, SqlxError> {
     let row = session
         .sql(
             "select current_setting('fsync'), current_setting('synchronous_commit'), c.relnamespace::regnamespace::text,
-                c.oid::int8
+                c.oid::int8, (select identity from evented_schema)
              from pg_class c where c.oid = 'evented_schema'::regclass",
         )
         .fetch_one(&mut session.conn)
@@ -246,6 +280,7 @@ async fn look(session: &mut Session) -> Result<Found, SqlxError> {
         promise: promise(row.try_get(0)?, row.try_get(1)?),
         schema: (schema != "public").then_some(schema),
         channel: format!("evented_{table}"),
+        identity: row.try_get(4)?,
     })
 }
 

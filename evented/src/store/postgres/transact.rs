@@ -1,0 +1,226 @@
+//! Transactional handlers: fence, writes and settlement in one commit of the application's pool.
+//!
+//! A handler works inside a savepoint. Where it ended its transaction itself the savepoint is gone, its release fails, and
+//! nothing is settled.
+
+use std::{any::Any, time::Duration};
+
+use ref_cast::RefCast;
+use sqlx::{
+    Connection as _, Error as SqlxError, Executor as _, PgConnection, PgPool, Postgres, Row as _, Transaction,
+    pool::PoolConnection, query,
+};
+
+use crate::{
+    error::{BoxError, StoreError, Written},
+    id::DeliveryId,
+    store::{Lease, TxCall, TxEnd, tx::Tx},
+    time,
+};
+
+use super::{
+    keys,
+    link::{self, failed, is_conflict, is_lost},
+    sql,
+};
+
+/// How long to look whether a server is there that has ended a connection.
+const IS_THERE: Duration = Duration::from_secs(1);
+
+/// A connection of the application's pool that goes back only after a clean end. A handler may have ended its transaction
+/// behind our back: the connection no longer knows then in what transaction it is. It is closed, also where the handler's
+/// future is dropped.
+struct Borrowed {
+    conn: PoolConnection<Postgres>,
+    clean: bool,
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if !self.clean {
+            self.conn.close_on_drop();
+        }
+    }
+}
+
+/// What makes a handler's transaction one with its delivery.
+pub(super) enum Fence<'a> {
+    /// The lease on a delivery beside the handler's data: it must be held at the start and at the settlement.
+    Lease(&'a Lease),
+    /// A delivery of another store: it must not have run before.
+    Once(DeliveryId),
+}
+
+impl Fence<'_> {
+    /// Our own statements find each row by its index, whatever the planner knew of the table when it was empty.
+    fn begin(&self) -> &'static str {
+        match self {
+            Self::Lease(_) => "begin; savepoint evented_handler; set local enable_seqscan = off",
+            Self::Once(_) => "begin",
+        }
+    }
+}
+
+/// Runs a transactional handler.
+pub(super) async fn transact(pool: &PgPool, fence: Fence<'_>, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
+    let conn = pool.acquire().await.map_err(|error| {
+        let text = "no connection of the application's pool came free for a handler's transaction";
+        failed(text, false, error)
+    })?;
+    let could_not = |error: SqlxError| failed("the transaction of a handler could not go on", false, error);
+    let mut borrowed = Borrowed { conn, clean: false };
+    // Of the isolation that the application's connections have.
+    let mut tx = borrowed.conn.begin_with(fence.begin()).await.map_err(could_not)?;
+    if let Some(end) = enter(&mut tx, &fence).await.map_err(could_not)? {
+        tx.rollback().await.map_err(could_not)?;
+        borrowed.clean = true;
+        return Ok(end);
+    }
+    let ended = {
+        let tx: &mut (dyn Any + Send) = Tx::<Postgres>::ref_cast_mut(&mut *tx);
+        call(tx).await
+    };
+    let (error, lost) = match ended {
+        Ok(()) => match leave(&mut tx).await {
+            Ok(()) => {
+                let end = settle(tx, &fence).await?;
+                borrowed.clean = !matches!(end, TxEnd::Failed(_));
+                return Ok(end);
+            }
+            Err(error) => {
+                let lost = is_lost(&error);
+                (what_it_did(error), lost)
+            }
+        },
+        Err(error) => match tx.execute("rollback to savepoint evented_handler").await {
+            Ok(_) => {
+                borrowed.clean = tx.rollback().await.is_ok();
+                return Ok(TxEnd::Failed(error));
+            }
+            Err(rollback) => {
+                let lost = is_lost(&rollback);
+                (error, lost)
+            }
+        },
+    };
+    drop(tx);
+    drop(borrowed);
+    // A server that goes away is not the handler's fault. One that is there has ended this connection alone: for what the
+    // handler did, or for its taking so long.
+    let gone = lost && !matches!(time::within(IS_THERE, pool.acquire()).await, Some(Ok(_)));
+    if gone {
+        let text = "the connection to the database was lost in a handler's transaction";
+        return Err(StoreError::transient(text, Written::Nothing).because(error));
+    }
+    Ok(TxEnd::Failed(error))
+}
+
+/// Looks at the fence and opens the handler's savepoint; or says how it ended before it began.
+async fn enter(tx: &mut PgConnection, fence: &Fence<'_>) -> Result<Option<TxEnd>, SqlxError> {
+    match fence {
+        Fence::Lease(lease) => {
+            let held = query("select 1 from evented_deliveries where id = $1 and lease = $2")
+                .bind(lease.delivery.to_bytes())
+                .bind(lease.token.to_i64())
+                .fetch_optional(&mut *tx)
+                .await?;
+            if held.is_none() {
+                return Ok(Some(TxEnd::Lost));
+            }
+            // The savepoint stays, and the planner's setting is the application's again.
+            tx.execute("rollback to savepoint evented_handler").await?;
+        }
+        Fence::Once(delivery) => {
+            // First of all, so that another run of the same delivery waits here for the end of this one.
+            let new = query(concat!(
+                "insert into evented_inbox (delivery, at) values ($1, ",
+                sql::now_ms!(),
+                ") on conflict (delivery) do nothing"
+            ))
+            .bind(delivery.to_bytes())
+            .execute(&mut *tx)
+            .await?;
+            if new.rows_affected() == 0 {
+                return Ok(Some(TxEnd::Committed));
+            }
+            tx.execute("savepoint evented_handler").await?;
+        }
+    }
+    Ok(None)
+}
+
+/// Releases the handler's savepoint.
+async fn leave(tx: &mut PgConnection) -> Result<(), SqlxError> {
+    sqlx::raw_sql("release savepoint evented_handler; set local enable_seqscan = off").execute(tx).await?;
+    Ok(())
+}
+
+/// Why a handler that returned `Ok` cannot be settled.
+fn what_it_did(error: SqlxError) -> BoxError {
+    match link::code(&error).as_deref() {
+        Some("25P02") => format!(
+            "a statement of the handler failed, and it returned `Ok` all the same: the transaction cannot be committed: \
+             {error}"
+        )
+        .into(),
+        // Outside of a transaction, or in one without the savepoint.
+        Some("25P01" | "3B001") => format!("the handler ended its transaction itself: {error}").into(),
+        _ => error.into(),
+    }
+}
+
+/// The end of a handler that did well: the settlement, last before the commit.
+async fn settle(mut tx: Transaction<'_, Postgres>, fence: &Fence<'_>) -> Result<TxEnd, StoreError> {
+    if let Fence::Lease(lease) = fence {
+        match complete(&mut tx, lease).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let rolled_back = tx.rollback().await;
+                rolled_back.map_err(|error| failed("a handler's transaction could not be undone", false, error))?;
+                return Ok(TxEnd::Lost);
+            }
+            Err(error) if is_handlers(&error) => return Ok(TxEnd::Failed(error.into())),
+            Err(error) => return Err(failed("a handler's delivery could not be settled", false, error)),
+        }
+    }
+    match tx.commit().await {
+        Ok(()) => Ok(TxEnd::Committed),
+        Err(error) if is_handlers(&error) => Ok(TxEnd::Failed(error.into())),
+        Err(error) => {
+            let text = "it is not known whether the handler's transaction committed";
+            Err(StoreError::transient(text, Written::Unknown).because(error))
+        }
+    }
+}
+
+/// Whether the server has refused what the handler wrote: a deferred constraint or trigger, which may say anything, or a
+/// conflict with another transaction. Nothing was committed.
+fn is_handlers(error: &SqlxError) -> bool {
+    let servers = |code: String| ["53", "57", "58", "08", "25"].iter().any(|class| code.starts_with(class));
+    is_conflict(error) || link::code(error).is_some_and(|code| !servers(code))
+}
+
+/// Ends the delivery, and lets the next of its order key go. Answers whether the lease was held.
+async fn complete(tx: &mut PgConnection, lease: &Lease) -> Result<bool, SqlxError> {
+    let id = lease.delivery.to_bytes();
+    let mut held_keys: Vec<[u8; 16]> = Vec::new();
+    if lease.ordered {
+        let rows = query(keys::LOCK_OF).bind([id]).fetch_all(&mut *tx).await?;
+        held_keys = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    }
+    let done = query(
+        "with gone as (delete from evented_deliveries where id = $1 and lease = $2 returning handler)
+         insert into evented_counts (handler, done, retried, dead) select handler, 1, 0, 0 from gone",
+    )
+    .bind(id)
+    .bind(lease.token.to_i64())
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    if !held_keys.is_empty() {
+        query(keys::LET_HEADS_GO).bind(held_keys).execute(&mut *tx).await?;
+    }
+    Ok(true)
+}
