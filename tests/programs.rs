@@ -83,3 +83,30 @@ fn survive_finds_all_that_was_acknowledged_after_a_kill() {
         assert_positive(line, &["emitted"]);
     }
 }
+
+#[test]
+fn outbox_finds_all_that_was_committed_after_kills_and_nothing_else() {
+    let lines = lines(env!("CARGO_BIN_EXE_outbox"), &["--kill", "--store", "sqlite", "--seconds", "1"]);
+    let [line] = &lines[..] else { panic!("one line: {lines:?}") };
+    let none = ["lost", "ghosts", "effects_twice"];
+    let some = ["committed", "rolled_back", "kills"];
+    assert_figures(line, "outbox", &[&none[..], &some, &["handled_twice_without_tx", "seed"]].concat());
+    assert_positive(line, &some);
+    for figure in none {
+        assert_eq!(line[figure], 0, "{figure} of {line:?}");
+    }
+}
+
+#[test]
+fn outbox_prints_how_fast_it_is_with_few_and_many_events_in_a_transaction() {
+    let args = ["--speed", "--store", "sqlite", "--rounds", "1", "--events", "400", "--seconds", "0.1"];
+    let lines = lines(env!("CARGO_BIN_EXE_outbox"), &args);
+    let cases: Vec<_> = lines.iter().map(|line| (&line["per_transaction"], &line["tx_handler"])).collect();
+    assert_eq!(serde_json::json!(cases), serde_json::json!([[100, false], [1, false], [100, true], [1, true]]));
+    let speeds = ["events_per_second", "raw_inserts_per_second"];
+    let latencies = ["commit_to_handler_ms_p50", "commit_to_handler_ms_p99", "commit_ms"];
+    for line in &lines {
+        assert_figures(line, "outbox-speed", &[&speeds[..], &latencies, &["per_transaction"]].concat());
+        assert_positive(line, &[&speeds[..], &latencies].concat());
+    }
+}
