@@ -35,7 +35,7 @@ pub trait OutboxStore: Store {
     /// The same for a delivery that is stored elsewhere: that it ran, and what `call` writes, are one commit. One that ran to
     /// its end before is answered as [`TxEnd::Committed`], without a call; one that runs elsewhere at the moment is waited for.
     ///
-    /// Remembered for [`INBOX_RETENTION`]. At a crash: nothing happened, or all.
+    /// Remembered for [`INBOX_RETENTION`](super::INBOX_RETENTION). At a crash: nothing happened, or all.
     fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd>;
 
     /// The longest that a handler's transaction may last, beside a lease of this length: where it locks the whole database,
