@@ -1,10 +1,13 @@
-//! Events in the transactions of another library: an application on `tokio-postgres`, with its outbox in the same database.
+//! Events in the transactions of other libraries: an application on `tokio-postgres` and `sea-orm`, with its outbox in the same
+//! database.
 //!
 //! `cargo run --example foreign -- postgres://user@localhost/shop`
 
+mod in_sea_orm;
 mod in_tokio_postgres;
 
 use evented::{prelude::*, sqlx::PgPool};
+use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::NoTls;
 
@@ -42,6 +45,14 @@ async fn sell(shop: &mut tokio_postgres::Client, seat: i32) -> Result<(), Failur
     Ok(tx.commit().await?)
 }
 
+/// The same with `sea-orm`.
+async fn sell_online(shop: &DatabaseConnection, seat: i32) -> Result<(), Failure> {
+    let mut tx = shop.begin().await?;
+    emit_in(&mut tx, TicketSold { seat }).await?;
+    tx.execute_unprepared(&format!("insert into seats values ({seat})")).await?;
+    Ok(tx.commit().await?)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let url = std::env::args().nth(1).ok_or("write the database's URL behind the command")?;
@@ -56,6 +67,7 @@ async fn main() -> Result<(), Failure> {
     for seat in [17, 18, 17] {
         sell(&mut shop, seat).await?;
     }
+    sell_online(&sea_orm::Database::connect(&url).await?, 19).await?;
     app.until_idle().await?;
     app.stop().await;
     Ok(())

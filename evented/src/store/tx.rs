@@ -234,7 +234,8 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sql
 /// An open database transaction: what [`begin`] answers, `sqlx::Transaction`, [`Tx`], or one of another library.
 ///
 /// For a transaction of another library, implement it with a marker of your own as `Db`, which makes the implementation yours
-/// to write, and run the statement that evented hands over; `examples/foreign` does so for `tokio-postgres`:
+/// to write, and run the statement that evented hands over; `examples/foreign` does so for `tokio-postgres` and
+/// `sea-orm`:
 ///
 /// ```
 /// use evented::{InTx, outbox::{Ran, Statement}, sqlx::Sqlite};
