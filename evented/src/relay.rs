@@ -1,7 +1,7 @@
 //! The relay: turns committed outbox events into deliveries.
 //!
-//! A row goes one of two ways. When all its deliveries stay in the outbox's database, the store replaces the row by them
-//! in one commit. Otherwise the row is leased, its background deliveries are pushed to the queue store, and only then is
+//! A row goes one of two ways. When all its deliveries stay in the outbox's database, as they do where the queue is one store
+//! with it, the store replaces the row by them in one commit. Otherwise the row is leased, its background deliveries are pushed to the queue store, and only then is
 //! the row replaced by what stays. A crash between the two leaves the row to be taken again; the queue store remembers the
 //! events that it was pushed until the row is gone, so the second push stores nothing, whatever became of the first.
 
@@ -59,7 +59,16 @@ async fn turn(shared: &Shared, outbox: &dyn OutboxStore) -> Result<Relayed, Stor
     let plans = instance.plans();
     let generation = plans.outbox_generation;
     let has_queue = instance.queue().is_some();
-    let fan_out = Arc::new(move |row: &OutboxRow| fan_or_leave(row, &plans, has_queue));
+    // A push to the outbox's own store could come after another relay's, and after the delivery that this one stored has
+    // run: a transactional handler there is fenced by the delivery's row alone, and would write twice.
+    let one_store = instance.queue().is_some_and(|queue| queue.name() == outbox.name());
+    let fan_out = Arc::new(move |row: &OutboxRow| {
+        let mut fan = fan_or_leave(row, &plans, has_queue);
+        if one_store {
+            fan.here.append(&mut fan.elsewhere);
+        }
+        fan
+    });
     let relayed = outbox.relay(Relay { generation, rows: ROWS_MAX, lease: shared.lease, fan_out }).await?;
     if relayed.catalogue_moved {
         instance.refresh().await?;

@@ -129,6 +129,24 @@ mod delivered {
         assert!(!place.path("evented.db").exists());
     }
 
+    /// Between a claim of a row and a push another relay may have pushed, and the delivery have run.
+    #[tokio::test]
+    async fn in_a_shared_file_a_row_is_replaced_by_all_its_deliveries_in_one_commit() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let pool = place.pool().await;
+        let queue = format!("sqlite:{}", place.path("shop.db").display());
+        let app = run!(place, pool, seen).queue(queue).await.unwrap();
+        let trigger = "create trigger claimed before update of lease on evented_outbox
+            begin select raise(abort, 'a row was claimed'); end";
+        query(trigger).execute(&pool).await.unwrap();
+        let mut tx = evented::begin(&pool).await.unwrap();
+        app.emit_in(&mut tx, Paid { entry: 15 }).await.unwrap();
+        tx.commit().await.unwrap();
+        eventually("all handlers run", async || seen.all().len() == 3).await;
+        app.until_idle().await.unwrap();
+        assert_eq!((ledger(&pool).await, seen.count("background 15")), (vec![15], 1));
+    }
+
     #[tokio::test]
     async fn a_delayed_event_waits_in_the_outbox() {
         let (place, seen) = (Place::new(), Seen::default());

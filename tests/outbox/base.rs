@@ -5,13 +5,18 @@ use std::time::Duration;
 use evented::{
     Outboxed,
     sqlx::{
-        self, MySql, MySqlConnection, Pool, Sqlite, SqliteConnection,
+        self, MySql, MySqlConnection, PgConnection, Pool, Postgres, Sqlite, SqliteConnection,
         mysql::MySqlPoolOptions,
+        postgres::PgPoolOptions,
         query, query_as,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
     },
 };
-use evented_tests::{Place, clock, ground::sqlite_path, servers::Mariadb};
+use evented_tests::{
+    Place, clock,
+    ground::sqlite_path,
+    servers::{self, Mariadb},
+};
 
 /// More than writers and handlers of one process ask for at once.
 const CONNECTIONS_MAX: u32 = 10;
@@ -140,6 +145,31 @@ impl Base for Sqlite {
         let options = SqliteConnectOptions::new().filename(sqlite_path(url)).create_if_missing(true);
         let options = options.journal_mode(SqliteJournalMode::Wal).busy_timeout(BUSY);
         SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(BUSY).connect_with(options).await
+    }
+}
+
+impl Base for Postgres {
+    const STORE: &'static str = "postgres";
+
+    type Place = servers::Postgres;
+
+    statements!(Postgres, PgConnection, ["$1", "$2", "$3", "$4", "$5", "$6"]);
+
+    fn place() -> Option<servers::Postgres> {
+        servers::Postgres::start(&[])
+    }
+
+    fn database(place: &servers::Postgres) -> String {
+        place.database()
+    }
+
+    fn restart(place: &mut servers::Postgres) -> bool {
+        place.restart();
+        true
+    }
+
+    async fn pool(url: &str) -> sqlx::Result<Pool<Self>> {
+        PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(CONNECT).connect(url).await
     }
 }
 

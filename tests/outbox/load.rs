@@ -10,7 +10,11 @@ use std::{
 };
 
 use anyhow::ensure;
-use evented::{EmitIn, InTx, Transaction, prelude::*, sqlx::MySql};
+use evented::{
+    EmitIn, InTx, Transaction,
+    prelude::*,
+    sqlx::{MySql, Postgres},
+};
 use evented_tests::clock;
 use serde::{Deserialize, Serialize};
 
@@ -190,4 +194,5 @@ macro_rules! load {
 }
 
 load!(sqlite, Sqlite, OrderedInSqlite, PlacedInSqlite, BookedInSqlite);
+load!(postgres, Postgres, OrderedInPostgres, PlacedInPostgres, BookedInPostgres);
 load!(mysql, MySql, OrderedInMySql, PlacedInMySql, BookedInMySql);

@@ -22,7 +22,7 @@
 //! what the commit of one such row alone takes in the same minute. Options: `--rounds 3`, `--events 50000` with 100 in a
 //! transaction, a tenth of it with 1, a twentieth with a `Tx`; `--seconds 3` of a trickle.
 //!
-//! `--store`: see the message for another one; all of them unless it is given.
+//! `--store sqlite,postgres,mysql`; all of them unless it is given. A server that is not installed is skipped.
 
 mod base;
 mod dice;
@@ -37,7 +37,7 @@ mod trickle;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use evented::sqlx::{MySql, Sqlite};
+use evented::sqlx::{MySql, Postgres, Sqlite};
 use evented_tests::{
     args::Args,
     children::{self, child_args},
@@ -56,6 +56,7 @@ macro_rules! of_store {
     ($store:expr, $call:ident($($arg:expr),*)) => {
         match $store {
             Sqlite::STORE => $call::<Sqlite>($($arg),*).await,
+            Postgres::STORE => $call::<Postgres>($($arg),*).await,
             MySql::STORE => $call::<MySql>($($arg),*).await,
             other => bail!("`{other}` keeps no outbox here; there are {}", STORES.join(", ")),
         }
@@ -63,7 +64,7 @@ macro_rules! of_store {
 }
 
 /// Those that keep one.
-const STORES: &[&str] = &[Sqlite::STORE, MySql::STORE];
+const STORES: &[&str] = &[Sqlite::STORE, Postgres::STORE, MySql::STORE];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
