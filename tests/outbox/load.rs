@@ -54,7 +54,7 @@ impl Arrivals {
     }
 }
 
-/// Before or after it wrote, a handler with a transaction may fail; nothing of the attempt may remain.
+/// A handler with a transaction fails after it wrote, now and then; nothing of the attempt may remain.
 fn stumble(number: i64, delivery: &Delivery) -> anyhow::Result<()> {
     ensure!(number % STUMBLES != 0 || delivery.attempt() > 1, "the first attempt fails after its write");
     Ok(())
