@@ -91,7 +91,7 @@ impl Cause {
 /// evented runs each attempt of a stored handler in a span of `tracing` and carries the `traceparent` of the emitter; which
 /// library makes traces of spans is yours to say. With `tracing-opentelemetry`:
 ///
-/// ```ignore
+/// ```text
 /// struct OpenTelemetry;
 ///
 /// impl evented::Traces for OpenTelemetry {
