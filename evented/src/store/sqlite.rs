@@ -421,28 +421,28 @@ impl Outboxed for Sqlite {
 
     fn insert_row<'a>(conn: &'a mut SqliteConnection, row: &'a NewRow) -> Inserting<'a> {
         Box::pin(async move {
+            let Err(error) = outbox::insert_here(conn, row).await else { return Ok(()) };
+            if writer::is_busy(&error) {
+                // It began by reading, and another has written since: SQLite cannot let it write any more.
+                let text = "the transaction cannot write any more, since another wrote after it began; begin it with \
+                            `evented::begin(&pool)`, which takes the write lock first";
+                return Err(Error::new(ErrorKind::Database, text).because(error));
+            }
             let file: String =
                 query_scalar("select file from pragma_database_list where name = 'main'").fetch_one(&mut *conn).await?;
-            // SQLite's own way of writing the path is the usual one; the real path is asked for where it differs.
-            let same = row.outbox.strip_prefix("sqlite:") == Some(&*file) || store_name(Path::new(&file)) == row.outbox;
-            if !same {
-                let text = format!(
-                    "this transaction is of the file `{file}`, but `run()` was given the outbox {}; emit in a transaction \
-                     of that pool, or give `run()` this one with `.outbox(pool)`",
-                    row.outbox
-                );
-                return Err(Error::new(ErrorKind::NoOutbox, text));
+            if row.outbox.strip_prefix("sqlite:") == Some(&*file) {
+                return Err(error.into());
             }
-            outbox::insert_row(conn, row).await.map_err(|error| {
-                if writer::is_busy(&error) {
-                    // It began by reading, and another has written since: SQLite cannot let it write any more.
-                    let text = "the transaction cannot write any more, since another wrote after it began; begin it with \
-                                `evented::begin(&pool)`, which takes the write lock first";
-                    Error::new(ErrorKind::Database, text).because(error)
-                } else {
-                    Error::from(error)
-                }
-            })
+            // SQLite's own way of writing the path is the usual one; the real path is asked for where it differs.
+            if store_name(Path::new(&file)) == row.outbox {
+                return Ok(outbox::insert_anywhere(conn, row).await?);
+            }
+            let text = format!(
+                "this transaction is of the file `{file}`, but `run()` was given the outbox {}; emit in a transaction of \
+                 that pool, or give `run()` this one with `.outbox(pool)`",
+                row.outbox
+            );
+            Err(Error::new(ErrorKind::NoOutbox, text))
         })
     }
 

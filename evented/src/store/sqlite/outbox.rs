@@ -1,11 +1,11 @@
 //! The outbox: rows written in the application's transactions, and their way to deliveries.
 
-use std::{any::Any, time::Duration};
+use std::{any::Any, collections::HashMap, time::Duration};
 
 use ref_cast::RefCast;
 use sqlx::{
     Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, Transaction, pool::PoolConnection, query,
-    query_scalar, sqlite::SqliteRow,
+    query_as, query_scalar, sqlite::SqliteRow,
 };
 
 use crate::{
@@ -29,32 +29,45 @@ const WAITS_FOR_OTHERS: i64 = 0;
 /// When such a row is looked at again.
 const OTHERS_LOOK: Duration = Duration::from_millis(20);
 
-/// Inserts one row in the caller's transaction; an event that is there already is left as it is.
-pub(in crate::store) async fn insert_row(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
-    let now = time::unix_ms();
-    query(
-        "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
-         values (?, ?, ?, ?, ?, ?, ?) on conflict (event_id, event) do nothing",
-    )
-    .bind(bytes(row.event_id.to_bytes()))
-    .bind(row.event)
-    .bind(time::due_at(row.delay))
-    .bind(row.version)
-    .bind(now)
-    .bind(row.origin.to_bytes(row.event_id))
-    .bind(&*row.payload)
-    .execute(conn)
-    .await?;
+/// A row, in the outbox's own file alone: in another the payload is null, which the table refuses. So the usual case is one
+/// statement.
+const INSERT_HERE: &str = "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
+     values (?, ?, ?, ?, ?, ?, iif((select 'sqlite:' || file from pragma_database_list where name = 'main') = ?, ?, null))
+     on conflict (event_id, event) do nothing";
+
+/// A row, wherever its path is another way of writing the outbox's.
+const INSERT_ANYWHERE: &str =
+    "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
+     values (?, ?, ?, ?, ?, ?, iif(? is null, null, ?)) on conflict (event_id, event) do nothing";
+
+/// Inserts one row in the caller's transaction, where that is of the outbox's file; an event that is there already is left as
+/// it is.
+pub(in crate::store) async fn insert_here(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
+    insert_row(conn, INSERT_HERE, row).await
+}
+
+/// The same without a look at the file.
+pub(in crate::store) async fn insert_anywhere(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
+    insert_row(conn, INSERT_ANYWHERE, row).await
+}
+
+async fn insert_row(conn: &mut SqliteConnection, sql: &'static str, row: &NewRow) -> Result<(), SqlxError> {
+    query(sql)
+        .bind(bytes(row.event_id.to_bytes()))
+        .bind(row.event)
+        .bind(time::due_at(row.delay))
+        .bind(row.version)
+        .bind(time::unix_ms())
+        .bind(row.origin.to_bytes(row.event_id))
+        .bind(&*row.outbox)
+        .bind(&*row.payload)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
-/// The row as a statement for a transaction of another library. In another file than the outbox's the payload is null there,
-/// which the table refuses.
+/// The row as a statement for a transaction of another library.
 pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
-    let sql = "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
-         values (?, ?, ?, ?, ?, ?,
-            iif((select 'sqlite:' || file from pragma_database_list where name = 'main') = ?, ?, null))
-         on conflict (event_id, event) do nothing";
     let values = vec![
         Value::Bytes(Some(bytes(row.event_id.to_bytes()))),
         Value::Text(Some(row.event.to_owned())),
@@ -65,7 +78,7 @@ pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
         Value::Text(Some(row.outbox.clone())),
         Value::Bytes(Some(row.payload.clone())),
     ];
-    vec![Statement::new(sql, values)]
+    vec![Statement::new(INSERT_HERE, values)]
 }
 
 pub(in crate::store) async fn run(conn: &mut SqliteConnection, statement: &Statement) -> Result<u64, SqlxError> {
@@ -168,27 +181,27 @@ async fn delete_rows(conn: &mut SqliteConnection, rows: &[i64]) -> Result<(), Sq
 }
 
 /// Replaces leased rows by their outbox deliveries; a row whose lease was lost is another relay's now.
+#[expect(clippy::ptr_arg, reason = "a write takes its input as it was sent")]
 pub(super) fn finish<'a>(
     conn: &'a mut SqliteConnection,
     rows: &'a Vec<(OutboxRow, Vec<NewDelivery>)>,
 ) -> Running<'a, Vec<bool>> {
     Box::pin(async move {
-        let mut finished = Vec::new();
-        let mut done = Vec::new();
-        for (row, deliveries) in rows {
-            let lease: Option<Option<i64>> = query_scalar("select lease from evented_outbox where seq = ?")
-                .bind(row.row)
-                .fetch_optional(&mut *conn)
+        let asked: Vec<i64> = rows.iter().map(|(row, _)| row.row).collect();
+        let leases: Vec<(i64, Option<i64>)> =
+            query_as("select seq, lease from evented_outbox where seq in (select value from json_each(?))")
+                .bind(to_json(&asked)?)
+                .fetch_all(&mut *conn)
                 .await?;
-            let held = lease.is_some_and(|lease| lease.is_some() && lease == row.token.map(LeaseToken::to_i64));
-            finished.push(held);
-            if held {
-                done.push(row.row);
-                insert(conn, deliveries.iter()).await?;
-            } else {
-                tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
-            }
+        let leases: HashMap<i64, i64> = leases.into_iter().filter_map(|(row, lease)| Some((row, lease?))).collect();
+        let is_held = |row: &OutboxRow| row.token.is_some_and(|token| leases.get(&row.row) == Some(&token.to_i64()));
+        let finished: Vec<bool> = rows.iter().map(|(row, _)| is_held(row)).collect();
+        let (held, lost): (Vec<_>, Vec<_>) = rows.iter().partition(|(row, _)| is_held(row));
+        for (row, _) in lost {
+            tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
         }
+        let done: Vec<i64> = held.iter().map(|(row, _)| row.row).collect();
+        insert(conn, held.into_iter().flat_map(|(_, deliveries)| deliveries)).await?;
         delete_rows(conn, &done).await?;
         Ok(finished)
     })
