@@ -231,8 +231,7 @@ impl App {
         })
     }
 
-    /// What has become of the deliveries, by queue, sorted by its name: over all stores and processes. Of a store that cannot
-    /// be read nothing is told.
+    /// What has become of the deliveries, by queue, sorted by its name: over all stores and processes.
     ///
     /// # Errors
     /// When a store cannot be read.

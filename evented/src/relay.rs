@@ -1,9 +1,10 @@
 //! The relay: turns committed outbox events into deliveries.
 //!
 //! A row goes one of two ways. When all its deliveries stay in the outbox's database, as they do where the queue is one store
-//! with it, the store replaces the row by them in one commit. Otherwise the row is leased, its background deliveries are pushed to the queue store, and only then is
-//! the row replaced by what stays. A crash between the two leaves the row to be taken again; the queue store remembers the
-//! events that it was pushed until the row is gone, so the second push stores nothing, whatever became of the first.
+//! with it, the store replaces the row by them in one commit. Otherwise the row is leased, its background deliveries are
+//! pushed to the queue store, and only then is the row replaced by what stays. A crash between the two leaves the row to be
+//! taken again; the queue store remembers the events that it was pushed until the row is gone, so the second push stores
+//! nothing, whatever became of the first.
 
 use std::{sync::Arc, time::Duration};
 

@@ -457,10 +457,7 @@ pub struct DeadLetter {
 
 /// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
 /// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
-#[cfg_attr(
-    not(any(feature = "sqlite", feature = "mysql")),
-    allow(dead_code, reason = "not every store picks outside its server")
-)]
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
     let mut picked = Vec::new();
     let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
