@@ -336,7 +336,7 @@ impl Outboxed for MySql {
     }
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
-        Box::pin(pool.begin())
+        Box::pin(async move { Ok((pool.begin().await?, None)) })
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

@@ -412,7 +412,7 @@ impl Outboxed for Postgres {
     }
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
-        Box::pin(pool.begin())
+        Box::pin(async move { Ok((pool.begin().await?, None)) })
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

@@ -10,12 +10,13 @@ mod outbox;
 mod queue;
 mod schema;
 mod notice;
+mod turn;
 mod writer;
 
 use std::{any::TypeId, path::Path, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
-    Connection, Pool, Sqlite, SqliteConnection, SqlitePool, query_scalar,
+    Connection, Pool, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool, Transaction, query_scalar,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, MutexGuard, watch as changes};
@@ -54,7 +55,7 @@ pub(crate) struct SqliteStore {
     promise: &'static str,
     /// The application's pool, where this is an outbox: transactional handlers run on its connections.
     pool: Option<SqlitePool>,
-    /// Held while this process writes to the file: our own writers queue here and not at SQLite's lock.
+    /// Held while this process writes to the file: its writers queue here and not at SQLite's lock (`turn.rs`).
     turn: Arc<Mutex<()>>,
     /// One transactional handler of this process at a time asks for a connection and for the turn; and how long they held
     /// the lock since the last gap.
@@ -118,7 +119,7 @@ impl SqliteStore {
             .await
             .map_err(|error| read_failed(&format!("could not read {name}"), &error).because(error))?;
         let (changes, _) = changes::channel(0_u64);
-        let turn = Arc::new(Mutex::new(()));
+        let turn = turn::line(options.get_filename());
         let committed = {
             let changes = changes.clone();
             move || changes.send_modify(|mark| *mark += 1)
@@ -455,7 +456,14 @@ impl Outboxed for Sqlite {
     }
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
-        Box::pin(pool.begin_with("BEGIN IMMEDIATE"))
+        Box::pin(async move {
+            // First the connection: whoever has the turn must not wait for one.
+            let conn = pool.acquire().await?;
+            let turn = turn::take(pool.connect_options().get_filename()).await;
+            // What `pool.begin_with(..)` does once it has a connection.
+            let tx = Transaction::begin(conn, Some("BEGIN IMMEDIATE".into_sql_str())).await?;
+            Ok((tx, turn))
+        })
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

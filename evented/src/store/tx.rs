@@ -12,6 +12,7 @@ use std::{
 use ref_cast::RefCast;
 pub use sqlx::Pool;
 use sqlx::{Connection, Database};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     context::{Context, Needs},
@@ -87,6 +88,8 @@ mod sealed {
 /// application's, since its commit would take a lock there that all databases of the server share.
 pub struct Transaction<Db: Database> {
     tx: sqlx::Transaction<'static, Db>,
+    /// Its turn to write, where those of one process stand in line. Given back after the end of `tx`.
+    turn: Option<Turn>,
     /// Where events were emitted to in it.
     emitted: Vec<Arc<dyn super::OutboxStore>>,
 }
@@ -98,6 +101,7 @@ impl<Db: Database> Transaction<Db> {
     /// The driver's. Where the answer was lost, it may have committed.
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         self.tx.commit().await?;
+        drop(self.turn);
         for outbox in self.emitted {
             outbox.committed();
         }
@@ -206,7 +210,10 @@ pub trait Outboxed: Database {
 pub type Inserting<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 #[doc(hidden)]
 pub type Beginning<'a, Db> =
-    Pin<Box<dyn Future<Output = Result<sqlx::Transaction<'static, Db>, sqlx::Error>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<(sqlx::Transaction<'static, Db>, Option<Turn>), sqlx::Error>> + Send + 'a>>;
+/// The turn of one who writes, until it is dropped.
+#[doc(hidden)]
+pub type Turn = OwnedMutexGuard<()>;
 
 /// An event on its way into the outbox.
 #[doc(hidden)]
@@ -223,12 +230,15 @@ pub struct NewRow {
 }
 
 /// Begins a transaction that will write: on SQLite `BEGIN IMMEDIATE`, so that it waits for other writers at its start
-/// (up to the pool's busy timeout) and does not fail half-way with `database is locked`.
+/// (up to the pool's busy timeout) and does not fail half-way with `database is locked`. Those of one process wait in line
+/// there, who came first goes first, up to 5 seconds; SQLite's own wait, which those of other processes are met at, sleeps and
+/// looks.
 ///
 /// # Errors
 /// The driver's, when no connection could be had or the database stayed locked.
 pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sqlx::Error> {
-    Ok(Transaction { tx: Db::begin(pool).await?, emitted: Vec::new() })
+    let (tx, turn) = Db::begin(pool).await?;
+    Ok(Transaction { tx, turn, emitted: Vec::new() })
 }
 
 /// An open database transaction: what [`begin`] answers, `sqlx::Transaction`, [`Tx`], or one of another library.
