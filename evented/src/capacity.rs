@@ -1,6 +1,7 @@
-//! A queue as one worker sees it: its handlers, and how many deliveries it has room for.
+//! The queues as one worker sees them: their handlers, and how many deliveries they have room for.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -10,7 +11,11 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use crate::terms::Priority;
+use crate::{
+    registry::{names_of, registry},
+    store::{Claim, ClaimHandler, ClaimQueue},
+    terms::Priority,
+};
 
 /// How many deliveries of one queue are in flight in one process.
 const IN_FLIGHT: usize = 2_048;
@@ -21,6 +26,14 @@ const RUNNING: usize = 64;
 const AHEAD: Duration = Duration::from_millis(50);
 /// How many deliveries one exchange settles, and how many of a queue it claims.
 pub(crate) const BATCH: usize = 1_024;
+
+/// The queues of a worker.
+pub(crate) struct Queues {
+    pub list: Vec<Queue>,
+    /// What is behind each name under which a delivery may be stored.
+    by_name: HashMap<Arc<str>, Found>,
+}
+
 /// The handler behind a name.
 #[derive(Clone)]
 pub(crate) struct Found {
@@ -50,6 +63,74 @@ pub(crate) struct Named {
     pub handler: usize,
     pub version: u32,
     pub priority: Priority,
+}
+
+impl Queues {
+    /// Those of handlers on stored routes.
+    pub(crate) fn of(handlers: impl Iterator<Item = usize>) -> Self {
+        let mut list: BTreeMap<&str, Queue> = BTreeMap::new();
+        for (name, handler) in names_of(handlers) {
+            let linked = &registry().handlers[handler];
+            let stored = linked.stored.expect("a worker has stored handlers only");
+            let queue = list.entry(stored.queue).or_insert_with(|| Queue::new(stored.queue));
+            let named = Named { name, handler, version: linked.version, priority: stored.terms.priority };
+            queue.handlers.push(named);
+        }
+        let list: Vec<_> = list.into_values().map(Queue::sorted).collect();
+        let mut limits: HashMap<usize, Option<Arc<Semaphore>>> = HashMap::new();
+        let mut by_name = HashMap::new();
+        for (at, queue) in list.iter().enumerate() {
+            for Named { name, handler, .. } in &queue.handlers {
+                let limit = limits.entry(*handler).or_insert_with(|| {
+                    let terms = registry().handlers[*handler].stored.map(|stored| stored.terms);
+                    let limit = terms.and_then(|terms| terms.concurrency)?;
+                    Some(Arc::new(Semaphore::new(limit as usize)))
+                });
+                by_name.insert(Arc::clone(name), Found { handler: *handler, queue: at, limit: limit.clone() });
+            }
+        }
+        Self { list, by_name }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Found> {
+        self.by_name.get(name)
+    }
+
+    /// What there is room for, counting the room that these deliveries give back; `None` where there is none.
+    pub(crate) fn wanted<'f>(&self, ended: impl Iterator<Item = &'f Found>, lease: Duration) -> Option<Claim> {
+        let mut freed = vec![0; self.list.len()];
+        let mut freed_of_handler: HashMap<usize, usize> = HashMap::new();
+        for found in ended {
+            freed[found.queue] += 1;
+            if found.limit.is_some() {
+                *freed_of_handler.entry(found.handler).or_default() += 1;
+            }
+        }
+        let queues = self.list.iter().zip(freed).filter_map(|(queue, freed)| {
+            let wanted = queue.wanted(freed);
+            let handlers = queue.handlers.iter().filter_map(|named| {
+                let limit = self.by_name[&named.name].limit.as_ref().map(|limit| {
+                    limit.available_permits() + freed_of_handler.get(&named.handler).copied().unwrap_or(0)
+                });
+                let wanted = limit.unwrap_or(usize::MAX).min(wanted);
+                let Named { version, priority, .. } = *named;
+                (wanted > 0).then(|| ClaimHandler { name: Arc::clone(&named.name), version, priority, wanted })
+            });
+            let handlers: Vec<_> = handlers.collect();
+            (!handlers.is_empty()).then(|| ClaimQueue { name: Arc::clone(&queue.name), handlers, wanted })
+        });
+        let queues: Vec<_> = queues.collect();
+        (!queues.is_empty()).then_some(Claim { queues, lease })
+    }
+}
+
+/// The queue of a handler on a stored route.
+pub(crate) fn queue_of(handler: usize) -> &'static str {
+    registry().handlers[handler].stored.expect("a worker has stored handlers only").queue
 }
 
 impl Queue {

@@ -132,6 +132,7 @@ mod emit;
 mod emit_in;
 mod lease;
 mod capacity;
+mod in_flight;
 mod attempt;
 mod judge;
 mod worker;

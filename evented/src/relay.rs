@@ -13,7 +13,7 @@ use crate::{
     plan::{Fact, Planned, Plans},
     store::{Fan, OutboxRow, OutboxStore, Push, Pushed, Relay, Relayed},
     time,
-    worker::Shared,
+    worker::{Shared, Worker},
 };
 
 /// At most so many rows in one turn.
@@ -29,12 +29,14 @@ const UNKNOWN_RETENTION: Duration = Duration::from_hours(7 * 24);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Relays until the instance stops.
-pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxStore>) {
+///
+/// `worker` is the outbox's own: what is stored for it is claimed in the same commit.
+pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxStore>, worker: Option<Arc<Worker>>) {
     let mut stopping = shared.stopping.clone();
     let mut trouble = shared.instance.health.watch(format!("relaying from {}", outbox.name()));
     let mut mark = 0;
     while !*stopping.borrow() {
-        let wait = match trouble.ask(turn(&shared, &*outbox)).await {
+        let wait = match trouble.ask(turn(&shared, &*outbox, worker.as_ref())).await {
             Ok(relayed) => {
                 if relayed.done + relayed.claimed.len() > 0 || relayed.catalogue_moved {
                     continue;
@@ -55,7 +57,7 @@ pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxSt
     }
 }
 
-async fn turn(shared: &Shared, outbox: &dyn OutboxStore) -> Result<Relayed, StoreError> {
+async fn turn(shared: &Shared, outbox: &dyn OutboxStore, worker: Option<&Arc<Worker>>) -> Result<Relayed, StoreError> {
     let instance = &shared.instance;
     let plans = instance.plans();
     let generation = plans.outbox_generation;
@@ -70,7 +72,12 @@ async fn turn(shared: &Shared, outbox: &dyn OutboxStore) -> Result<Relayed, Stor
         }
         fan
     });
-    let relayed = outbox.relay(Relay { generation, rows: ROWS_MAX, lease: shared.lease, fan_out }).await?;
+    let offer = worker.and_then(Worker::offer);
+    let claim = offer.as_ref().map(|offer| offer.claim.clone());
+    let mut relayed = outbox.relay(Relay { generation, rows: ROWS_MAX, lease: shared.lease, fan_out, claim }).await?;
+    if let Some(offer) = offer {
+        offer.start(std::mem::take(&mut relayed.claims));
+    }
     if relayed.catalogue_moved {
         instance.refresh().await?;
     }

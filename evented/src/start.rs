@@ -305,7 +305,6 @@ fn spawn_work(
     if role != Role::Emit {
         let mut stores = Vec::new();
         if let Some(outbox) = &instance.outbox {
-            tasks.spawn(relay_until_stopped(shared.clone(), Arc::clone(outbox)));
             stores.push((Arc::clone(outbox) as Arc<dyn QueueStore>, outbox.name(), Some(Arc::clone(outbox))));
         }
         if let Some(queue) = instance.queue()
@@ -315,7 +314,11 @@ fn spawn_work(
         }
         for (store, name, outbox) in stores {
             let leases = Arc::new(Leases::default());
-            if let Some(worker) = Worker::new(shared.clone(), Arc::clone(&store), name, outbox, Arc::clone(&leases)) {
+            let worker = Worker::new(shared.clone(), Arc::clone(&store), name, outbox.clone(), Arc::clone(&leases));
+            if let Some(outbox) = outbox {
+                tasks.spawn(relay_until_stopped(shared.clone(), outbox, worker.clone()));
+            }
+            if let Some(worker) = worker {
                 tasks.spawn(worker.work());
                 let trouble = instance.health.watch(format!("renewing leases in {name}"));
                 held.push(Kept { store, leases, trouble });

@@ -7,6 +7,9 @@
 //! 2. `run` runs the handler in that task, until it ends, its time is up, its lease is lost or the worker stops, and hands its
 //!    end back to `work`. Room in the queue is given back when that is settled: "in flight" is claimed and not yet settled.
 //!
+//! While `work` waits, the relay claims for it, in the commit in which it stores deliveries beside the outbox: they start one
+//! commit sooner.
+//!
 //! The lease keeper (lease.rs) renews from the claim to the settlement. A crash at any point leaves the lease to end,
 //! and the delivery to run again: nothing here holds what the store does not know.
 //!
@@ -14,32 +17,31 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap},
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex as SyncMutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, mpsc, watch};
+use tokio::sync::{
+    Mutex, MutexGuard, Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch,
+};
 use tracing::{Instrument as _, Span};
 
 use crate::{
     attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
-    capacity::{BATCH, Found, Named, Queue},
+    capacity::{BATCH, Found, Queues, queue_of},
     def::ErasedCall,
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
     flag::Flag,
+    in_flight::{Ended, InFlight},
     instance::{Instance, SCOPE, Scope, catch},
     judge::{decode, judge, judge_dead, note_lost},
     lease::Leases,
     origin::Cause,
-    registry::{Linked, names_of, registry},
+    registry::{Linked, registry},
     retry::Policy,
-    store::{
-        Claim, ClaimHandler, ClaimQueue, Claimed, Claims, INBOX_RETENTION, Lease, OutboxStore, Outcome, QueueStore,
-        Settlement, TxEnd,
-    },
+    store::{Claim, Claimed, Claims, INBOX_RETENTION, OutboxStore, Outcome, QueueStore, TxEnd},
     time::{self, Instant},
 };
 
@@ -81,21 +83,15 @@ pub(crate) struct Worker {
     name: String,
     /// The same store, where transactional handlers can run in it.
     outbox: Option<Arc<dyn OutboxStore>>,
-    queues: Vec<Queue>,
-    /// What is behind each name under which a delivery may be stored.
-    by_name: HashMap<Arc<str>, Found>,
+    queues: Queues,
     leases: Arc<Leases>,
-    /// A blocking function that had outlived its delivery gave its slot back.
-    freed: Notify,
-}
-
-/// A delivery that is over, with what it occupied.
-struct Ended {
-    lease: Lease,
-    /// `None` when there is nothing to settle.
-    outcome: Option<Outcome>,
-    name: Arc<str>,
-    held: InFlight,
+    /// There may be more to claim than was seen: a blocking function that had outlived its delivery gave its slot back, or
+    /// the relay has left something.
+    look_again: Notify,
+    /// Whose it is to claim: the worker's, and the relay's while the worker has nothing to do.
+    claiming: Mutex<()>,
+    /// Where deliveries go that are over; none before and after the time in which they are claimed.
+    endings: SyncMutex<Option<mpsc::UnboundedSender<Ended>>>,
 }
 
 /// When the store is to be asked for more.
@@ -115,19 +111,22 @@ struct Attempt {
     lost: Flag,
 }
 
-/// What a claimed delivery occupies until it is settled, or until there is nothing to settle: however it ends, its drop
-/// lets the lease go and gives the room back.
-struct InFlight {
-    leases: Arc<Leases>,
-    lease: Lease,
-    found: Option<Found>,
-    _room: Option<OwnedSemaphorePermit>,
-    _of_limit: Option<OwnedSemaphorePermit>,
+/// Room that is kept while the relay claims for it.
+pub(crate) struct Offer<'w> {
+    worker: &'w Arc<Worker>,
+    _claiming: MutexGuard<'w, ()>,
+    ended: mpsc::UnboundedSender<Ended>,
+    until: Instant,
+    pub claim: Claim,
 }
 
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.leases.let_go(self.lease);
+impl Offer<'_> {
+    /// Starts what was claimed.
+    pub(crate) fn start(self, claims: Claims) {
+        self.worker.start_all(claims.deliveries, self.until, &self.ended);
+        if claims.next_due == Some(Duration::ZERO) {
+            self.worker.look_again.notify_one();
+        }
     }
 }
 
@@ -139,14 +138,14 @@ struct Waiting {
 
 impl Waiting {
     fn enter(worker: &Arc<Worker>, queue: usize) -> Self {
-        worker.queues[queue].waiting.fetch_add(1, Ordering::Relaxed);
+        worker.queues.list[queue].waiting.fetch_add(1, Ordering::Relaxed);
         Self { worker: Arc::clone(worker), queue }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.worker.queues[self.queue].waiting.fetch_sub(1, Ordering::Relaxed);
+        self.worker.queues.list[self.queue].waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -168,7 +167,7 @@ impl Drop for BlockingSlot {
     fn drop(&mut self) {
         drop(self.slot.take());
         self.worker.shared.instance.blocking.leave(self.handler);
-        self.worker.freed.notify_one();
+        self.worker.look_again.notify_one();
     }
 }
 
@@ -182,30 +181,12 @@ impl Worker {
         leases: Arc<Leases>,
     ) -> Option<Arc<Self>> {
         let runnable = runnable(&shared.instance).filter(|handler| shared.works_on(queue_of(*handler)));
-        let mut queues: BTreeMap<&str, Queue> = BTreeMap::new();
-        for (name, handler) in names_of(runnable) {
-            let linked = &registry().handlers[handler];
-            let stored = linked.stored.expect("a worker has stored handlers only");
-            let queue = queues.entry(stored.queue).or_insert_with(|| Queue::new(stored.queue));
-            let named = Named { name, handler, version: linked.version, priority: stored.terms.priority };
-            queue.handlers.push(named);
-        }
-        let queues: Vec<_> = queues.into_values().map(Queue::sorted).collect();
-        let mut limits: HashMap<usize, Option<Arc<Semaphore>>> = HashMap::new();
-        let mut by_name = HashMap::new();
-        for (at, queue) in queues.iter().enumerate() {
-            for Named { name, handler, .. } in &queue.handlers {
-                let limit = limits.entry(*handler).or_insert_with(|| {
-                    let terms = registry().handlers[*handler].stored.map(|stored| stored.terms);
-                    let limit = terms.and_then(|terms| terms.concurrency)?;
-                    Some(Arc::new(Semaphore::new(limit as usize)))
-                });
-                by_name.insert(Arc::clone(name), Found { handler: *handler, queue: at, limit: limit.clone() });
-            }
-        }
+        let queues = Queues::of(runnable);
         let name = name.to_owned();
-        let freed = Notify::new();
-        (!queues.is_empty()).then(|| Arc::new(Self { shared, store, name, outbox, queues, by_name, leases, freed }))
+        let look_again = Notify::new();
+        let (claiming, endings) = (Mutex::default(), SyncMutex::default());
+        (!queues.is_empty())
+            .then(|| Arc::new(Self { shared, store, name, outbox, queues, leases, look_again, claiming, endings }))
     }
 
     /// Works until the instance stops and all that was claimed is settled.
@@ -214,14 +195,17 @@ impl Worker {
         let mut aborting = self.shared.aborting.clone();
         let mut trouble = self.shared.instance.health.watch(format!("working off {}", self.name));
         let (ended, mut endings) = mpsc::unbounded_channel();
-        // Each running delivery has one too: the channel ends after the last, when this one is gone.
+        // Each running delivery has one too: the channel ends after the last, when these are gone.
+        self.take_endings(Some(ended.clone()));
         let mut ended = Some(ended);
         let mut batch: Vec<Ended> = Vec::new();
         let mut look = Look::Now;
         let mut mark = 0;
+        let mut claiming = self.claiming.lock().await;
         loop {
             if *stopping.borrow() {
                 ended = None;
+                self.take_endings(None);
             }
             while batch.len() < BATCH
                 && let Ok(one) = endings.try_recv()
@@ -231,10 +215,14 @@ impl Worker {
             let claim = match (&ended, &look) {
                 (None, _) => None,
                 (Some(_), Look::At(at)) if *at > time::now() && batch.is_empty() => None,
-                (Some(_), _) => self.wanted(&batch),
+                (Some(_), _) => {
+                    let freed = batch.iter().filter_map(|ended| ended.held.found.as_ref());
+                    self.queues.wanted(freed, self.shared.lease)
+                }
             };
             let settlements: Arc<[_]> = batch.iter().filter_map(Ended::settlement).collect();
             if settlements.is_empty() && claim.is_none() {
+                drop(claiming);
                 batch.clear();
                 let most = match look {
                     Look::Now => LOOK_MAX,
@@ -247,9 +235,10 @@ impl Worker {
                         mark = now;
                         look = Look::Now;
                     }
-                    () = self.freed.notified() => look = Look::Now,
+                    () = self.look_again.notified() => look = Look::Now,
                     _ = stopping.wait_for(|stop| *stop), if ended.is_some() => {}
                 }
+                claiming = self.claiming.lock().await;
                 continue;
             }
             let asked = claim.is_some();
@@ -270,12 +259,8 @@ impl Worker {
                         Look::Now
                     };
                     let claimed = deliveries.len();
-                    // A claim that was long in coming has used up its leases' time: what is left could end in the middle.
-                    let late = until.saturating_duration_since(time::now()) < self.shared.lease / 2;
                     if let Some(ended) = &ended {
-                        for claimed in deliveries {
-                            self.start(claimed, until, late, ended);
-                        }
+                        self.start_all(deliveries, until, ended);
                     }
                     if more && claimed > 0 {
                         self.gather(&mut endings, &mut batch, claimed / 2).await;
@@ -302,52 +287,41 @@ impl Worker {
         let _in_time = time::within(GATHER, gathering).await;
     }
 
-    /// What there is room for, counting the room that the settlement of `batch` gives back; `None` where there is none.
-    fn wanted(&self, batch: &[Ended]) -> Option<Claim> {
-        let mut freed = vec![0; self.queues.len()];
-        let mut freed_of_handler: HashMap<usize, usize> = HashMap::new();
-        for found in batch.iter().filter_map(|ended| ended.held.found.as_ref()) {
-            freed[found.queue] += 1;
-            if found.limit.is_some() {
-                *freed_of_handler.entry(found.handler).or_default() += 1;
-            }
+    /// Lets the relay claim beside its own work, while the worker waits and has room.
+    pub(crate) fn offer(self: &Arc<Self>) -> Option<Offer<'_>> {
+        let claiming = self.claiming.try_lock().ok()?;
+        let ended = self.endings.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let lease = self.shared.lease;
+        let claim = self.queues.wanted(std::iter::empty(), lease)?;
+        Some(Offer { worker: self, _claiming: claiming, ended, until: time::now() + lease, claim })
+    }
+
+    fn take_endings(&self, ended: Option<mpsc::UnboundedSender<Ended>>) {
+        *self.endings.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+    }
+
+    fn start_all(self: &Arc<Self>, claimed: Vec<Claimed>, until: Instant, ended: &mpsc::UnboundedSender<Ended>) {
+        // A claim that was long in coming has used up its leases' time: what is left could end in the middle.
+        let late = until.saturating_duration_since(time::now()) < self.shared.lease / 2;
+        for claimed in claimed {
+            self.start(claimed, until, late, ended);
         }
-        let queues = self.queues.iter().zip(freed).filter_map(|(queue, freed)| {
-            let wanted = queue.wanted(freed);
-            let handlers = queue.handlers.iter().filter_map(|named| {
-                let limit = self.by_name[&named.name].limit.as_ref().map(|limit| {
-                    limit.available_permits() + freed_of_handler.get(&named.handler).copied().unwrap_or(0)
-                });
-                let wanted = limit.unwrap_or(usize::MAX).min(wanted);
-                let Named { version, priority, .. } = *named;
-                (wanted > 0).then(|| ClaimHandler { name: Arc::clone(&named.name), version, priority, wanted })
-            });
-            let handlers: Vec<_> = handlers.collect();
-            (!handlers.is_empty()).then(|| ClaimQueue { name: Arc::clone(&queue.name), handlers, wanted })
-        });
-        let queues: Vec<_> = queues.collect();
-        (!queues.is_empty()).then_some(Claim { queues, lease: self.shared.lease })
     }
 
     /// Starts a task for a claimed delivery. One that is `late`, or that there is no room for, is given back: rare, and no
     /// reason to stop.
     fn start(self: &Arc<Self>, claimed: Claimed, until: Instant, late: bool, ended: &mpsc::UnboundedSender<Ended>) {
         let lost = self.leases.hold(claimed.lease, until);
-        let found = self.by_name.get(&claimed.handler).cloned();
-        let room = found.as_ref().and_then(|found| Arc::clone(&self.queues[found.queue].room).try_acquire_owned().ok());
+        let found = self.queues.find(&claimed.handler).cloned();
+        let room =
+            found.as_ref().and_then(|found| Arc::clone(&self.queues.list[found.queue].room).try_acquire_owned().ok());
         let limit = found.as_ref().and_then(|found| found.limit.clone());
         let has_limit = limit.is_some();
         let of_limit = limit.and_then(|limit| limit.try_acquire_owned().ok());
         let has_room = !late && room.is_some() && (of_limit.is_some() || !has_limit);
         let name = Arc::clone(&claimed.handler);
         let lease = claimed.lease;
-        let held = InFlight {
-            leases: Arc::clone(&self.leases),
-            lease,
-            found: found.clone(),
-            _room: room,
-            _of_limit: of_limit,
-        };
+        let held = InFlight::new(&self.leases, lease, found.clone(), [room, of_limit]);
         let (Some(Found { handler, queue, .. }), true) = (found, has_room) else {
             let _gone = ended.send(Ended { lease, outcome: Some(Outcome::Released), name, held });
             return;
@@ -372,7 +346,7 @@ impl Worker {
 
     /// Runs one delivery; `None` when there is nothing to settle: its lease was lost, or it settled itself.
     async fn run(self: &Arc<Self>, index: usize, waiting: Waiting, claimed: &Claimed, lost: Flag) -> Option<Outcome> {
-        let queue = &self.queues[waiting.queue];
+        let queue = &self.queues.list[waiting.queue];
         let handler = &registry().handlers[index];
         let stored = handler.stored.expect("a worker claims stored handlers only");
         let policy = stored.policy;
@@ -568,12 +542,6 @@ impl Worker {
     }
 }
 
-impl Ended {
-    fn settlement(&self) -> Option<Settlement> {
-        self.outcome.clone().map(|outcome| Settlement { lease: self.lease, outcome })
-    }
-}
-
 /// Says which settlements came after their lease was lost.
 fn note_late(batch: &[Ended], held: &[bool]) {
     let settled = batch.iter().filter(|ended| ended.outcome.is_some());
@@ -591,9 +559,4 @@ fn is_forgotten(claimed: &Claimed) -> bool {
 /// The handlers of an instance whose deliveries can run from a store.
 pub(crate) fn runnable(instance: &Instance) -> impl Iterator<Item = usize> {
     instance.active_handlers().filter(|index| registry().handlers[*index].stored.is_some())
-}
-
-/// The queue of a handler on a stored route.
-fn queue_of(handler: usize) -> &'static str {
-    registry().handlers[handler].stored.expect("a worker has stored handlers only").queue
 }

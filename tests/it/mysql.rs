@@ -331,7 +331,7 @@ fn of_row(row: &OutboxRow, handler: &str, order: Option<Key>) -> NewDelivery {
 /// Relays what is due.
 async fn relay(store: &dyn OutboxStore, fan_out: fn(&OutboxRow) -> Fan) -> Relayed {
     let generation = store.catalogue().await.unwrap().generation;
-    let relay = Relay { generation, rows: 100, lease: Duration::from_mins(1), fan_out: Arc::new(fan_out) };
+    let relay = Relay { generation, rows: 100, lease: Duration::from_mins(1), fan_out: Arc::new(fan_out), claim: None };
     store.relay(relay).await.unwrap()
 }
 

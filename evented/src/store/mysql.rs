@@ -271,7 +271,7 @@ impl OutboxStore for MySqlStore {
                 return Ok(Relayed { next_due: next, ..Relayed::default() });
             }
             let relayed = self.relay.transact(&relay, outbox::relay).await?;
-            if relayed.done > 0 {
+            if relayed.left > 0 {
                 self.changes.tell();
             }
             Ok(relayed)

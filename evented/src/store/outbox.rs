@@ -1,7 +1,7 @@
 //! The boundary of an outbox: what is promised of rows that were written in the application's transactions, and of handlers
 //! that run in one.
 
-use std::{any::TypeId, pin::Pin, sync::Arc, time::Duration};
+use std::{any::TypeId, collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     error::{BoxError, HandlerResult},
@@ -9,7 +9,7 @@ use crate::{
     origin::Origin,
 };
 
-use super::{Lease, NewDelivery, Pending, Store};
+use super::{Claim, Claims, Lease, NewDelivery, Pending, Store};
 
 /// A queue store that also keeps the outbox: in the application's own database, beside the business data.
 pub trait OutboxStore: Store {
@@ -18,7 +18,8 @@ pub trait OutboxStore: Store {
     /// A row whose deliveries all stay here is replaced by them at once, in one commit. The others are leased and
     /// answered: push their background deliveries to the queue store, then [`finish`](Self::finish) them. Rows are
     /// claimed, never read by offset: a sequence is not commit order. Those of a turn go on in the order in which they were
-    /// written; a row with a delivery of an order key waits for those before it that another relay has. At a crash: the lease ends and the row is taken
+    /// written; a row with a delivery of an order key waits for those before it that another relay has. What was asked for is
+    /// claimed in the same commit, as by [`exchange`](super::QueueStore::exchange). At a crash: the lease ends and the row is taken
     /// again; the deliveries' ids make the repetition harmless.
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed>;
 
@@ -69,6 +70,8 @@ pub struct Relay {
     pub lease: Duration,
     /// Who gets the row.
     pub fan_out: Arc<FanOut>,
+    /// What is claimed in the same commit, once the rows' deliveries are stored here.
+    pub claim: Option<Claim>,
 }
 
 /// Says who gets a row.
@@ -104,6 +107,21 @@ pub struct Relayed {
     pub catalogue_moved: bool,
     /// How long until the next row is due, where nothing was; `None` when no row is stored, or something was done.
     pub next_due: Option<Duration>,
+    /// What was claimed in the same commit: nothing where no row was replaced.
+    pub claims: Claims,
+    /// How many deliveries were stored and not claimed: others may look for them.
+    pub left: usize,
+}
+
+impl Relayed {
+    /// Takes note of what was stored, and of what was claimed after that.
+    #[must_use]
+    pub fn with(mut self, stored: &[NewDelivery], claims: Claims) -> Self {
+        let claimed: HashSet<_> = claims.deliveries.iter().map(|claimed| claimed.lease.delivery).collect();
+        self.left = stored.iter().filter(|delivery| !claimed.contains(&delivery.id)).count();
+        self.claims = claims;
+        self
+    }
 }
 
 /// An emitted transactional event.

@@ -342,8 +342,8 @@ impl Admin for PostgresStore {
 impl OutboxStore for PostgresStore {
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
         Box::pin(async move {
-            let relayed = outbox::relay(&self.outbox().relayer, &relay).await?;
-            if relayed.done > 0 {
+            let relayed = outbox::relay(&self.outbox().relayer, &self.floors, &relay).await?;
+            if relayed.left > 0 {
                 self.changes.tell();
             }
             Ok(relayed)

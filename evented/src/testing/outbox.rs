@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     id::{DeliveryId, EventId, Key},
-    store::{Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed},
+    store::{Claim, ClaimQueue, Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed},
     time,
 };
 
@@ -20,7 +20,7 @@ use super::{
     OutboxSite,
     kit::{
         Answered, DEADLINE, LONG, SHORT, claim, claim_one, count, delivery, emit, eventually, generation, has_passed,
-        ids, new_ids, record, settle, stored,
+        ids, new_ids, push, record, settle, stored, wanting,
     },
 };
 
@@ -51,7 +51,7 @@ fn relay_of(generation: u64, rows: usize, lease: Duration, goes: Goes) -> Relay 
         here: if matches!(goes, Goes::Here | Goes::Both) { vec![of_row("book", row)] } else { Vec::new() },
         elsewhere: if matches!(goes, Goes::Elsewhere | Goes::Both) { vec![of_row("mail", row)] } else { Vec::new() },
     };
-    Relay { generation, rows, lease, fan_out: Arc::new(fan_out) }
+    Relay { generation, rows, lease, fan_out: Arc::new(fan_out), claim: None }
 }
 
 async fn relay(store: &dyn OutboxStore, lease: Duration, goes: Goes) -> Relayed {
@@ -226,6 +226,51 @@ pub async fn a_turn_takes_no_more_rows_than_asked(site: &impl OutboxSite) {
     assert_eq!(store.outbox_rows().await.answered(), 3);
 }
 
+/// A turn to deliveries that stay, with a claim of these.
+async fn relay_and_claim(store: &dyn OutboxStore, queue: ClaimQueue) -> Relayed {
+    let generation = generation(store).await;
+    let claim = Some(Claim { queues: vec![queue], lease: LONG });
+    store.relay(Relay { claim, ..relay_of(generation, 1_000, LONG, Goes::Here) }).await.answered()
+}
+
+pub async fn what_a_turn_stores_is_claimed_with_it(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let emitted = emit_many(site, 3).await;
+    let relayed = relay_and_claim(&*store, wanting(2, &["book"])).await;
+    assert_eq!((relayed.done, relayed.left), (3, 1), "one is left for others");
+    let claims = relayed.claims;
+    assert_eq!(claims.deliveries.iter().map(|claimed| claimed.event_id).collect::<Vec<_>>(), emitted[..2]);
+    assert_eq!(claims.next_due, Some(Duration::ZERO), "there is more");
+    let left = claim_one(&*other, "book", LONG).await;
+    assert_eq!(left.event_id, emitted[2], "the others are leased");
+    for lease in claims.deliveries.iter().map(|claimed| claimed.lease).chain([left.lease]) {
+        assert!(settle(&*store, lease, Outcome::Completed).await);
+    }
+    assert_eq!((stored(&*store, "book").await, count(&*store, "book").await.done), ((0, 0), 3));
+
+    emit_many(site, 1).await;
+    let relayed = relay_and_claim(&*store, wanting(2, &["book", "mail"])).await;
+    assert_eq!((relayed.done, relayed.left, relayed.claims.deliveries.len()), (1, 0, 1));
+}
+
+pub async fn a_turn_claims_as_an_exchange_does(site: &impl OutboxSite) {
+    let [store, _] = two(site).await;
+    let older = delivery("book", "older");
+    push(&*store, vec![older.clone()]).await;
+    let relayed = relay_and_claim(&*store, wanting(5, &["book"])).await;
+    assert_eq!((relayed.done, relayed.claims.deliveries.len()), (0, 0), "nothing was stored");
+    let emitted = emit_many(site, 1).await;
+    let relayed = relay_and_claim(&*store, wanting(1, &["book"])).await;
+    assert_eq!((relayed.done, relayed.left), (1, 1));
+    assert_eq!(ids(&relayed.claims.deliveries), [older.id], "the older one goes first");
+    assert_eq!(claim_one(&*store, "book", LONG).await.event_id, emitted[0]);
+
+    store.pause("default".to_owned(), true).await.answered();
+    emit_many(site, 1).await;
+    let relayed = relay_and_claim(&*store, wanting(5, &["book"])).await;
+    assert_eq!((relayed.done, relayed.left, relayed.claims.deliveries.len()), (1, 1, 0), "the queue is paused");
+}
+
 pub async fn a_row_of_an_uncommitted_transaction_is_not_seen(site: &impl OutboxSite) {
     let [store, _] = two(site).await;
     let unseen = async || {
@@ -269,7 +314,8 @@ pub async fn the_deliveries_of_rows_keep_the_order_of_their_keys(site: &impl Out
     let ordered = |row: &OutboxRow| NewDelivery { order: Some(Key::derive("book", "ada")), ..of_row("book", row) };
     // The first rows in one turn, the others by way of a lease.
     let here = move |row: &OutboxRow| Fan { here: vec![ordered(row)], ..Fan::default() };
-    let relayed = store.relay(Relay { generation, rows: 3, lease: LONG, fan_out: Arc::new(here) }).await.answered();
+    let relayed =
+        store.relay(Relay { generation, rows: 3, lease: LONG, fan_out: Arc::new(here), claim: None }).await.answered();
     assert_eq!(relayed.done, 3);
     let rows = relay(&*store, LONG, Goes::Both).await.claimed;
     assert_eq!(rows.len(), 3);
@@ -288,7 +334,7 @@ async fn relay_ordered(store: &dyn OutboxStore, rows: usize, lease: Duration) ->
         Fan { elsewhere: vec![ordered], ..Fan::default() }
     };
     let generation = generation(store).await;
-    let relay = Relay { generation, rows, lease, fan_out: Arc::new(fan_out) };
+    let relay = Relay { generation, rows, lease, fan_out: Arc::new(fan_out), claim: None };
     store.relay(relay).await.answered().claimed
 }
 

@@ -229,6 +229,8 @@ macro_rules! __outbox_promises {
                 a_row_that_is_finished_twice_is_replaced_once: Once
                 a_row_is_taken_by_one_relay_alone: Outbox
                 a_turn_takes_no_more_rows_than_asked: Outbox
+                what_a_turn_stores_is_claimed_with_it: Outbox
+                a_turn_claims_as_an_exchange_does: Outbox
                 a_row_of_an_uncommitted_transaction_is_not_seen: Outbox
                 rows_are_not_relayed_by_an_old_catalogue: EveryHandler
                 the_deliveries_of_rows_keep_the_order_of_their_keys: Order

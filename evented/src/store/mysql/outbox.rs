@@ -9,7 +9,7 @@ use crate::{
     id::LeaseToken,
     origin::Origin,
     store::{
-        Fan, NewDelivery, OutboxRow, Relay, Relayed,
+        Claims, Fan, NewDelivery, OutboxRow, Relay, Relayed,
         tx::{NewRow, Statement, Value},
     },
     time,
@@ -17,6 +17,7 @@ use crate::{
 
 use super::{
     catalogue::generation,
+    claim,
     link::{NO_SUCH_TABLE, NULL, Running, code, read, sql, write},
     push::insert,
     schema::ID_MAX,
@@ -136,7 +137,14 @@ pub(super) fn relay<'a>(conn: &'a mut MySqlConnection, relay: &'a Relay) -> Runn
         postpone(conn, waiting, &WAITS_FOR_OTHERS.to_string(), time::millis(OTHERS_LOOK)).await?;
         let claimed = relayed.claimed.iter().map(|row| row.row).collect();
         postpone(conn, claimed, &token.to_i64().to_string(), time::delay_ms(relay.lease)).await?;
-        Ok(relayed)
+        let claims = match &relay.claim {
+            Some(asked) if relayed.done > 0 => {
+                let due = claim::due(conn, asked, &[]).await?;
+                claim::lease(conn, &due, asked.lease).await?
+            }
+            _ => Claims::default(),
+        };
+        Ok(relayed.with(&here, claims))
     })
 }
 

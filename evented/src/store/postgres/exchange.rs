@@ -161,7 +161,11 @@ async fn run_claim(session: &mut Session, claim: &Asked<'_>) -> Result<Answer, S
     claim::read(&rows, 0, claim.claim, token)
 }
 
-async fn claim_beside(session: &mut Session, claim: &Asked<'_>, except: &[[u8; 16]]) -> Result<Answer, SqlxError> {
+pub(super) async fn claim_beside(
+    session: &mut Session,
+    claim: &Asked<'_>,
+    except: &[[u8; 16]],
+) -> Result<Answer, SqlxError> {
     let token = LeaseToken::mint();
     let rows = claim::bind(session.sql(CLAIM_BESIDE), claim, token).bind(except).fetch_all(&mut session.conn).await?;
     claim::read(&rows, 0, claim.claim, token)

@@ -9,13 +9,16 @@ use crate::{
     id::{EventId, LeaseToken},
     origin::Origin,
     store::{
-        NewDelivery, OutboxRow, Relay, Relayed,
+        Claims, NewDelivery, OutboxRow, Relay, Relayed,
         tx::{NewRow, Statement, Value},
     },
     time,
 };
 
 use super::{
+    claim::Asked,
+    exchange::claim_beside,
+    floors::{self, Floors},
     link::{self, Link, Session},
     push::insert_new,
     sql::{self, version_column},
@@ -114,12 +117,18 @@ pub(in crate::store) async fn run(conn: &mut PgConnection, statement: &Statement
 }
 
 /// A turn of the relay. It looks before it locks: where nothing is due it writes nothing.
-pub(super) async fn relay(link: &Link, relay: &Relay) -> Result<Relayed, StoreError> {
+///
+/// What it claims beside is known well enough by the floors of the last claims: it was stored just now.
+pub(super) async fn relay(link: &Link, floors: &Floors, relay: &Relay) -> Result<Relayed, StoreError> {
     let next = link.run(&(), |session, ()| Box::pin(next_row(session))).await?;
     if next != Some(Duration::ZERO) {
         return Ok(Relayed { next_due: next, ..Relayed::default() });
     }
-    link.transact(relay, |session, relay| Box::pin(take(session, relay))).await
+    let beginning = |claim| floors::handlers(claim).map(|_| 0).collect();
+    let claim = relay.claim.as_ref();
+    let claim = claim.map(|claim| Asked { claim, floors: floors.of(claim).unwrap_or_else(|| beginning(claim)) });
+    let asked = (relay, claim);
+    link.transact(&asked, |session, asked| Box::pin(take(session, asked.0, asked.1.as_ref()))).await
 }
 
 /// How long until the next outbox row is due; zero when one is.
@@ -145,7 +154,7 @@ const TAKE: &str = concat!(
     ") order by o.due_at, o.seq limit $1 for update of o skip locked"
 );
 
-async fn take(session: &mut Session, relay: &Relay) -> Result<Relayed, SqlxError> {
+async fn take(session: &mut Session, relay: &Relay, claim: Option<&Asked<'_>>) -> Result<Relayed, SqlxError> {
     let limit = i64::try_from(relay.rows).unwrap_or(i64::MAX);
     let mut rows = session.sql(TAKE).bind(limit).fetch_all(&mut session.conn).await?;
     let Some(first) = rows.first() else {
@@ -187,8 +196,14 @@ async fn take(session: &mut Session, relay: &Relay) -> Result<Relayed, SqlxError
     insert_new(session, here.iter().collect()).await?;
     delete_rows(session, &done).await?;
     lease(session, &put_off).await?;
+    let claims = match claim {
+        Some(claim) if !done.is_empty() => claim_beside(session, claim, &[]).await?.claims,
+        _ => Claims::default(),
+    };
     let something = done.len() + claimed.len() > 0;
-    Ok(Relayed { done: done.len(), claimed, next_due: if something { None } else { next }, catalogue_moved: false })
+    let next_due = if something { None } else { next };
+    let relayed = Relayed { done: done.len(), claimed, next_due, ..Relayed::default() };
+    Ok(relayed.with(&here, claims))
 }
 
 fn read(row: &PgRow) -> Result<OutboxRow, SqlxError> {

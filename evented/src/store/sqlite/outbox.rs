@@ -13,14 +13,14 @@ use crate::{
     id::{DeliveryId, LeaseToken},
     origin::Origin,
     store::{
-        Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
+        Claims, Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
         tx::{NewRow, Statement, Tx, Value},
     },
     time,
 };
 
 use super::{
-    queue::{bytes, count, event_id, generation, insert, remove, to_json},
+    queue::{bytes, claim, count, event_id, generation, insert, remove, to_json},
     writer::{Running, is_busy, is_constraint, read_failed},
 };
 
@@ -154,7 +154,11 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
             .bind(to_json(&relayed.claimed.iter().map(|row| row.row).collect::<Vec<_>>())?)
             .execute(&mut *conn)
             .await?;
-        Ok(relayed)
+        let claims = match &relay.claim {
+            Some(asked) if relayed.done > 0 => claim(conn, asked, &[]).await?,
+            _ => Claims::default(),
+        };
+        Ok(relayed.with(&here, claims))
     })
 }
 

@@ -299,26 +299,30 @@ pub(super) struct Exchange {
 pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchange) -> Running<'a, Exchanged> {
     Box::pin(async move {
         let held = settle(conn, &exchange.settlements).await?;
-        let mut claims = Claims::default();
-        if let Some(claim) = &exchange.claim {
-            let found;
-            let due = if let Some(due) = &exchange.due {
-                due
-            } else {
-                found = due(conn, claim, &exchange.settlements).await?;
-                &found
-            };
-            claims.next_due = due.next;
-            if !due.rows.is_empty() {
-                claims.deliveries = lease(conn, due, claim.lease).await?;
-            }
-        }
+        let claims = match (&exchange.claim, &exchange.due) {
+            (Some(claim), Some(due)) => lease(conn, due, claim.lease).await?,
+            (Some(claim), None) => self::claim(conn, claim, &exchange.settlements).await?,
+            (None, _) => Claims::default(),
+        };
         Ok(Exchanged { held, claims })
     })
 }
 
+/// Claims what is due. What was `settled` just now is left for another claim.
+pub(super) async fn claim(
+    conn: &mut SqliteConnection,
+    claim: &Claim,
+    settled: &[Settlement],
+) -> Result<Claims, SqlxError> {
+    let due = due(conn, claim, settled).await?;
+    lease(conn, &due, claim.lease).await
+}
+
 /// Leases rows that are due. A row comes back in few columns, since each one costs allocations on its way through the driver.
-async fn lease(conn: &mut SqliteConnection, due: &Due, lease: Duration) -> Result<Vec<Claimed>, SqlxError> {
+async fn lease(conn: &mut SqliteConnection, due: &Due, lease: Duration) -> Result<Claims, SqlxError> {
+    if due.rows.is_empty() {
+        return Ok(Claims { next_due: due.next, ..Claims::default() });
+    }
     let now = time::unix_ms();
     let token = LeaseToken::mint();
     let rows: Vec<i64> = due.rows.iter().map(|(row, _)| *row).collect();
@@ -348,7 +352,7 @@ async fn lease(conn: &mut SqliteConnection, due: &Due, lease: Duration) -> Resul
         let (_, name) = due.rows[place];
         claimed[place] = Some(read(Arc::clone(&due.names[name])));
     }
-    Ok(claimed.into_iter().flatten().collect())
+    Ok(Claims { deliveries: claimed.into_iter().flatten().collect(), next_due: due.next })
 }
 
 /// A leased row's number, and the delivery that it is for the handler of a name.

@@ -1,6 +1,6 @@
 //! The one connection that writes: it commits together what arrives together.
 //!
-//! Callers send a write and wait for its answer. The writer takes all that is waiting, runs it in one
+//! Callers send a write and wait for its answer. The writer waits for its turn, takes all that is waiting, runs it in one
 //! `BEGIN IMMEDIATE .. COMMIT` and answers each. A single write is committed at once, never held back for company; while
 //! one commit is under way the next group gathers by itself. When a group fails, it is rolled back and each of its
 //! writes is tried by itself, so that one bad write fails alone.
@@ -145,6 +145,11 @@ async fn write_until_closed(
 ) {
     let mut written_for = Duration::ZERO;
     while let Some(first) = writes.recv().await {
+        let Some(held) = time::within(BUSY, turn.lock()).await else {
+            refuse_all(vec![first], &mut writes);
+            continue;
+        };
+        // What has come in while others wrote goes with it.
         let mut rows = first.rows();
         let mut group = vec![first];
         while rows < ROWS_MAX && group.len() < WRITES_MAX {
@@ -152,10 +157,6 @@ async fn write_until_closed(
             rows += write.rows();
             group.push(write);
         }
-        let Some(held) = time::within(BUSY, turn.lock()).await else {
-            refuse_all(group, &mut writes);
-            continue;
-        };
         let began = time::now();
         if commit(&mut link, group, &committed).await.is_break() {
             refuse_all(Vec::new(), &mut writes);
