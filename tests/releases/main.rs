@@ -1,7 +1,10 @@
-//! A rolling deploy: two releases of one program work on one database, the older beside the newer, both ways round.
+//! A rolling deploy: two releases of one program work on one database, the older beside the newer, both ways round; on a
+//! database of each kind.
 //!
 //! Events are renamed and have new versions, a handler is renamed, one is new. What the older release stored, the newer runs;
 //! what the newer stored and the older cannot read waits, at no cost of attempts, for the newer.
+
+mod shop;
 
 use std::{
     collections::BTreeSet,
@@ -11,16 +14,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evented::sqlx::query_scalar;
-use evented_tests::{DEADLINE, Place, eventually, open_pool};
+use evented::sqlx::{MySql, Postgres, Sqlite};
+use evented_tests::DEADLINE;
+
+use shop::{Base, Outcome, Shop};
 
 const ONE: &str = env!("CARGO_BIN_EXE_release-one");
 const TWO: &str = env!("CARGO_BIN_EXE_release-two");
 const EMITS: i64 = 5;
 
-fn emit(release: &str, place: &Place) {
-    let status = Command::new(release).arg(place.path("")).args(["emit", &EMITS.to_string()]).status();
-    assert!(status.expect("the release starts").success());
+/// A release, deployed in a shop.
+fn release<Db: Base>(path: &str, shop: &Shop<Db>) -> Command {
+    let mut command = Command::new(path);
+    command.args([&shop.database, &shop.queue]);
+    command
+}
+
+fn emit<Db: Base>(path: &str, shop: &Shop<Db>) {
+    let status = release(path, shop).args(["emit", &EMITS.to_string()]).status().expect("it starts");
+    assert!(status.success(), "{path} does not emit: {status}");
 }
 
 /// A worker of a release, killed when it is dropped.
@@ -30,9 +42,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(release: &str, place: &Place) -> Self {
-        let mut command = Command::new(release);
-        let mut child = command.arg(place.path("")).arg("work").stdout(Stdio::piped()).spawn().expect("it starts");
+    fn start<Db: Base>(path: &str, shop: &Shop<Db>) -> Self {
+        let mut child = release(path, shop).arg("work").stdout(Stdio::piped()).spawn().expect("it starts");
         let out = BufReader::new(child.stdout.take().expect("it was asked for"));
         let (say, said) = channel();
         std::thread::spawn(move || out.lines().map_while(Result::ok).all(|line| say.send(line).is_ok()));
@@ -46,9 +57,8 @@ impl Worker {
         while !enough(&lines) {
             match self.said.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) => assert!(lines.insert(line.clone()), "`{line}` was handled twice"),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("did not come within {DEADLINE:?}; it said {lines:?}")
-                }
+                Err(RecvTimeoutError::Timeout) => panic!("did not come within {DEADLINE:?}; it said {lines:?}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended by itself; it said {lines:?}"),
             }
         }
         lines
@@ -70,53 +80,38 @@ impl Drop for Worker {
     }
 }
 
-/// Every order is in the ledger, once. A handler says its line before its transaction commits.
-async fn the_ledger_has_each_order_once(place: &Place) {
-    let pool = open_pool(place.path("shop.db")).await;
-    let ledger = async || -> Vec<i64> {
-        query_scalar("select entry from ledger order by entry").fetch_all(&pool).await.expect("the ledger can be read")
-    };
-    eventually("all is booked", async || ledger().await.len() >= 5).await;
-    assert_eq!(ledger().await, [1, 2, 3, 4, 5]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_newer_release_runs_what_the_older_stored_under_other_names_and_in_other_shapes() {
-    let place = Place::new();
+async fn the_newer_release_runs_what_the_older_stored_under_other_names_and_in_other_shapes<Db: Base>() {
+    let Some(shop) = Db::shop().await else { return };
     // Nobody has worked: what was emitted in transactions lies in the outbox under the older name.
-    emit(ONE, &place);
-    let newer = Worker::start(TWO, &place);
+    emit(ONE, &shop);
+    let newer = Worker::start(TWO, &shop);
     let said = newer.until_all(&["ship N", "mail N EUR", "greet Ada N", "tick N"]);
     assert!(
         !said.iter().any(|line| line.starts_with("count")),
         "it was emitted before that handler was known: {said:?}"
     );
-    the_ledger_has_each_order_once(&place).await;
+    assert_eq!(shop.outcome().await, Outcome { left: 0, done: 20, retried: 0, dead: 0 });
+    assert_eq!(shop.ledger().await, [1, 2, 3, 4, 5]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_older_release_leaves_what_it_cannot_read_to_the_newer_at_no_cost() {
-    let place = Place::new();
-    let older = Worker::start(ONE, &place);
-    emit(TWO, &place);
+async fn the_older_release_leaves_what_it_cannot_read_to_the_newer_at_no_cost<Db: Base>() {
+    let Some(shop) = Db::shop().await else { return };
+    let older = Worker::start(ONE, &shop);
+    emit(TWO, &shop);
     let said = older.until_all(&["tick N"]);
     assert!(said.iter().all(|line| line.starts_with("tick")), "the older release read a newer payload: {said:?}");
-    let newer = Worker::start(TWO, &place);
+    let newer = Worker::start(TWO, &shop);
     let said = newer.until_all(&["ship N", "mail N USD", "greet Ada N", "count N"]);
     assert_eq!(said.len(), 20, "{said:?}");
-    the_ledger_has_each_order_once(&place).await;
-    drop((older, newer));
-    let queue = open_pool(place.path("evented.db")).await;
-    let retried: i64 =
-        query_scalar("select sum(retried) + sum(dead) from evented_handlers").fetch_one(&queue).await.unwrap();
-    assert_eq!(retried, 0, "to wait for the newer release is no failure");
+    // To wait for the newer release is no failure.
+    assert_eq!(shop.outcome().await, Outcome { left: 0, done: 25, retried: 0, dead: 0 });
+    assert_eq!(shop.ledger().await, [1, 2, 3, 4, 5]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn while_both_work_each_event_reaches_each_handler_once() {
-    let place = Place::new();
-    let (older, newer) = (Worker::start(ONE, &place), Worker::start(TWO, &place));
-    emit(ONE, &place);
+async fn while_both_work_each_event_reaches_each_handler_once<Db: Base>() {
+    let Some(shop) = Db::shop().await else { return };
+    let (older, newer) = (Worker::start(ONE, &shop), Worker::start(TWO, &shop));
+    emit(ONE, &shop);
     let mut said = BTreeSet::new();
     let until = Instant::now() + DEADLINE;
     // Of `ONE`'s events each handler has one delivery, whichever release runs it.
@@ -129,6 +124,40 @@ async fn while_both_work_each_event_reaches_each_handler_once() {
             }
         }
     }
-    the_ledger_has_each_order_once(&place).await;
-    drop((older, newer));
+    // `count` has those that were emitted after the newer release had recorded it: all, some or none.
+    let outcome = shop.outcome().await;
+    assert!(matches!(outcome, Outcome { left: 0, done: 20..=25, retried: 0, dead: 0 }), "{outcome:?}");
+    assert_eq!(shop.ledger().await, [1, 2, 3, 4, 5]);
+}
+
+/// Tests of these behaviours, with the database in their names.
+macro_rules! on_each_database {
+    ($($behaviour:ident)*) => {
+        $(
+            mod $behaviour {
+                use super::*;
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_sqlite() {
+                    $behaviour::<Sqlite>().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_postgres() {
+                    $behaviour::<Postgres>().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_mariadb() {
+                    $behaviour::<MySql>().await;
+                }
+            }
+        )*
+    };
+}
+
+on_each_database! {
+    the_newer_release_runs_what_the_older_stored_under_other_names_and_in_other_shapes
+    the_older_release_leaves_what_it_cannot_read_to_the_newer_at_no_cost
+    while_both_work_each_event_reaches_each_handler_once
 }

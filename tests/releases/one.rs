@@ -1,76 +1,93 @@
-//! The first release of a program: `one FOLDER emit N` emits and ends, `one FOLDER work` works until it is killed, and says a
-//! line for each delivery that it ran.
+//! The first release of the program in `program.rs`.
 
-use std::{env, io::Write, path::PathBuf};
+mod program;
 
-use evented::prelude::*;
-use evented_tests::open_pool;
+use evented::{
+    prelude::*,
+    sqlx::{MySql, Pool, Postgres, query},
+};
 use serde::{Deserialize, Serialize};
 
-#[event(transactional, id = "order.paid")]
-#[derive(Serialize, Deserialize)]
-struct Paid {
-    order: i64,
+use program::{Release, say};
+
+/// The events and handlers on a database. Ids are unique in a program: each database has its own.
+macro_rules! release {
+    (
+        $module:ident, $Db:ident, $insert:literal,
+        paid = $paid:literal, signed_up = $signed_up:literal, ticked = $ticked:literal
+    ) => {
+        mod $module {
+            use super::*;
+
+            #[event(transactional, id = $paid)]
+            #[derive(Serialize, Deserialize)]
+            struct Paid {
+                order: i64,
+            }
+
+            #[handler(Paid, outbox)]
+            async fn ship(event: Paid, tx: &mut Tx<$Db>) -> anyhow::Result<()> {
+                query($insert).bind(event.order).execute(&mut **tx).await?;
+                say(format_args!("ship {}", event.order))
+            }
+
+            #[handler(Paid, background)]
+            async fn mail(event: Paid) -> anyhow::Result<()> {
+                say(format_args!("mail {}", event.order))
+            }
+
+            #[event(id = $signed_up)]
+            #[derive(Serialize, Deserialize)]
+            struct SignedUp {
+                name: String,
+            }
+
+            #[handler(SignedUp, background)]
+            async fn greet(event: SignedUp) -> anyhow::Result<()> {
+                say(format_args!("greet {}", event.name))
+            }
+
+            /// The same in both releases.
+            #[event(id = $ticked)]
+            #[derive(Serialize, Deserialize)]
+            struct Ticked {
+                number: i64,
+            }
+
+            #[handler(Ticked, background)]
+            async fn tick(event: Ticked) -> anyhow::Result<()> {
+                say(format_args!("tick {}", event.number))
+            }
+
+            impl Release for $Db {
+                const HANDLERS: &'static str = module_path!();
+
+                async fn emit(pool: &Pool<Self>, number: i64) -> anyhow::Result<()> {
+                    let mut tx = evented::begin(pool).await?;
+                    emit_in(&mut tx, Paid { order: number }).await?;
+                    tx.commit().await?;
+                    emit(SignedUp { name: format!("Ada {number}") }).await?;
+                    Ok(emit(Ticked { number }).await?)
+                }
+            }
+        }
+    };
 }
 
-#[handler(Paid, outbox)]
-async fn ship(event: Paid, tx: &mut Tx<Sqlite>) -> anyhow::Result<()> {
-    evented::sqlx::query("insert into ledger values (?)").bind(event.order).execute(&mut **tx).await?;
-    say(format_args!("ship {}", event.order))
+release! {
+    sqlite, Sqlite, "insert into ledger values (?)",
+    paid = "sqlite.paid", signed_up = "sqlite.signed_up", ticked = "sqlite.ticked"
 }
-
-#[handler(Paid, background)]
-async fn mail(event: Paid) -> anyhow::Result<()> {
-    say(format_args!("mail {}", event.order))
+release! {
+    postgres, Postgres, "insert into ledger values ($1)",
+    paid = "postgres.paid", signed_up = "postgres.signed_up", ticked = "postgres.ticked"
 }
-
-#[event]
-#[derive(Serialize, Deserialize)]
-struct SignedUp {
-    name: String,
-}
-
-#[handler(SignedUp, background)]
-async fn greet(event: SignedUp) -> anyhow::Result<()> {
-    say(format_args!("greet {}", event.name))
-}
-
-/// The same in both releases.
-#[event]
-#[derive(Serialize, Deserialize)]
-struct Ticked {
-    number: i64,
-}
-
-#[handler(Ticked, background)]
-async fn tick(event: Ticked) -> anyhow::Result<()> {
-    say(format_args!("tick {}", event.number))
-}
-
-fn say(line: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
+release! {
+    mysql, MySql, "insert into ledger values (?)",
+    paid = "mysql.paid", signed_up = "mysql.signed_up", ticked = "mysql.ticked"
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let args: Vec<String> = env::args().collect();
-    let folder = PathBuf::from(&args[1]);
-    let pool = open_pool(folder.join("shop.db")).await;
-    let role = if args[2] == "work" { Role::Work } else { Role::Emit };
-    let queue = format!("sqlite:{}", folder.join("evented.db").display());
-    let app = evented::run().queue(queue).outbox(pool.clone()).role(role).await?;
-    if args[2] == "work" {
-        return Ok(app.until_stopped().await?);
-    }
-    for number in 1..=args[3].parse()? {
-        let mut tx = evented::begin(&pool).await?;
-        emit_in(&mut tx, Paid { order: number }).await?;
-        tx.commit().await?;
-        emit(SignedUp { name: format!("Ada {number}") }).await?;
-        emit(Ticked { number }).await?;
-    }
-    app.stop().await;
-    Ok(())
+    program::run().await
 }
