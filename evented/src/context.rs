@@ -127,7 +127,9 @@ impl Needs {
     }
 
     pub(crate) fn database<Db: 'static>(&mut self) {
-        self.databases.push((TypeId::of::<Db>(), type_name::<Db>()));
+        // `Sqlite`, as the handler writes it, and not the path inside sqlx.
+        let name = type_name::<Db>().rsplit("::").next().unwrap_or_default();
+        self.databases.push((TypeId::of::<Db>(), name));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -48,7 +48,7 @@ mod incomplete {
         let problems = problems(evented::run().queue(place.queue()).lease(Duration::from_millis(10))).await;
         let expected = [
             ("`.lease(10ms)`", "a second or more"),
-            ("handler `Checked/book` (tests/it/boot.rs:", "takes `&mut Tx<sqlx_sqlite::database::Sqlite>`"),
+            ("handler `Checked/book` (tests/it/boot.rs:", "takes `&mut Tx<Sqlite>`"),
             ("handler `Checked/mail` (tests/it/boot.rs:", "`State<it::boot::incomplete::Mailer>`"),
             ("handler `Checked/mail` (tests/it/boot.rs:", "`State<it::boot::incomplete::Metrics>`"),
             ("handler `Checked/note` (tests/it/boot.rs:", "runs inside `emit_in`"),
