@@ -1,7 +1,7 @@
 //! `emit_in`: say that something happened if, and only if, the transaction commits.
 
 use std::{
-    any::{Any, TypeId},
+    any::Any,
     fmt,
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
@@ -17,7 +17,10 @@ use crate::{
     origin::Cause,
     registry::{fill, registry},
     slot::{Filled, InProcessCall},
-    store::tx::{InTx, NewRow, Outboxed, in_savepoint, insert_row},
+    store::{
+        kind::Kind,
+        tx::{InTx, NewRow, Then, in_savepoint, insert_row},
+    },
     time,
 };
 
@@ -44,7 +47,8 @@ use crate::{
 /// ```
 ///
 /// # Errors
-/// [`NoOutbox`](ErrorKind::NoOutbox) when the transaction is of a database that `run()` was not given,
+/// [`NoOutbox`](ErrorKind::NoOutbox) when the transaction is of a database that `run()` was not given, or not the `&mut Tx`
+/// that a handler inside it takes,
 /// [`Handler`](ErrorKind::Handler) with the handler's error as its source, [`NotStarted`](ErrorKind::NotStarted),
 /// [`Unstorable`](ErrorKind::Unstorable), [`Database`](ErrorKind::Database). Nothing is written in any of these cases.
 pub fn emit_in<'t, T, E, Db>(tx: &'t mut T, event: E) -> EmitIn<'t, T, E>
@@ -111,15 +115,12 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
         if is_stopped(&instance) {
             return Err(Error::not_started());
         }
-        let outbox = instance.outbox.as_ref().filter(|outbox| outbox.database() == TypeId::of::<T::Database>());
-        let Some(outbox) = outbox.cloned() else {
-            return Err(Error::new(
-                ErrorKind::NoOutbox,
-                format!("`run()` was given no outbox for {}; give it the pool with `.outbox(pool)`", T::Database::KIND),
-            ));
+        let kind = tx.kind();
+        let Some(outbox) = instance.outbox.as_ref().filter(|outbox| kind.is(outbox.database())).cloned() else {
+            return Err(kind.no_outbox());
         };
         let filled = E::slot().get_or_fill(fill::<E>);
-        check_databases::<T::Database, E>(filled, &instance)?;
+        check_databases(filled, &instance, kind, tx.own().is_some())?;
         let id = id.unwrap_or_else(EventId::new);
         let origin = origin(&instance, cause.as_ref(), id);
         let cause = Cause::new(id, &origin);
@@ -135,11 +136,9 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
             insert_row(tx, &row).await?;
         } else {
             let scope = Scope { instance: Arc::clone(&instance), cause: Some(cause), in_tx: true };
-            let row = &row;
-            in_savepoint(tx, row, move |tx| {
-                Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, instance)))
-            })
-            .await?;
+            let handlers: Then =
+                Box::new(move |tx| Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, instance))));
+            in_savepoint(tx, &row, handlers).await?;
         }
         if !told {
             // The commit may follow any moment.
@@ -149,22 +148,23 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
     })
 }
 
-/// A handler for another database than the transaction's is refused before anything is written.
-fn check_databases<Db: Outboxed, E>(filled: &Filled<E>, instance: &Instance) -> Result<(), Error> {
+/// A handler that takes a `&mut Tx` which this transaction is not is refused before anything is written.
+fn check_databases<E>(filled: &Filled<E>, instance: &Instance, kind: Kind, is_own: bool) -> Result<(), Error> {
     for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {
         let handler = &registry().handlers[entry.handler];
-        let other = handler.needs.databases.iter().find(|(database, _)| *database != TypeId::of::<Db>());
-        if let Some((_, name)) = other {
-            return Err(Error::new(
-                ErrorKind::NoOutbox,
-                format!(
-                    "handler `{}` ({}) takes a `Tx<{name}>`, but the event was emitted in a transaction of {}",
-                    handler.id,
-                    handler.place,
-                    Db::KIND
-                ),
-            ));
-        }
+        let other = handler.needs.databases.iter().find(|(database, _)| !is_own || !kind.is(*database));
+        let Some((database, name)) = other else { continue };
+        let why = if kind.is(*database) {
+            "of another library; begin it with `evented::begin`, or put the handler on `outbox`, whose transaction is \
+             evented's own"
+                .to_owned()
+        } else {
+            format!("of {kind}")
+        };
+        let (id, place) = (&handler.id, &handler.place);
+        let text =
+            format!("handler `{id}` ({place}) takes a `Tx<{name}>`, but the event was emitted in a transaction {why}");
+        return Err(Error::new(ErrorKind::NoOutbox, text));
     }
     Ok(())
 }

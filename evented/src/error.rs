@@ -35,7 +35,8 @@ pub enum ErrorKind {
     Unknown,
     /// The event cannot be stored: it cannot be encoded, or it is larger than the limit. Nothing was stored.
     Unstorable,
-    /// The transaction's database is not the outbox that `run()` was given. Nothing was written.
+    /// The transaction's database is not the outbox that `run()` was given, or it cannot be the `&mut Tx` of a handler that
+    /// would run in it. Nothing was written.
     NoOutbox,
     /// An `in_process(in_transaction)` handler failed. Its writes and the event are undone; the transaction goes on.
     Handler,

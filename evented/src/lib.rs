@@ -193,7 +193,10 @@ pub mod stores {}
 
 /// The outbox for transactions of other libraries: what an implementation of [`InTx`] is made of.
 pub mod outbox {
-    pub use crate::store::tx::{Ran, Statement, Value};
+    pub use crate::store::{
+        kind::Kind,
+        tx::{Ran, Statement, Value},
+    };
 }
 
 /// Events and handlers without the attributes: what `#[event]` and `#[handler]` write, written by hand.

@@ -18,6 +18,7 @@ use crate::{
     terms::Priority,
 };
 
+pub mod kind;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod outbox;

@@ -2,7 +2,7 @@
 
 use evented::{
     InTx,
-    outbox::{Ran, Statement, Value},
+    outbox::{Kind, Ran, Statement, Value},
     sqlx::Postgres,
 };
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
@@ -11,7 +11,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 pub struct SeaOrm;
 
 impl InTx<SeaOrm> for DatabaseTransaction {
-    type Database = Postgres;
+    fn kind(&self) -> Kind {
+        Kind::of::<Postgres>()
+    }
 
     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
         let values = statement.values().iter().map(|value| match value {

@@ -2,7 +2,7 @@
 
 use evented::{
     InTx,
-    outbox::{Ran, Statement, Value},
+    outbox::{Kind, Ran, Statement, Value},
     sqlx::Postgres,
 };
 use tokio_postgres::{Transaction, types::ToSql};
@@ -11,7 +11,9 @@ use tokio_postgres::{Transaction, types::ToSql};
 pub struct TokioPostgres;
 
 impl InTx<TokioPostgres> for Transaction<'_> {
-    type Database = Postgres;
+    fn kind(&self) -> Kind {
+        Kind::of::<Postgres>()
+    }
 
     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
         Box::pin(async move {

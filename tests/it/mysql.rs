@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use evented::{
     DeliveryId, ErrorKind, EventId, InTx, Key, Policy, Priority,
-    outbox::{Ran, Statement, Value},
+    outbox::{Kind, Ran, Statement, Value},
     prelude::*,
     sqlx::{MySql, MySqlPool, mysql::MySqlPoolOptions, query, query_scalar},
     store::{
@@ -196,7 +196,9 @@ struct Foreign<'t>(evented::sqlx::Transaction<'t, MySql>);
 struct Library;
 
 impl InTx<Library> for Foreign<'_> {
-    type Database = MySql;
+    fn kind(&self) -> Kind {
+        Kind::of::<MySql>()
+    }
 
     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
         Box::pin(async move {
@@ -217,7 +219,7 @@ async fn a_transaction_of_another_library_writes_to_its_own_outbox_alone() {
     drop(open_outbox(&other.url).await.unwrap());
     let mut wrong = Foreign(other.pool.begin().await.unwrap());
     let error = app.emit_in(&mut wrong, Moored { entry: 5 }).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Database);
+    assert_eq!(error.kind(), ErrorKind::NoOutbox, "{error:?}");
     wrong.0.commit().await.unwrap();
     assert_eq!(other.number("select count(*) from evented_outbox").await, 0);
     let mut right = Foreign(shop.pool.begin().await.unwrap());

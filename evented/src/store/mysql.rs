@@ -40,7 +40,7 @@ use std::{
 use sqlx::{MySql, MySqlConnection, MySqlPool, Pool, mysql::MySqlConnectOptions};
 
 use crate::{
-    error::{StoreError, Written},
+    error::{Error, StoreError, Written},
     id::DeliveryId,
     store::{
         Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
@@ -329,6 +329,10 @@ impl Outboxed for MySql {
 
     fn statements(row: &NewRow) -> Vec<Statement> {
         vec![outbox::statement(row)]
+    }
+
+    fn explain(_: &NewRow, error: &sqlx::Error) -> Option<Error> {
+        outbox::explain(error)
     }
 
     fn run<'a>(conn: &'a mut MySqlConnection, statement: &'a Statement) -> Ran<'a> {

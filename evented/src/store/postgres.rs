@@ -51,7 +51,7 @@ use sqlx::{PgConnection, PgPool, Pool, Postgres, postgres::PgPoolOptions};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    error::StoreError,
+    error::{Error, StoreError},
     id::DeliveryId,
     store::{
         Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, DeadLetter, Exchanged, Lease, Letters, NewDelivery,
@@ -405,6 +405,10 @@ impl Outboxed for Postgres {
 
     fn statements(row: &NewRow) -> Vec<Statement> {
         outbox::statements(row)
+    }
+
+    fn explain(_: &NewRow, error: &sqlx::Error) -> Option<Error> {
+        outbox::explain(error)
     }
 
     fn run<'a>(conn: &'a mut PgConnection, statement: &'a Statement) -> Ran<'a> {

@@ -451,6 +451,10 @@ impl Outboxed for Sqlite {
         outbox::statements(row)
     }
 
+    fn explain(row: &NewRow, error: &sqlx::Error) -> Option<Error> {
+        outbox::explain(row, error)
+    }
+
     fn run<'a>(conn: &'a mut SqliteConnection, statement: &'a Statement) -> Ran<'a> {
         Box::pin(async move { Ok(outbox::run(conn, statement).await?) })
     }

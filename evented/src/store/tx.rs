@@ -22,6 +22,8 @@ use crate::{
     origin::Origin,
 };
 
+use super::kind::Kind;
+
 /// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>` or `&mut Tx<Postgres>`.
 ///
 /// On a stored route, what the handler writes here, the events it emits with `emit_in(tx, ..)` and the end of the
@@ -198,6 +200,9 @@ pub trait Outboxed: Database {
     /// The row as statements for a transaction of another library. One that was written for another database fails.
     #[doc(hidden)]
     fn statements(row: &NewRow) -> Vec<Statement>;
+    /// What it means that such a statement failed; `None` where the driver's own words are all there is to say.
+    #[doc(hidden)]
+    fn explain(row: &NewRow, error: &sqlx::Error) -> Option<Error>;
     #[doc(hidden)]
     fn run<'a>(conn: &'a mut Self::Connection, statement: &'a Statement) -> Ran<'a>;
     #[doc(hidden)]
@@ -248,14 +253,16 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sql
 /// `sea-orm`:
 ///
 /// ```
-/// use evented::{InTx, outbox::{Ran, Statement}, sqlx::Sqlite};
+/// use evented::{InTx, outbox::{Kind, Ran, Statement}, sqlx::Sqlite};
 ///
 /// /// A transaction of some other library, on a database that `.outbox(pool)` was given, too.
 /// struct OtherTransaction { /* .. */ }
 /// struct Other;
 ///
 /// impl InTx<Other> for OtherTransaction {
-///     type Database = Sqlite;
+///     fn kind(&self) -> Kind {
+///         Kind::of::<Sqlite>()
+///     }
 ///
 ///     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
 ///         Box::pin(async move {
@@ -274,15 +281,19 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sql
     note = "`Db` is `Sqlite` with the feature `sqlite` of `evented`, `Postgres` with `postgres`, `MySql` with `mysql`"
 )]
 pub trait InTx<Db = ()>: Send {
-    /// The database that it is a transaction of, by sqlx's name for it: `evented::sqlx::Postgres`.
-    type Database: Outboxed;
+    /// The kind of database that it is a transaction of.
+    fn kind(&self) -> Kind;
 
     /// Runs a statement in the transaction; answers how many rows it wrote.
+    ///
+    /// One without [values](Statement::values) sets a savepoint or ends it: run it unprepared, since MySQL prepares none. An
+    /// error that is sqlx's own is understood: where it says that the outbox is elsewhere, `emit_in` answers
+    /// [`NoOutbox`](crate::ErrorKind::NoOutbox). Any other is the source of a [`Database`](crate::ErrorKind::Database).
     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a>;
 
-    /// The same transaction as a handler's argument, where it is sqlx's.
+    /// The same transaction, where it is sqlx's.
     #[doc(hidden)]
-    fn tx(&mut self) -> Option<&mut Tx<Self::Database>> {
+    fn own(&mut self) -> Option<&mut dyn OwnTx> {
         None
     }
 
@@ -292,6 +303,18 @@ pub trait InTx<Db = ()>: Send {
         false
     }
 }
+
+/// A transaction of sqlx's, of whatever database: written to without a detour by [`InTx::run`].
+#[doc(hidden)]
+pub trait OwnTx: Send {
+    fn insert_row<'a>(&'a mut self, row: &'a NewRow) -> Inserting<'a>;
+    /// Inserts the row, then calls `then` with the transaction, in one savepoint.
+    fn in_savepoint<'a>(&'a mut self, row: &'a NewRow, then: Then) -> Inserting<'a>;
+}
+
+/// What follows the row in its savepoint. The argument is a `Tx<Db>`, where the transaction is sqlx's.
+#[doc(hidden)]
+pub type Then = Box<dyn for<'t> FnOnce(Option<&'t mut (dyn Any + Send)>) -> Inserting<'t> + Send>;
 
 /// What [`InTx::run`] answers: how many rows the statement wrote.
 pub type Ran<'a> = Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send + 'a>>;
@@ -335,13 +358,15 @@ impl Statement {
 }
 
 impl<Db: Outboxed> InTx<Db> for Transaction<Db> {
-    type Database = Db;
+    fn kind(&self) -> Kind {
+        Kind::of::<Db>()
+    }
 
     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
         Db::run(self, statement)
     }
 
-    fn tx(&mut self) -> Option<&mut Tx<Db>> {
+    fn own(&mut self) -> Option<&mut dyn OwnTx> {
         Some(Tx::of(self))
     }
 
@@ -354,26 +379,46 @@ impl<Db: Outboxed> InTx<Db> for Transaction<Db> {
 }
 
 impl<Db: Outboxed> InTx<Db> for sqlx::Transaction<'_, Db> {
-    type Database = Db;
+    fn kind(&self) -> Kind {
+        Kind::of::<Db>()
+    }
 
     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
         Db::run(self, statement)
     }
 
-    fn tx(&mut self) -> Option<&mut Tx<Db>> {
+    fn own(&mut self) -> Option<&mut dyn OwnTx> {
         Some(Tx::of(self))
     }
 }
 
 impl<Db: Outboxed> InTx<Db> for Tx<Db> {
-    type Database = Db;
+    fn kind(&self) -> Kind {
+        Kind::of::<Db>()
+    }
 
     fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
         Db::run(&mut self.0, statement)
     }
 
-    fn tx(&mut self) -> Option<&mut Self> {
+    fn own(&mut self) -> Option<&mut dyn OwnTx> {
         Some(self)
+    }
+}
+
+impl<Db: Outboxed> OwnTx for Tx<Db> {
+    fn insert_row<'a>(&'a mut self, row: &'a NewRow) -> Inserting<'a> {
+        Db::insert_row(&mut self.0, row)
+    }
+
+    fn in_savepoint<'a>(&'a mut self, row: &'a NewRow, then: Then) -> Inserting<'a> {
+        Box::pin(async move {
+            let mut savepoint = self.0.begin().await?;
+            Db::insert_row(&mut savepoint, row).await?;
+            then(Some(Self::ref_cast_mut(&mut *savepoint))).await?;
+            savepoint.commit().await?;
+            Ok(())
+        })
     }
 }
 
@@ -382,18 +427,9 @@ const SAVEPOINT: [&str; 3] =
     ["savepoint evented_emit", "release savepoint evented_emit", "rollback to savepoint evented_emit"];
 
 /// What `emit_in` does inside the transaction, all or nothing: writes the row, then runs `then` in the same savepoint.
-pub(crate) async fn in_savepoint<Db, T, F>(tx: &mut T, row: &NewRow, then: F) -> Result<(), Error>
-where
-    T: InTx<Db>,
-    F: for<'t> FnOnce(Option<&'t mut (dyn Any + Send)>) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 't>>
-        + Send,
-{
-    if let Some(tx) = tx.tx() {
-        let mut savepoint = tx.0.begin().await?;
-        T::Database::insert_row(&mut savepoint, row).await?;
-        then(Some(Tx::<T::Database>::ref_cast_mut(&mut *savepoint))).await?;
-        savepoint.commit().await?;
-        return Ok(());
+pub(crate) async fn in_savepoint<Db, T: InTx<Db>>(tx: &mut T, row: &NewRow, then: Then) -> Result<(), Error> {
+    if let Some(tx) = tx.own() {
+        return tx.in_savepoint(row, then).await;
     }
     let [begin, release, roll_back] = SAVEPOINT.map(|sql| Statement::new(sql, Vec::new()));
     tx.run(&begin).await.map_err(foreign)?;
@@ -410,11 +446,17 @@ where
 
 /// Writes the row alone.
 pub(crate) async fn insert_row<Db, T: InTx<Db>>(tx: &mut T, row: &NewRow) -> Result<(), Error> {
-    if let Some(tx) = tx.tx() {
-        return T::Database::insert_row(&mut tx.0, row).await;
+    if let Some(tx) = tx.own() {
+        return tx.insert_row(row).await;
     }
-    for statement in T::Database::statements(row) {
-        tx.run(&statement).await.map_err(foreign)?;
+    let kind = tx.kind();
+    for statement in kind.statements(row)? {
+        let Err(error) = tx.run(&statement).await else { continue };
+        let explained = error.downcast_ref().and_then(|error| kind.explain(row, error));
+        return Err(match explained {
+            Some(explained) => explained.because(error),
+            None => foreign(error),
+        });
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evented::{
     App, ErrorKind,
+    outbox::{Kind, Ran, Statement, Value},
     prelude::*,
     sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions, query, query_scalar},
 };
@@ -419,10 +420,11 @@ mod misused {
     struct Marker;
 
     impl evented::InTx<Marker> for Foreign {
-        type Database = Postgres;
+        fn kind(&self) -> Kind {
+            Kind::of::<Postgres>()
+        }
 
-        fn run<'a>(&'a mut self, statement: &'a evented::outbox::Statement) -> evented::outbox::Ran<'a> {
-            use evented::outbox::Value;
+        fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
             Box::pin(async move {
                 let bound = statement.values().iter().fold(query(statement.sql()), |query, value| match value {
                     Value::Bytes(bytes) => query.bind(bytes.as_deref()),
@@ -450,7 +452,8 @@ mod misused {
         assert_eq!(rows(&pool).await, 1);
         let mut tx = Foreign(other.begin().await.unwrap());
         let error = app.emit_in(&mut tx, event()).await.unwrap_err();
-        assert!(format!("{error:?}").contains("of another database than the outbox"), "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::NoOutbox, "{error:?}");
+        assert!(error.to_string().contains("of another database than the outbox"), "{error}");
         drop(tx);
         assert_eq!(rows(&other).await, 0);
     }

@@ -72,16 +72,29 @@ pub(super) async fn insert_row(conn: &mut MySqlConnection, row: &NewRow) -> Resu
         return Err(Error::new(ErrorKind::Unstorable, text));
     }
     let Err(error) = run(conn, &statement(row)).await else { return Ok(()) };
-    if !matches!(code(&error), Some(NO_SUCH_TABLE | NULL)) {
+    if !is_elsewhere(&error) {
         return Err(error.into());
     }
     let database: Option<String> = sql("select database()").fetch_one(conn).await?.try_get(0)?;
+    Err(elsewhere(&format!("the database `{}`", database.unwrap_or_default())).because(error))
+}
+
+/// What the failure of the statement means.
+pub(super) fn explain(error: &SqlxError) -> Option<Error> {
+    is_elsewhere(error).then(|| elsewhere("another database"))
+}
+
+/// In another database the table is missing, or refuses the row.
+fn is_elsewhere(error: &SqlxError) -> bool {
+    matches!(code(error), Some(NO_SUCH_TABLE | NULL))
+}
+
+fn elsewhere(database: &str) -> Error {
     let text = format!(
-        "this transaction is of the database `{}`, which is not the outbox that `run()` was given; emit in a transaction of \
-         that pool, or give `run()` this one with `.outbox(pool)`",
-        database.unwrap_or_default()
+        "this transaction is of {database}, which is not the outbox that `run()` was given; emit in a transaction of that \
+         pool, or give `run()` this one with `.outbox(pool)`"
     );
-    Err(Error::new(ErrorKind::NoOutbox, text).because(error))
+    Error::new(ErrorKind::NoOutbox, text)
 }
 
 /// One turn of the relay, in a transaction of its own.

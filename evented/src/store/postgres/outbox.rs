@@ -87,10 +87,15 @@ fn elsewhere() -> Error {
 /// A database without our tables, or with those of a release that knew no outbox, is another one. The server has given the
 /// transaction up then.
 fn refused(error: SqlxError) -> Error {
-    match link::code(&error).as_deref() {
-        Some("42P01" | "42703") => elsewhere().because(error),
-        _ => error.into(),
+    match explain(&error) {
+        Some(explained) => explained.because(error),
+        None => error.into(),
     }
+}
+
+/// What the failure of an insert means. A number that is none is [`INSERT_OR_FAIL`]'s way to fail.
+pub(in crate::store) fn explain(error: &SqlxError) -> Option<Error> {
+    matches!(link::code(error)?.as_str(), "42P01" | "42703" | "22P02").then(elsewhere)
 }
 
 /// The row as a statement for a transaction of another library.

@@ -9,7 +9,7 @@ use sqlx::{
 };
 
 use crate::{
-    error::{StoreError, Written},
+    error::{Error, ErrorKind, StoreError, Written},
     id::{DeliveryId, LeaseToken},
     origin::Origin,
     store::{
@@ -79,6 +79,24 @@ pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
         Value::Bytes(Some(row.payload.clone())),
     ];
     vec![Statement::new(INSERT_HERE, values)]
+}
+
+/// What it means that such a statement failed: in another file the table is missing, or refuses the row.
+pub(in crate::store) fn explain(row: &NewRow, error: &SqlxError) -> Option<Error> {
+    if is_busy(error) {
+        let text = "the transaction could not take the write lock, or another has written since it read; begin it with \
+                    `BEGIN IMMEDIATE`, which waits for the lock first";
+        return Some(Error::new(ErrorKind::Database, text));
+    }
+    let elsewhere = ["no such table: evented_outbox", "NOT NULL constraint failed: evented_outbox.payload"];
+    elsewhere.contains(&error.as_database_error()?.message()).then(|| {
+        let text = format!(
+            "this transaction is of another file than the outbox {}, which `run()` was given; emit in a transaction of that \
+             file, or give `run()` this one with `.outbox(pool)`",
+            row.outbox
+        );
+        Error::new(ErrorKind::NoOutbox, text)
+    })
 }
 
 pub(in crate::store) async fn run(conn: &mut SqliteConnection, statement: &Statement) -> Result<u64, SqlxError> {
