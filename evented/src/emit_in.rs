@@ -46,6 +46,8 @@ use crate::{
 /// }
 /// ```
 ///
+/// The transaction may be another library's: `sea-orm`'s with the feature of that name, any with an implementation of [`InTx`].
+///
 /// # Errors
 /// [`NoOutbox`](ErrorKind::NoOutbox) when the transaction is of a database that `run()` was not given, or not the `&mut Tx`
 /// that a handler inside it takes,

@@ -99,8 +99,9 @@
 //! `sqlite`, on by default: the embedded queue and the outbox in an application's SQLite file. `postgres`: the queue, and the
 //! outbox, in a Postgres database, version 15 or later. `redis`: a queue on a Redis server,
 //! [`.queue("redis://..")`](Run::queue). `mysql`: the outbox in an application's database on MySQL 8 or MariaDB 10.6, or later.
-//! `testing`: the contract suite
-//! that every store passes, for a store of your own, in the module `testing`. [`stores`] shows what it checks.
+//! `sea-orm`: [`emit_in`](emit_in()) takes the transactions of `sea-orm` 2, of each of these databases whose feature is on, too.
+//! `testing`: the contract suite that every store passes, for a store of your own, in the module `testing`. [`stores`] shows
+//! what it checks.
 
 // What the attributes write names `::evented`, also in this crate's own examples and tests.
 extern crate self as evented;
@@ -193,6 +194,8 @@ pub mod stores {}
 
 /// The outbox for transactions of other libraries: what an implementation of [`InTx`] is made of.
 pub mod outbox {
+    #[cfg(feature = "sea-orm")]
+    pub use crate::store::sea_orm::SeaOrm;
     pub use crate::store::{
         kind::Kind,
         tx::{Ran, Statement, Value},

@@ -26,6 +26,8 @@ mod outbox;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sea-orm")]
+pub mod sea_orm;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod tx;

@@ -1,13 +1,12 @@
-//! Events in the transactions of other libraries: an application on `tokio-postgres` and `sea-orm`, with its outbox in the same
-//! database.
+//! Events in the transactions of other libraries, with the outbox in the same database: `sea-orm`, which a feature of evented
+//! knows, and `tokio-postgres`, which the application tells it of in `in_tokio_postgres`.
 //!
 //! `cargo run --example foreign -- postgres://user@localhost/shop`
 
-mod in_sea_orm;
 mod in_tokio_postgres;
 
-use evented::{prelude::*, sqlx::PgPool};
-use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
+use evented::prelude::*;
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::NoTls;
 
@@ -45,7 +44,7 @@ async fn sell(shop: &mut tokio_postgres::Client, seat: i32) -> Result<(), Failur
     Ok(tx.commit().await?)
 }
 
-/// The same with `sea-orm`.
+/// The same with `sea-orm`, for which there is nothing to write.
 async fn sell_online(shop: &DatabaseConnection, seat: i32) -> Result<(), Failure> {
     let mut tx = shop.begin().await?;
     emit_in(&mut tx, TicketSold { seat }).await?;
@@ -63,11 +62,12 @@ async fn main() -> Result<(), Failure> {
         insert into sales select 0 where not exists (select from sales)";
     shop.batch_execute(tables).await?;
 
-    let app = evented::run().queue(&url).outbox(PgPool::connect(&url).await?).await?;
+    let online = Database::connect(&url).await?;
+    let app = evented::run().queue(&url).outbox(online.get_postgres_connection_pool().clone()).await?;
     for seat in [17, 18, 17] {
         sell(&mut shop, seat).await?;
     }
-    sell_online(&sea_orm::Database::connect(&url).await?, 19).await?;
+    sell_online(&online, 19).await?;
     app.until_idle().await?;
     app.stop().await;
     Ok(())

@@ -32,6 +32,12 @@ impl Kind {
         Self { name: Db::KIND, cure: "give it the pool with `.outbox(pool)`", held: Some(held) }
     }
 
+    /// A kind that evented was built without.
+    #[cfg(feature = "sea-orm")]
+    pub(super) fn without(name: &'static str, cure: &'static str) -> Self {
+        Self { name, cure, held: None }
+    }
+
     /// Whether it is the kind whose type has this id.
     pub(crate) fn is(self, database: TypeId) -> bool {
         self.held.is_some_and(|held| held.database == database)

@@ -246,11 +246,11 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sql
     Ok(Transaction { tx, turn, emitted: Vec::new() })
 }
 
-/// An open database transaction: what [`begin`] answers, `sqlx::Transaction`, [`Tx`], or one of another library.
+/// An open database transaction: what [`begin`] answers, `sqlx::Transaction`, [`Tx`], with the feature `sea-orm`
+/// `sea_orm::DatabaseTransaction`, or one of another library.
 ///
 /// For a transaction of another library, implement it with a marker of your own as `Db`, which makes the implementation yours
-/// to write, and run the statement that evented hands over; `examples/foreign` does so for `tokio-postgres` and
-/// `sea-orm`:
+/// to write, and run the statement that evented hands over; `examples/foreign` does so for `tokio-postgres`:
 ///
 /// ```
 /// use evented::{InTx, outbox::{Kind, Ran, Statement}, sqlx::Sqlite};
@@ -278,7 +278,8 @@ pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sql
     label = "expected `&mut sqlx::Transaction<'_, Db>` or `&mut Tx<Db>`",
     note = "begin one with `let mut tx = evented::begin(&pool).await?`, pass `&mut tx`, then `tx.commit().await?`",
     note = "pass a transaction as `&mut tx` itself, not `&mut *tx`, and a handler's `tx: &mut Tx<Db>` as `tx`",
-    note = "`Db` is `Sqlite` with the feature `sqlite` of `evented`, `Postgres` with `postgres`, `MySql` with `mysql`"
+    note = "`Db` is `Sqlite` with the feature `sqlite` of `evented`, `Postgres` with `postgres`, `MySql` with `mysql`",
+    note = "a transaction of `sea-orm` is one with the feature `sea-orm`; for another library's, implement `InTx`"
 )]
 pub trait InTx<Db = ()>: Send {
     /// The kind of database that it is a transaction of.
