@@ -128,11 +128,9 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
         let cause = Cause::new(id, &origin);
         let payload = payload(&event)?;
         let outbox_id = outbox.identity().to_owned();
-        let row = NewRow { event_id: id, event: E::ID, origin, version: E::VERSION, delay, outbox: outbox_id, payload };
-        let told = tx.tell(&outbox);
-        if !told {
-            outbox.nudge();
-        }
+        let known = tx.knows(&outbox);
+        let (event_id, version) = (id, E::VERSION);
+        let row = NewRow { event_id, event: E::ID, origin, version, delay, outbox: outbox_id, known, payload };
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
         if handlers.count() == 0 {
             insert_row(tx, &row).await?;
@@ -142,7 +140,7 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
                 Box::new(move |tx| Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, instance))));
             in_savepoint(tx, &row, handlers).await?;
         }
-        if !told {
+        if !tx.tell(&outbox) {
             // The commit may follow any moment.
             outbox.nudge();
         }

@@ -422,6 +422,9 @@ impl Outboxed for Sqlite {
 
     fn insert_row<'a>(conn: &'a mut SqliteConnection, row: &'a NewRow) -> Inserting<'a> {
         Box::pin(async move {
+            if row.known {
+                return Ok(outbox::insert_anywhere(conn, row).await?);
+            }
             let Err(error) = outbox::insert_here(conn, row).await else { return Ok(()) };
             if writer::is_busy(&error) {
                 // It began by reading, and another has written since: SQLite cannot let it write any more.

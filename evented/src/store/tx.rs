@@ -231,6 +231,8 @@ pub struct NewRow {
     pub delay: Duration,
     /// The outbox's [identity](super::OutboxStore::identity).
     pub outbox: String,
+    /// An earlier row of the same transaction went there: it need not be asked again of which database it is.
+    pub known: bool,
     pub payload: Vec<u8>,
 }
 
@@ -296,6 +298,12 @@ pub trait InTx<Db = ()>: Send {
     #[doc(hidden)]
     fn own(&mut self) -> Option<&mut dyn OwnTx> {
         None
+    }
+
+    /// Whether an event that was emitted in it went to this outbox.
+    #[doc(hidden)]
+    fn knows(&self, _outbox: &Arc<dyn super::OutboxStore>) -> bool {
+        false
     }
 
     /// Tells the outbox at its commit; false where it cannot.
@@ -371,8 +379,12 @@ impl<Db: Outboxed> InTx<Db> for Transaction<Db> {
         Some(Tx::of(self))
     }
 
+    fn knows(&self, outbox: &Arc<dyn super::OutboxStore>) -> bool {
+        self.emitted.iter().any(|known| Arc::ptr_eq(known, outbox))
+    }
+
     fn tell(&mut self, outbox: &Arc<dyn super::OutboxStore>) -> bool {
-        if self.emitted.is_empty() {
+        if !self.knows(outbox) {
             self.emitted.push(Arc::clone(outbox));
         }
         true
