@@ -32,7 +32,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -68,6 +68,8 @@ pub(crate) struct MySqlStore {
     /// For what may take long: a claim or a plan must not wait for a count.
     counter: Link,
     settled: AtomicU64,
+    /// Rows were committed since the relay looked: it need not look before it locks.
+    told: AtomicBool,
     changes: Arc<Changes>,
 }
 
@@ -87,6 +89,7 @@ impl MySqlStore {
             reader: Link::new(&options),
             counter: Link::new(&options),
             settled: AtomicU64::new(0),
+            told: AtomicBool::new(false),
             changes: Changes::new(Link::new(&options)),
         }))
     }
@@ -266,9 +269,11 @@ impl OutboxStore for MySqlStore {
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
         Box::pin(async move {
             // Looks before it locks: an idle relay writes nothing.
-            let next = self.relay.run(&(), outbox::next_row).await?;
-            if next != Some(Duration::ZERO) {
-                return Ok(Relayed { next_due: next, ..Relayed::default() });
+            if !self.told.swap(false, Ordering::Relaxed) {
+                let next = self.relay.run(&(), outbox::next_row).await?;
+                if next != Some(Duration::ZERO) {
+                    return Ok(Relayed { next_due: next, ..Relayed::default() });
+                }
             }
             let relayed = self.relay.transact(&relay, outbox::relay).await?;
             if relayed.left > 0 {
@@ -316,6 +321,7 @@ impl OutboxStore for MySqlStore {
     }
 
     fn committed(&self) {
+        self.told.store(true, Ordering::Relaxed);
         self.changes.tell();
     }
 }

@@ -42,7 +42,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -108,6 +108,8 @@ struct Outbox {
     /// Wakes the look for what was committed without a word, and how often it was woken.
     stirred: Arc<Notify>,
     stirs: AtomicU64,
+    /// Rows were committed since the relay looked: it need not look before it locks.
+    told: AtomicBool,
 }
 
 impl PostgresStore {
@@ -148,7 +150,15 @@ impl PostgresStore {
             );
             let relayer = Link::new(&place, Plans::ByIndex);
             let turns = Semaphore::new(turns(pool.options().get_max_connections()));
-            Outbox { pool, turns, identity: found.identity, relayer, stirred, stirs: AtomicU64::new(0) }
+            Outbox {
+                pool,
+                turns,
+                identity: found.identity,
+                relayer,
+                stirred,
+                stirs: AtomicU64::new(0),
+                told: AtomicBool::new(false),
+            }
         });
         Ok(Arc::new(Self {
             name,
@@ -342,7 +352,9 @@ impl Admin for PostgresStore {
 impl OutboxStore for PostgresStore {
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
         Box::pin(async move {
-            let relayed = outbox::relay(&self.outbox().relayer, &self.floors, &relay).await?;
+            let outbox = self.outbox();
+            let told = outbox.told.swap(false, Ordering::Relaxed);
+            let relayed = outbox::relay(&outbox.relayer, &self.floors, &relay, told).await?;
             if relayed.left > 0 {
                 self.changes.tell();
             }
@@ -392,6 +404,7 @@ impl OutboxStore for PostgresStore {
     }
 
     fn committed(&self) {
+        self.outbox().told.store(true, Ordering::Relaxed);
         self.changes.tell();
     }
 }

@@ -13,7 +13,17 @@ mod notice;
 mod turn;
 mod writer;
 
-use std::{any::TypeId, path::Path, pin::Pin, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    any::TypeId,
+    path::Path,
+    pin::Pin,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
     Connection, Pool, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool, Transaction, query_scalar,
@@ -60,6 +70,8 @@ pub(crate) struct SqliteStore {
     /// One transactional handler of this process at a time asks for a connection and for the turn; and how long they held
     /// the lock since the last gap.
     one_tx: Mutex<Duration>,
+    /// Rows were committed since the relay looked: it need not look before it locks.
+    told: AtomicBool,
     writer: Writer,
     reader: Mutex<Link>,
     keeper: Mutex<Link>,
@@ -135,6 +147,7 @@ impl SqliteStore {
             promise: promise(synchronous),
             pool,
             one_tx: Mutex::new(Duration::ZERO),
+            told: AtomicBool::new(false),
             turn,
             changes,
             watch,
@@ -372,9 +385,11 @@ impl OutboxStore for SqliteStore {
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
         Box::pin(async move {
             // Looks before it locks: an idle relay writes nothing.
-            let next = self.read(async |conn| outbox::next_row(conn).await).await?;
-            if next != Some(Duration::ZERO) {
-                return Ok(Relayed { next_due: next, ..Relayed::default() });
+            if !self.told.swap(false, Ordering::Relaxed) {
+                let next = self.read(async |conn| outbox::next_row(conn).await).await?;
+                if next != Some(Duration::ZERO) {
+                    return Ok(Relayed { next_due: next, ..Relayed::default() });
+                }
             }
             self.writer.run(relay, outbox::relay).await
         })
@@ -413,6 +428,7 @@ impl OutboxStore for SqliteStore {
     }
 
     fn committed(&self) {
+        self.told.store(true, Ordering::Relaxed);
         self.changes.send_modify(|mark| *mark += 1);
     }
 }

@@ -16,7 +16,6 @@ use crate::{
 };
 
 use super::{
-    catalogue::generation,
     claim,
     link::{NO_SUCH_TABLE, NULL, Running, code, read, sql, write},
     push::insert,
@@ -103,19 +102,22 @@ fn elsewhere(database: &str) -> Error {
 /// in sight until its commit: so is what a row with an order key must wait for.
 pub(super) fn relay<'a>(conn: &'a mut MySqlConnection, relay: &'a Relay) -> Running<'a, Relayed> {
     Box::pin(async move {
-        if generation(conn).await? != relay.generation {
+        // By the index, of which the limit locks no more rows than it takes. The catalogue is read after them, so that it has
+        // whatever handler was recorded before one of them was emitted.
+        let text = format!(
+            concat!(
+                "select seq, event_id, event, correlation, version, emitted_at, payload
+                 from evented_outbox force index (evented_outbox_due) where due_at <= ",
+                now_ms!(),
+                " order by due_at, seq limit {} for update skip locked; select catalogue from evented_schema"
+            ),
+            relay.rows
+        );
+        let mut rows = read(conn, text).await?;
+        let generation: i64 = rows.pop().ok_or(SqlxError::RowNotFound)?.try_get(0)?;
+        if generation.cast_unsigned() != relay.generation {
             return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
         }
-        // By the index, of which the limit locks no more rows than it takes.
-        let mut rows = sql(concat!(
-            "select seq, event_id, event, correlation, version, emitted_at, payload
-             from evented_outbox force index (evented_outbox_due) where due_at <= ",
-            now_ms!(),
-            " order by due_at, seq limit ? for update skip locked"
-        ))
-        .bind(i64::try_from(relay.rows).unwrap_or(i64::MAX))
-        .fetch_all(&mut *conn)
-        .await?;
         let mut relayed = Relayed::default();
         if rows.is_empty() {
             relayed.next_due = Some(OTHERS_LOOK);

@@ -6,7 +6,10 @@
 use std::{any::Any, collections::BTreeMap};
 
 use ref_cast::RefCast;
-use sqlx::{Connection, Error as SqlxError, MySql, MySqlConnection, Row as _, Transaction, pool::PoolConnection};
+use sqlx::{
+    Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection, Row as _, Transaction,
+    pool::PoolConnection,
+};
 
 use crate::{
     error::{StoreError, Written},
@@ -21,7 +24,9 @@ use super::{
     sql::now_ms,
 };
 
-const BEGIN: &str = "set transaction isolation level read committed; start transaction";
+/// The handler works inside the savepoint. If it ended the transaction, that is gone and its release fails: nothing is settled
+/// then.
+const BEGIN: &str = "set transaction isolation level read committed; start transaction; savepoint evented_handler";
 
 /// How long a delivery is waited for that runs elsewhere, in seconds.
 const ELSEWHERE_MAX: i64 = 60;
@@ -97,23 +102,21 @@ async fn run(conn: &mut MySqlConnection, fence: Fence<'_>, call: TxCall<'_>) -> 
             return Ok((end, true));
         }
     };
-    // The handler works inside a savepoint. If it ended the transaction, the savepoint is gone and its release fails:
-    // nothing is settled then.
-    let mut savepoint = tx.begin().await.map_err(could_not)?;
     let ended = {
-        let tx: &mut (dyn Any + Send) = Tx::<MySql>::ref_cast_mut(&mut *savepoint);
+        let tx: &mut (dyn Any + Send) = Tx::<MySql>::ref_cast_mut(&mut *tx);
         call(tx).await
     };
     match ended {
-        Ok(()) => match savepoint.commit().await {
-            Ok(()) => Ok((settle(tx, &fence, handler).await?, true)),
+        Ok(()) => match tx.execute("release savepoint evented_handler").await {
+            Ok(_) => Ok((settle(tx, &fence, handler).await?, true)),
             Err(error) => {
                 let error = format!("the handler ended its transaction itself: {error}");
                 Ok((TxEnd::Failed(error.into()), false))
             }
         },
         Err(error) => {
-            let clean = savepoint.rollback().await.is_ok() && tx.rollback().await.is_ok();
+            let clean =
+                tx.execute("rollback to savepoint evented_handler").await.is_ok() && tx.rollback().await.is_ok();
             Ok((TxEnd::Failed(error), clean))
         }
     }

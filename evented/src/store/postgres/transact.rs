@@ -7,8 +7,8 @@ use std::{any::Any, time::Duration};
 
 use ref_cast::RefCast;
 use sqlx::{
-    Connection as _, Error as SqlxError, Executor as _, PgConnection, PgPool, Postgres, Row as _, Transaction,
-    pool::PoolConnection, query,
+    AssertSqlSafe, Connection as _, Error as SqlxError, Executor as _, PgConnection, PgPool, Postgres, Row as _,
+    Transaction, pool::PoolConnection, query,
 };
 
 use crate::{
@@ -119,16 +119,17 @@ pub(super) async fn transact(pool: &PgPool, fence: Fence<'_>, call: TxCall<'_>) 
 async fn enter(tx: &mut PgConnection, fence: &Fence<'_>) -> Result<Option<TxEnd>, SqlxError> {
     match fence {
         Fence::Lease(lease) => {
-            let held = query("select 1 from evented_deliveries where id = $1 and lease = $2")
-                .bind(lease.delivery.to_bytes())
-                .bind(lease.token.to_i64())
-                .fetch_optional(&mut *tx)
-                .await?;
-            if held.is_none() {
+            // The savepoint stays, and the planner's setting is the application's again. Numbers alone, so that both go in one
+            // round trip.
+            let text = format!(
+                "select 1 from evented_deliveries where id = '\\x{:032x}'::bytea and lease = {};
+                 rollback to savepoint evented_handler",
+                u128::from_be_bytes(lease.delivery.to_bytes()),
+                lease.token.to_i64()
+            );
+            if sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *tx).await?.is_empty() {
                 return Ok(Some(TxEnd::Lost));
             }
-            // The savepoint stays, and the planner's setting is the application's again.
-            tx.execute("rollback to savepoint evented_handler").await?;
         }
         Fence::Once(delivery) => {
             // First of all, so that another run of the same delivery waits here for the end of this one.

@@ -13,14 +13,14 @@ use crate::{
     id::{DeliveryId, LeaseToken},
     origin::Origin,
     store::{
-        Claims, Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
+        Claims, Fan, Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
         tx::{NewRow, Statement, Tx, Value},
     },
     time,
 };
 
 use super::{
-    queue::{bytes, claim, count, event_id, generation, insert, remove, to_json},
+    queue::{bytes, claim, count, event_id, insert, remove, to_json},
     writer::{Running, is_busy, is_constraint, read_failed},
 };
 
@@ -108,70 +108,57 @@ pub(in crate::store) async fn run(conn: &mut SqliteConnection, statement: &State
     Ok(bound.execute(conn).await?.rows_affected())
 }
 
+/// Due rows, in few columns, since each one costs allocations on its way through the driver. The generation of the catalogue
+/// is read with them.
+const TAKE: &str = "select format('%d %d %d %d', seq, version, emitted_at, (select catalogue from evented_schema)),
+        event_id, event, correlation, payload
+     from evented_outbox where due_at <= ?1 order by due_at, seq limit ?2";
+
 /// One turn of the relay, inside the writer's transaction.
 pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Running<'a, Relayed> {
     Box::pin(async move {
-        if generation(conn).await? != relay.generation {
-            return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
-        }
         let now = time::unix_ms();
-        let mut rows = query(
-            "select seq, event_id, event, correlation, version, emitted_at, payload
-             from evented_outbox where due_at <= ?1 order by due_at, seq limit ?2",
-        )
-        .bind(now)
-        .bind(i64::try_from(relay.rows).unwrap_or(i64::MAX))
-        .fetch_all(&mut *conn)
-        .await?;
+        let limit = i64::try_from(relay.rows).unwrap_or(i64::MAX);
+        let rows = query(TAKE).bind(now).bind(limit).fetch_all(&mut *conn).await?;
+        let mut batch = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (row, generation) = read(row)?;
+            if generation.cast_unsigned() != relay.generation {
+                return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
+            }
+            batch.push(row);
+        }
+        if batch.is_empty() {
+            return Ok(Relayed { next_due: next_row(conn).await?, ..Relayed::default() });
+        }
+        // In the order of their commits, whenever they were due.
+        batch.sort_by_key(|row| row.row);
+        let fans: Vec<_> = batch.iter().map(|row| (relay.fan_out)(row)).collect();
+        let first_elsewhere =
+            if fans.iter().any(Fan::is_ordered) { first_elsewhere(conn, &batch, now).await? } else { None };
         let token = LeaseToken::mint();
         let mut relayed = Relayed::default();
         let mut here = Vec::new();
         let mut done = Vec::new();
-        // In the order of their commits, whenever they were due.
-        rows.sort_by_key(|row| row.get::<i64, _>(0));
-        let first_elsewhere = first_elsewhere(conn, &rows, now).await?;
-        for row in &rows {
-            let event_id = event_id(row.try_get(1)?)?;
-            let row = OutboxRow {
-                row: row.try_get(0)?,
-                token: None,
-                event_id,
-                event: row.try_get(2)?,
-                origin: Origin::from_bytes(event_id, row.try_get(3)?),
-                version: row.try_get(4)?,
-                emitted_unix_ms: row.try_get(5)?,
-                payload: row.try_get::<&[u8], _>(6)?.into(),
-            };
-            let fan = (relay.fan_out)(&row);
+        // Rows whose lease and time change: the row, its lease, and how long until it may be taken.
+        let mut put_off: Vec<(i64, Option<i64>, Duration)> = Vec::new();
+        for (row, fan) in batch.into_iter().zip(fans) {
             if fan.is_ordered() && first_elsewhere.is_some_and(|first| first < row.row) {
-                query("update evented_outbox set lease = ?2, due_at = ?3 where seq = ?1")
-                    .bind(row.row)
-                    .bind(WAITS_FOR_OTHERS)
-                    .bind(time::due_at(OTHERS_LOOK))
-                    .execute(&mut *conn)
-                    .await?;
+                put_off.push((row.row, Some(WAITS_FOR_OTHERS), OTHERS_LOOK));
             } else if let Some(later) = fan.later {
-                query("update evented_outbox set due_at = ?2 where seq = ?1")
-                    .bind(row.row)
-                    .bind(time::due_at(later))
-                    .execute(&mut *conn)
-                    .await?;
+                put_off.push((row.row, None, later));
             } else if fan.elsewhere.is_empty() {
                 here.extend(fan.here);
                 done.push(row.row);
             } else {
+                put_off.push((row.row, Some(token.to_i64()), relay.lease));
                 relayed.claimed.push(OutboxRow { token: Some(token), ..row });
             }
         }
         insert(conn, here.iter()).await?;
         delete_rows(conn, &done).await?;
+        lease(conn, &put_off).await?;
         relayed.done = done.len();
-        query("update evented_outbox set lease = ?1, due_at = ?2 where seq in (select value from json_each(?3))")
-            .bind(token.to_i64())
-            .bind(time::due_at(relay.lease))
-            .bind(to_json(&relayed.claimed.iter().map(|row| row.row).collect::<Vec<_>>())?)
-            .execute(&mut *conn)
-            .await?;
         let claims = match &relay.claim {
             Some(asked) if relayed.done > 0 => claim(conn, asked, &[]).await?,
             _ => Claims::default(),
@@ -180,10 +167,31 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
     })
 }
 
+/// A row of `TAKE`, and the generation of the catalogue.
+fn read(row: &SqliteRow) -> Result<(OutboxRow, i64), SqlxError> {
+    let numbers: &str = row.try_get(0)?;
+    let mut numbers = numbers.split(' ');
+    let mut next =
+        || -> Result<i64, SqlxError> { numbers.next().unwrap_or_default().parse().map_err(SqlxError::decode) };
+    let (seq, version, emitted_unix_ms, generation) = (next()?, next()?, next()?, next()?);
+    let event_id = event_id(row.try_get(1)?)?;
+    let row = OutboxRow {
+        row: seq,
+        token: None,
+        event_id,
+        event: row.try_get(2)?,
+        origin: Origin::from_bytes(event_id, row.try_get(3)?),
+        version: u32::try_from(version).map_err(SqlxError::decode)?,
+        emitted_unix_ms,
+        payload: row.try_get::<&[u8], _>(4)?.into(),
+    };
+    Ok((row, generation))
+}
+
 /// The first row that another relay has, or has left to take: deliveries of an order key wait for it, since it may have their
 /// key. One that waits so itself holds up those behind it.
-async fn first_elsewhere(conn: &mut SqliteConnection, batch: &[SqliteRow], now: i64) -> Result<Option<i64>, SqlxError> {
-    let batch: Vec<i64> = batch.iter().map(|row| row.get(0)).collect();
+async fn first_elsewhere(conn: &mut SqliteConnection, batch: &[OutboxRow], now: i64) -> Result<Option<i64>, SqlxError> {
+    let batch: Vec<i64> = batch.iter().map(|row| row.row).collect();
     query_scalar(
         "select min(seq) from evented_outbox
          where (lease is not null or due_at <= ?1) and seq not in (select value from json_each(?2))",
@@ -194,7 +202,26 @@ async fn first_elsewhere(conn: &mut SqliteConnection, batch: &[SqliteRow], now: 
     .await
 }
 
+/// Leases rows, or puts them off.
+async fn lease(conn: &mut SqliteConnection, rows: &[(i64, Option<i64>, Duration)]) -> Result<(), SqlxError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = rows.iter().map(|(row, lease, later)| (row, lease, time::due_at(*later))).collect();
+    query(
+        "update evented_outbox set lease = coalesce(n.value ->> 1, lease), due_at = n.value ->> 2
+         from json_each(?) n where seq = n.value ->> 0",
+    )
+    .bind(to_json(&rows)?)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 async fn delete_rows(conn: &mut SqliteConnection, rows: &[i64]) -> Result<(), SqlxError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     query("delete from evented_outbox where seq in (select value from json_each(?))")
         .bind(to_json(&rows)?)
         .execute(conn)

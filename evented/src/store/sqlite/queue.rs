@@ -238,10 +238,9 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[S
     let now = time::unix_ms();
     let mut due = Due::default();
     let mut next: Option<i64> = None;
-    let paused: HashSet<String> = paused(conn).await?.into_iter().collect();
     let given_back = |settled: &&Settlement| matches!(settled.outcome, Outcome::Released | Outcome::Retry { .. });
     let given_back: HashSet<i64> = settled.iter().filter(given_back).map(|settled| settled.lease.row).collect();
-    for queue in claim.queues.iter().filter(|queue| !paused.contains(&*queue.name)) {
+    for queue in &claim.queues {
         let asked: Vec<_> = queue.handlers.iter().map(|handler| (&*handler.name, handler.version)).collect();
         // For each handler one descent of the index: its next time, and the oldest due rows as a list.
         let found: Vec<(i64, Option<i64>, String)> = query_as(
@@ -251,12 +250,14 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[S
                     select d.seq from evented_deliveries d
                     where d.handler = n.num and d.due_at <= ?2 and d.version <= h.value ->> 1
                     order by d.due_at, d.seq limit ?3))
-             from json_each(?1) h join evented_handlers n on n.id = h.value ->> 0",
+             from json_each(?1) h join evented_handlers n on n.id = h.value ->> 0
+             where not exists (select 1 from evented_queues q where q.name = ?4 and q.paused)",
         )
         .bind(to_json(&asked)?)
         .bind(now)
         // One more than wanted, to know whether there is more; and as many as are left out of what is found.
         .bind(i64::try_from(queue.wanted.saturating_add(1 + given_back.len())).unwrap_or(i64::MAX))
+        .bind(&*queue.name)
         .fetch_all(&mut *conn)
         .await?;
         let times = found.iter().filter_map(|(_, next, _)| *next).filter(|next| *next < NEVER);
