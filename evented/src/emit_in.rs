@@ -127,10 +127,17 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
         let origin = origin(&instance, cause.as_ref(), id);
         let cause = Cause::new(id, &origin);
         let payload = payload(&event)?;
-        let outbox_id = outbox.identity().to_owned();
-        let known = tx.knows(&outbox);
-        let (event_id, version) = (id, E::VERSION);
-        let row = NewRow { event_id, event: E::ID, origin, version, delay, outbox: outbox_id, known, payload };
+        let row = NewRow {
+            event_id: id,
+            event: E::ID,
+            origin,
+            version: E::VERSION,
+            delay,
+            outbox: outbox.identity().to_owned(),
+            known: tx.knows(&outbox),
+            notify: instance.notifies,
+            payload,
+        };
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
         if handlers.count() == 0 {
             insert_row(tx, &row).await?;

@@ -55,6 +55,8 @@ pub(crate) struct Instance {
     /// How long dead letters are kept.
     pub retention: Retention,
     pub traces: Option<Box<dyn Traces>>,
+    /// Transactions of the application's notify at their commit, where their database can.
+    pub notifies: bool,
     plans: RwLock<Arc<Plans>>,
 }
 
@@ -75,6 +77,7 @@ impl Instance {
         active: Box<[bool]>,
         retention: Retention,
         traces: Option<Box<dyn Traces>>,
+        notifies: bool,
     ) -> Self {
         Self {
             states,
@@ -93,6 +96,7 @@ impl Instance {
             health: Board::default(),
             retention,
             traces,
+            notifies,
             plans: RwLock::default(),
         }
     }

@@ -38,6 +38,7 @@ pub fn run() -> Run {
         queues: None,
         retention: RETENTION,
         traces: None,
+        notifies: false,
         install: true,
         module: None,
     })
@@ -102,6 +103,19 @@ impl Run {
             self.0.problems.push("`.outbox(..)` was given two pools; an instance has one outbox".to_owned());
         }
         self.0.outbox = Some(Db::open(pool));
+        self
+    }
+
+    /// On Postgres, `true`: each transaction that emits sends a NOTIFY, so that its commit itself wakes the relays of all
+    /// processes, whatever library began it. Every process that emits says so for itself.
+    ///
+    /// Without it a transaction of [`begin`](crate::begin) tells its own process at its commit, and the others right after it;
+    /// one that sqlx or another library began is noticed a few milliseconds later, or within five seconds where it goes on for
+    /// longer than two. It costs throughput: at its commit a transaction that notifies takes a lock which all databases of the
+    /// server share, see <https://www.postgresql.org/docs/current/sql-notify.html>. Elsewhere it changes nothing: a file of
+    /// SQLite tells by itself, and MySQL has nothing that could.
+    pub fn notify_in_transaction(mut self, notify: bool) -> Self {
+        self.0.notifies = notify;
         self
     }
 

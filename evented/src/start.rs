@@ -42,6 +42,7 @@ pub(crate) struct Settings {
     pub queues: Option<Vec<String>>,
     pub retention: Retention,
     pub traces: Option<Box<dyn Traces>>,
+    pub notifies: bool,
     pub install: bool,
     pub module: Option<String>,
 }
@@ -111,7 +112,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
     }
 
     let queues = queues.map(Arc::from);
-    let instance = Arc::new(Instance::new(run.states, queue, outbox, active, run.retention, run.traces));
+    let instance = Arc::new(Instance::new(run.states, queue, outbox, active, run.retention, run.traces, run.notifies));
     if let Err(error) = record(&instance).await {
         return Err(refuse(&[format!("the handlers could not be recorded in the stores: {}", in_one_line(&error))]));
     }

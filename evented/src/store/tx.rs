@@ -86,8 +86,8 @@ mod sealed {
 ///
 /// It derefs to the driver's connection, so `&mut *tx` executes queries. Dropped without a commit, it is rolled back. Events that
 /// are emitted in a transaction which sqlx itself began are noticed a little later: the outbox is looked at a few times within
-/// the next two seconds, and each five seconds by the relay. On Postgres no NOTIFY is sent inside a transaction of the
-/// application's, since its commit would take a lock there that all databases of the server share.
+/// the next two seconds, and each five seconds by the relay; or at once, on Postgres with
+/// [`notify_in_transaction`](crate::Run::notify_in_transaction).
 pub struct Transaction<Db: Database> {
     tx: sqlx::Transaction<'static, Db>,
     /// Its turn to write, where those of one process stand in line. Given back after the end of `tx`.
@@ -233,6 +233,8 @@ pub struct NewRow {
     pub outbox: String,
     /// An earlier row of the same transaction went there: it need not be asked again of which database it is.
     pub known: bool,
+    /// Its commit notifies, where the database can.
+    pub notify: bool,
     pub payload: Vec<u8>,
 }
 

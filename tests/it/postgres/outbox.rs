@@ -6,7 +6,11 @@ use evented::{
     App, ErrorKind,
     outbox::{Kind, Ran, Statement, Value},
     prelude::*,
-    sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions, query, query_scalar},
+    sqlx::{
+        Connection, PgConnection, PgPool,
+        postgres::{PgListener, PgPoolOptions},
+        query, query_scalar,
+    },
 };
 use evented_tests::{
     DEADLINE, Seen, count_of, eventually,
@@ -41,6 +45,27 @@ async fn rows(pool: &PgPool) -> i64 {
 async fn enter(tx: &mut Tx<Postgres>, entry: i64) -> Result<(), evented::sqlx::Error> {
     query("insert into ledger values ($1)").bind(entry).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// A transaction as another library has it: it runs what it is given, and knows nothing of sqlx.
+struct Foreign(evented::sqlx::Transaction<'static, Postgres>);
+struct Marker;
+
+impl evented::InTx<Marker> for Foreign {
+    fn kind(&self) -> Kind {
+        Kind::of::<Postgres>()
+    }
+
+    fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
+        Box::pin(async move {
+            let bound = statement.values().iter().fold(query(statement.sql()), |query, value| match value {
+                Value::Bytes(bytes) => query.bind(bytes.as_deref()),
+                Value::Text(text) => query.bind(text.as_deref()),
+                Value::Integer(number) => query.bind(*number),
+            });
+            Ok(bound.execute(&mut *self.0).await?.rows_affected())
+        })
+    }
 }
 
 mod delivered {
@@ -209,6 +234,51 @@ mod delivered {
         assert!(took[4] < Duration::from_millis(500), "{took:?}");
         worker.stop().await;
         web.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_commit_notifies_by_itself_where_that_is_asked_for() {
+        let Some(server) = Server::shared() else { return };
+        let url = server.database();
+        let (pool, seen) = (pool(&url).await, Seen::default());
+        let worker = run!(&url, pool, seen).role(Role::Work).await.unwrap();
+        let [web, plain] = [true, false]
+            .map(|notify| run!(&url, pool, seen).role(Role::Emit).notify_in_transaction(notify).into_future());
+        let (web, plain) = (web.await.unwrap(), plain.await.unwrap());
+        let channel = "select 'evented_' || 'evented_schema'::regclass::oid";
+        let channel: String = query_scalar(channel).fetch_one(&pool).await.unwrap();
+        let mut listener = PgListener::connect(&url).await.unwrap();
+        listener.listen(&channel).await.unwrap();
+        // What others say of themselves there has a sender; what a transaction says has none.
+        let mut told = async || loop {
+            let told = tokio::time::timeout(Duration::from_millis(500), listener.recv()).await;
+            let Ok(told) = told else { return false };
+            if told.unwrap().payload().is_empty() {
+                return true;
+            }
+        };
+        let mut entry = 201;
+        for (app, commits, expected) in [(&plain, true, false), (&web, false, false), (&web, true, true)] {
+            let mut tx = pool.begin().await.unwrap();
+            app.emit_in(&mut tx, BillSettled { entry }).await.unwrap();
+            assert!(!told().await, "before its commit");
+            if commits {
+                tx.commit().await.unwrap();
+                let booking = format!("booking {entry}");
+                eventually("it is booked", async || seen.count(&booking) == 1).await;
+            } else {
+                tx.rollback().await.unwrap();
+            }
+            assert_eq!(told().await, expected, "commits: {commits}");
+            entry += 2;
+        }
+        let mut tx = Foreign(pool.begin().await.unwrap());
+        web.emit_in(&mut tx, BillBooked { entry }).await.unwrap();
+        tx.0.commit().await.unwrap();
+        assert!(told().await, "a transaction of another library");
+        for app in [worker, web, plain] {
+            app.stop().await;
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -413,27 +483,6 @@ mod misused {
             held.push(tokio::time::timeout(DEADLINE, pool.acquire()).await.expect("none was lost").unwrap());
         }
         app.stop().await;
-    }
-
-    /// A transaction as another library has it: it runs what it is given, and knows nothing of sqlx.
-    struct Foreign(evented::sqlx::Transaction<'static, Postgres>);
-    struct Marker;
-
-    impl evented::InTx<Marker> for Foreign {
-        fn kind(&self) -> Kind {
-            Kind::of::<Postgres>()
-        }
-
-        fn run<'a>(&'a mut self, statement: &'a Statement) -> Ran<'a> {
-            Box::pin(async move {
-                let bound = statement.values().iter().fold(query(statement.sql()), |query, value| match value {
-                    Value::Bytes(bytes) => query.bind(bytes.as_deref()),
-                    Value::Text(text) => query.bind(text.as_deref()),
-                    Value::Integer(number) => query.bind(*number),
-                });
-                Ok(bound.execute(&mut *self.0).await?.rows_affected())
-            })
-        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

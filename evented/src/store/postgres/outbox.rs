@@ -47,19 +47,44 @@ macro_rules! insert {
 }
 
 /// In another database it writes nothing, and the transaction goes on.
-const INSERT: &str = insert!("$4::int8::int4", "where s.identity = $7::text");
+macro_rules! insert_here {
+    () => {
+        insert!("$4::int8::int4", "where s.identity = $7::text")
+    };
+}
 
 /// In another database it fails, with a text that says so: a number that is none.
-const INSERT_OR_FAIL: &str = insert!(
-    "case when s.identity = $7::text then $4::int8
-        else ('this transaction is of another database than the outbox that evented was given; ' || s.identity)::int8
-     end::int4",
-    ""
-);
+macro_rules! insert_or_fail {
+    () => {
+        insert!(
+            "case when s.identity = $7::text then $4::int8
+                else ('this transaction is of another database than the outbox that evented was given; ' || s.identity)::int8
+             end::int4",
+            ""
+        )
+    };
+}
+
+/// The same insert, and its commit tells all who listen to the channel (`schema.rs` names it). One row, where one is inserted.
+macro_rules! notifying {
+    ($insert:expr) => {
+        concat!(
+            "with written as (",
+            $insert,
+            " returning event_id)
+             select pg_notify('evented_' || 'evented_schema'::regclass::oid, '') from written"
+        )
+    };
+}
+
+const INSERT: &str = insert_here!();
+const INSERT_AND_NOTIFY: &str = notifying!(insert_here!());
+const INSERT_OR_FAIL: &str = insert_or_fail!();
+const INSERT_OR_FAIL_AND_NOTIFY: &str = notifying!(insert_or_fail!());
 
 /// Inserts one row in the caller's transaction; an event that is there already is left as it is.
 pub(in crate::store) async fn insert_row(conn: &mut PgConnection, row: &NewRow) -> Result<(), Error> {
-    let done = query(INSERT)
+    let done = query(if row.notify { INSERT_AND_NOTIFY } else { INSERT })
         .bind(row.event_id.to_bytes())
         .bind(row.event)
         .bind(time::delay_ms(row.delay))
@@ -109,7 +134,7 @@ pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
         Value::Bytes(Some(row.payload.clone())),
         Value::Text(Some(row.outbox.clone())),
     ];
-    vec![Statement::new(INSERT_OR_FAIL, values)]
+    vec![Statement::new(if row.notify { INSERT_OR_FAIL_AND_NOTIFY } else { INSERT_OR_FAIL }, values)]
 }
 
 pub(in crate::store) async fn run(conn: &mut PgConnection, statement: &Statement) -> Result<u64, SqlxError> {
