@@ -201,7 +201,7 @@ impl Worker {
         let mut batch: Vec<Ended> = Vec::new();
         let mut look = Look::Now;
         let mut mark = 0;
-        let mut claiming = self.claiming.lock().await;
+        let mut claiming = None;
         loop {
             if *stopping.borrow() {
                 ended = None;
@@ -212,9 +212,22 @@ impl Worker {
             {
                 batch.push(one);
             }
-            let claim = match (&ended, &look) {
+            if claiming.is_none() && ended.is_some() {
+                // While the relay claims, what ends is settled.
+                claiming = if batch.is_empty() {
+                    tokio::select! {
+                        biased;
+                        held = self.claiming.lock() => Some(held),
+                        _ = endings.recv_many(&mut batch, BATCH) => None,
+                    }
+                } else {
+                    self.claiming.try_lock().ok()
+                };
+            }
+            let claim = match (&claiming, &look) {
                 (None, _) => None,
                 (Some(_), Look::At(at)) if *at > time::now() && batch.is_empty() => None,
+                (Some(_), _) if ended.is_none() => None,
                 (Some(_), _) => {
                     let freed = batch.iter().filter_map(|ended| ended.held.found.as_ref());
                     self.queues.wanted(freed, self.shared.lease)
@@ -222,8 +235,12 @@ impl Worker {
             };
             let settlements: Arc<[_]> = batch.iter().filter_map(Ended::settlement).collect();
             if settlements.is_empty() && claim.is_none() {
-                drop(claiming);
                 batch.clear();
+                if claiming.take().is_none() && ended.is_some() {
+                    // There is room that nobody has claimed for.
+                    look = Look::Now;
+                    continue;
+                }
                 let most = match look {
                     Look::Now => LOOK_MAX,
                     Look::At(at) => at.saturating_duration_since(time::now()),
@@ -238,7 +255,6 @@ impl Worker {
                     () = self.look_again.notified() => look = Look::Now,
                     _ = stopping.wait_for(|stop| *stop), if ended.is_some() => {}
                 }
-                claiming = self.claiming.lock().await;
                 continue;
             }
             let asked = claim.is_some();
@@ -249,6 +265,7 @@ impl Worker {
                     note_late(&batch, &exchanged.held);
                     batch.clear();
                     if !asked {
+                        look = Look::Now;
                         continue;
                     }
                     let Claims { deliveries, next_due } = exchanged.claims;

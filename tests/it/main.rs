@@ -24,5 +24,6 @@ mod redis;
 mod sea_orm;
 mod stores;
 mod terms;
+mod turns;
 mod versions;
 mod worker;

@@ -18,9 +18,9 @@ pub trait OutboxStore: Store {
     /// A row whose deliveries all stay here is replaced by them at once, in one commit. The others are leased and
     /// answered: push their background deliveries to the queue store, then [`finish`](Self::finish) them. Rows are
     /// claimed, never read by offset: a sequence is not commit order. Those of a turn go on in the order in which they were
-    /// written; a row with a delivery of an order key waits for those before it that another relay has. What was asked for is
-    /// claimed in the same commit, as by [`exchange`](super::QueueStore::exchange). At a crash: the lease ends and the row is taken
-    /// again; the deliveries' ids make the repetition harmless.
+    /// written; a row with a delivery of an order key waits for those before it that another relay has. What was asked for
+    /// is claimed in the same commit, as by [`exchange`](super::QueueStore::exchange). At a crash: the lease ends and the
+    /// row is taken again; the deliveries' ids make the repetition harmless.
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed>;
 
     /// Replaces leased outbox rows by their outbox deliveries, in one commit. Answers for each whether it was; one whose

@@ -20,7 +20,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -72,6 +72,8 @@ pub(crate) struct SqliteStore {
     one_tx: Mutex<Duration>,
     /// Rows were committed since the relay looked: it need not look before it locks.
     told: AtomicBool,
+    /// How often an event was emitted in a transaction that does not tell.
+    nudges: AtomicU64,
     writer: Writer,
     reader: Mutex<Link>,
     keeper: Mutex<Link>,
@@ -148,6 +150,7 @@ impl SqliteStore {
             pool,
             one_tx: Mutex::new(Duration::ZERO),
             told: AtomicBool::new(false),
+            nudges: AtomicU64::new(0),
             turn,
             changes,
             watch,
@@ -155,7 +158,13 @@ impl SqliteStore {
     }
 
     /// Runs a handler's transaction on a connection of the application's pool.
-    async fn run_in_tx(&self, delivery: DeliveryId, fence: Fence<'_>, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
+    async fn run_in_tx(
+        &self,
+        delivery: DeliveryId,
+        ordered: bool,
+        fence: Fence<'_>,
+        call: TxCall<'_>,
+    ) -> Result<TxEnd, StoreError> {
         let pool = self.pool.as_ref().expect("an outbox is opened with its pool");
         // One at a time asks for a connection, and holds nobody up while it waits for one.
         let mut one = self.one_tx.lock().await;
@@ -164,12 +173,15 @@ impl SqliteStore {
             read_failed(text, &error).because(error)
         })?;
         let turn = self.turn.lock().await;
+        let nudges = self.nudges.load(Ordering::Relaxed);
         let began = time::now();
         let end = outbox::transact(conn, fence, call).await;
         let held_for = began.elapsed();
         drop(turn);
-        // What the handler emitted is committed now.
-        self.changes.send_modify(|mark| *mark += 1);
+        // What the handler emitted is committed now, and the next of its order key is due.
+        if ordered || self.nudges.load(Ordering::Relaxed) != nudges {
+            self.changes.send_modify(|mark| *mark += 1);
+        }
         if held_for > LONG_LOCK {
             tracing::warn!(%delivery, ?held_for, store = %self.name,
                 "a handler with `&mut Tx` held the file's write lock for long; nobody else could write meanwhile");
@@ -400,11 +412,11 @@ impl OutboxStore for SqliteStore {
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(self.run_in_tx(lease.delivery, Fence::Lease(lease), call))
+        Box::pin(self.run_in_tx(lease.delivery, lease.ordered, Fence::Lease(lease), call))
     }
 
     fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(self.run_in_tx(delivery, Fence::Once(delivery), call))
+        Box::pin(self.run_in_tx(delivery, false, Fence::Once(delivery), call))
     }
 
     fn tx_limit(&self, lease: Duration) -> Duration {
@@ -424,6 +436,7 @@ impl OutboxStore for SqliteStore {
     }
 
     fn nudge(&self) {
+        self.nudges.fetch_add(1, Ordering::Relaxed);
         self.watch.stir();
     }
 
