@@ -275,7 +275,7 @@ impl OutboxStore for MySqlStore {
                     return Ok(Relayed { next_due: next, ..Relayed::default() });
                 }
             }
-            let relayed = self.relay.transact(&relay, outbox::relay).await?;
+            let relayed = self.relay.transact_begun(&relay, outbox::relay).await?;
             if relayed.left > 0 {
                 self.changes.tell();
             }

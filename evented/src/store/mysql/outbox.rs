@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     claim,
-    link::{NO_SUCH_TABLE, NULL, Running, code, read, sql, write},
+    link::{BEGIN, NO_SUCH_TABLE, NULL, Running, code, read, sql, write},
     push::insert,
     schema::ID_MAX,
     sql::{count, event_id, now_ms, numbers},
@@ -96,7 +96,7 @@ fn elsewhere(database: &str) -> Error {
     Error::new(ErrorKind::NoOutbox, text)
 }
 
-/// One turn of the relay, in a transaction of its own.
+/// One turn of the relay, in a transaction of its own, which it begins.
 ///
 /// The rows of the turn are locked, and those that another relay has locked are passed by. Whoever has locked them, they are
 /// in sight until its commit: so is what a row with an order key must wait for.
@@ -106,12 +106,12 @@ pub(super) fn relay<'a>(conn: &'a mut MySqlConnection, relay: &'a Relay) -> Runn
         // whatever handler was recorded before one of them was emitted.
         let text = format!(
             concat!(
-                "select seq, event_id, event, correlation, version, emitted_at, payload
+                "{}; select seq, event_id, event, correlation, version, emitted_at, payload
                  from evented_outbox force index (evented_outbox_due) where due_at <= ",
                 now_ms!(),
                 " order by due_at, seq limit {} for update skip locked; select catalogue from evented_schema"
             ),
-            relay.rows
+            BEGIN, relay.rows
         );
         let mut rows = read(conn, text).await?;
         let generation: i64 = rows.pop().ok_or(SqlxError::RowNotFound)?.try_get(0)?;
