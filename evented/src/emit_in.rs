@@ -138,6 +138,11 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
             notify: instance.notifies,
             payload,
         };
+        // First, so that somebody is told also where this future is dropped when the row is written already.
+        let tells = tx.tell(&outbox);
+        if !tells {
+            outbox.nudge();
+        }
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
         if handlers.count() == 0 {
             insert_row(tx, &row).await?;
@@ -147,7 +152,8 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
                 Box::new(move |tx| Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, instance))));
             in_savepoint(tx, &row, handlers).await?;
         }
-        if !tx.tell(&outbox) {
+        tx.wrote(&outbox);
+        if !tells {
             // The commit may follow any moment.
             outbox.nudge();
         }

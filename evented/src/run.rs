@@ -112,7 +112,8 @@ impl Run {
     /// Without it a transaction of [`begin`](crate::begin) tells its own process at its commit, and the others right after it;
     /// one that sqlx or another library began is noticed a few milliseconds later, or within five seconds where it goes on for
     /// longer than two. It costs throughput: at its commit a transaction that notifies takes a lock which all databases of the
-    /// server share, see <https://www.postgresql.org/docs/current/sql-notify.html>. Elsewhere it changes nothing: a file of
+    /// server share, and it cannot be prepared with `PREPARE TRANSACTION`, see
+    /// <https://www.postgresql.org/docs/current/sql-notify.html>. Elsewhere it changes nothing: a file of
     /// SQLite tells by itself, and MySQL has nothing that could.
     pub fn notify_in_transaction(mut self, notify: bool) -> Self {
         self.0.notifies = notify;

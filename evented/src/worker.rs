@@ -47,6 +47,8 @@ use crate::{
 
 /// While more is due than was claimed, an exchange is worth more when more of it has ended: it waits so long for that.
 const GATHER: Duration = Duration::from_millis(1);
+/// What the relay has left until then, the worker looks for by itself.
+const SOON: Duration = Duration::from_millis(20);
 /// How long a worker waits without looking, though nothing seems to have changed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// How long a delivery waits whose transaction could not be begun or committed.
@@ -124,7 +126,7 @@ impl Offer<'_> {
     /// Starts what was claimed.
     pub(crate) fn start(self, claims: Claims) {
         self.worker.start_all(claims.deliveries, self.until, &self.ended);
-        if claims.next_due == Some(Duration::ZERO) {
+        if claims.next_due.is_some_and(|next| next <= SOON) {
             self.worker.look_again.notify_one();
         }
     }
@@ -213,16 +215,10 @@ impl Worker {
                 batch.push(one);
             }
             if claiming.is_none() && ended.is_some() {
-                // While the relay claims, what ends is settled.
-                claiming = if batch.is_empty() {
-                    tokio::select! {
-                        biased;
-                        held = self.claiming.lock() => Some(held),
-                        _ = endings.recv_many(&mut batch, BATCH) => None,
-                    }
-                } else {
-                    self.claiming.try_lock().ok()
-                };
+                claiming = self.turn_to_claim(&mut endings, &mut batch, &mut stopping).await;
+                if *stopping.borrow() {
+                    continue;
+                }
             }
             let claim = match (&claiming, &look) {
                 (None, _) => None,
@@ -297,6 +293,25 @@ impl Worker {
         }
     }
 
+    /// Waits until it may claim. `None` while the relay claims and something has ended, which is settled meanwhile, or when the
+    /// worker stops.
+    async fn turn_to_claim(
+        &self,
+        endings: &mut mpsc::UnboundedReceiver<Ended>,
+        batch: &mut Vec<Ended>,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Option<MutexGuard<'_, ()>> {
+        if !batch.is_empty() {
+            return self.claiming.try_lock().ok();
+        }
+        tokio::select! {
+            biased;
+            held = self.claiming.lock() => Some(held),
+            _ = endings.recv_many(batch, BATCH) => None,
+            _ = stopping.wait_for(|stop| *stop) => None,
+        }
+    }
+
     /// Under pressure, lets what ends gather for a moment: an exchange of many costs little more than one of few.
     async fn gather(&self, endings: &mut mpsc::UnboundedReceiver<Ended>, batch: &mut Vec<Ended>, enough: usize) {
         let gathering =
@@ -306,6 +321,9 @@ impl Worker {
 
     /// Lets the relay claim beside its own work, while the worker waits and has room.
     pub(crate) fn offer(self: &Arc<Self>) -> Option<Offer<'_>> {
+        if *self.shared.stopping.borrow() {
+            return None;
+        }
         let claiming = self.claiming.try_lock().ok()?;
         let ended = self.endings.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let lease = self.shared.lease;

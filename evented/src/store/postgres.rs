@@ -357,6 +357,8 @@ impl OutboxStore for PostgresStore {
             let relayed = outbox::relay(&outbox.relayer, &self.floors, &relay, told).await?;
             if relayed.left > 0 {
                 self.changes.tell();
+            } else if relayed.done + relayed.claimed.len() > 0 {
+                self.changes.expect_more();
             }
             Ok(relayed)
         })

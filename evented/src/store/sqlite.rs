@@ -47,6 +47,7 @@ use self::{
     notice::Watch,
     outbox::Fence,
     queue::Exchange,
+    turn::Line,
     writer::{Link, Writer, read_failed},
 };
 
@@ -66,7 +67,7 @@ pub(crate) struct SqliteStore {
     /// The application's pool, where this is an outbox: transactional handlers run on its connections.
     pool: Option<SqlitePool>,
     /// Held while this process writes to the file: its writers queue here and not at SQLite's lock (`turn.rs`).
-    turn: Arc<Mutex<()>>,
+    turn: Arc<Line>,
     /// One transactional handler of this process at a time asks for a connection and for the turn; and how long they held
     /// the lock since the last gap.
     one_tx: Mutex<Duration>,
@@ -172,7 +173,9 @@ impl SqliteStore {
             let text = "no connection of the application's pool came free for a handler's transaction";
             read_failed(text, &error).because(error)
         })?;
-        let turn = self.turn.lock().await;
+        let Some(turn) = time::within(BUSY, self.turn.lock()).await else {
+            return Err(StoreError::transient("other writers held the file for too long", Written::Nothing));
+        };
         let nudges = self.nudges.load(Ordering::Relaxed);
         let began = time::now();
         let end = outbox::transact(conn, fence, call).await;
@@ -311,10 +314,7 @@ impl QueueStore for SqliteStore {
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
         Box::pin(async move {
             let Some(_turn) = time::within(BUSY, self.turn.lock()).await else {
-                return Err(StoreError::transient(
-                    "a handler's transaction held the database for too long",
-                    Written::Nothing,
-                ));
+                return Err(StoreError::transient("other writers held the file for too long", Written::Nothing));
             };
             let held = read_on(self.keeper.lock().await, async |conn| queue::extend(conn, leases, lease).await).await?;
             Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())

@@ -20,6 +20,7 @@ use crate::{
     handler::{Background, HandlerArg, InTransaction, Outbox},
     id::EventId,
     origin::Origin,
+    time::Instant,
 };
 
 use super::kind::Kind;
@@ -92,8 +93,8 @@ pub struct Transaction<Db: Database> {
     tx: sqlx::Transaction<'static, Db>,
     /// Its turn to write, where those of one process stand in line. Given back after the end of `tx`.
     turn: Option<Turn>,
-    /// Where events were emitted to in it.
-    emitted: Vec<Arc<dyn super::OutboxStore>>,
+    /// Where events were emitted to in it, and whether one surely was.
+    emitted: Vec<(Arc<dyn super::OutboxStore>, bool)>,
 }
 
 impl<Db: Database> Transaction<Db> {
@@ -104,7 +105,7 @@ impl<Db: Database> Transaction<Db> {
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         self.tx.commit().await?;
         drop(self.turn);
-        for outbox in self.emitted {
+        for (outbox, _) in self.emitted {
             outbox.committed();
         }
         Ok(())
@@ -218,7 +219,7 @@ pub type Beginning<'a, Db> =
     Pin<Box<dyn Future<Output = Result<(sqlx::Transaction<'static, Db>, Option<Turn>), sqlx::Error>> + Send + 'a>>;
 /// The turn of one who writes, until it is dropped.
 #[doc(hidden)]
-pub type Turn = OwnedMutexGuard<()>;
+pub type Turn = OwnedMutexGuard<Instant>;
 
 /// An event on its way into the outbox.
 #[doc(hidden)]
@@ -313,6 +314,10 @@ pub trait InTx<Db = ()>: Send {
     fn tell(&mut self, _outbox: &Arc<dyn super::OutboxStore>) -> bool {
         false
     }
+
+    /// An event has gone to this outbox.
+    #[doc(hidden)]
+    fn wrote(&mut self, _outbox: &Arc<dyn super::OutboxStore>) {}
 }
 
 /// A transaction of sqlx's, of whatever database: written to without a detour by [`InTx::run`].
@@ -382,14 +387,20 @@ impl<Db: Outboxed> InTx<Db> for Transaction<Db> {
     }
 
     fn knows(&self, outbox: &Arc<dyn super::OutboxStore>) -> bool {
-        self.emitted.iter().any(|known| Arc::ptr_eq(known, outbox))
+        self.emitted.iter().any(|(told, wrote)| *wrote && Arc::ptr_eq(told, outbox))
     }
 
     fn tell(&mut self, outbox: &Arc<dyn super::OutboxStore>) -> bool {
-        if !self.knows(outbox) {
-            self.emitted.push(Arc::clone(outbox));
+        if !self.emitted.iter().any(|(told, _)| Arc::ptr_eq(told, outbox)) {
+            self.emitted.push((Arc::clone(outbox), false));
         }
         true
+    }
+
+    fn wrote(&mut self, outbox: &Arc<dyn super::OutboxStore>) {
+        for (told, wrote) in &mut self.emitted {
+            *wrote |= Arc::ptr_eq(told, outbox);
+        }
     }
 }
 

@@ -237,6 +237,33 @@ mod delivered {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn behind_a_pooler_a_steady_trickle_is_relayed_soon() {
+        let Some(server) = Server::shared() else { return };
+        let url = server.database();
+        let (pool, seen) = (pool(&url).await, Seen::default());
+        // Without prepared statements there is no listening.
+        let options = (*pool.connect_options()).clone().statement_cache_capacity(0);
+        let pooled = PgPoolOptions::new().max_connections(6).connect_with(options).await.unwrap();
+        let worker = run!(&url, pooled, seen).role(Role::Work).await.unwrap();
+        let web = run!(&url, pool, seen).role(Role::Emit).await.unwrap();
+        let mut took = Vec::new();
+        for number in 0..10 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let entry = number * 2 + 301;
+            let began = std::time::Instant::now();
+            let mut tx = evented::begin(&pool).await.unwrap();
+            web.emit_in(&mut tx, BillBooked { entry }).await.unwrap();
+            tx.commit().await.unwrap();
+            eventually("it is told", async || seen.count(&format!("booked {entry}")) == 1).await;
+            took.push(began.elapsed());
+        }
+        took.sort();
+        assert!(took[5] < Duration::from_millis(700), "{took:?}");
+        worker.stop().await;
+        web.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_commit_notifies_by_itself_where_that_is_asked_for() {
         let Some(server) = Server::shared() else { return };
         let url = server.database();

@@ -122,7 +122,7 @@ async fn enter(tx: &mut PgConnection, fence: &Fence<'_>) -> Result<Option<TxEnd>
             // The savepoint stays, and the planner's setting is the application's again. Numbers alone, so that both go in one
             // round trip.
             let text = format!(
-                "select 1 from evented_deliveries where id = '\\x{:032x}'::bytea and lease = {};
+                "select 1 from evented_deliveries where id = decode('{:032x}', 'hex') and lease = {};
                  rollback to savepoint evented_handler",
                 u128::from_be_bytes(lease.delivery.to_bytes()),
                 lease.token.to_i64()

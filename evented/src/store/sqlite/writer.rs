@@ -10,7 +10,7 @@
 use std::{ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
 
 use sqlx::{Connection, Error as SqlxError, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::{StoreError, Written},
@@ -18,16 +18,16 @@ use crate::{
     time,
 };
 
-use super::{BUSY, queue};
+use super::{BUSY, queue, turn::Line};
 
 /// At most so many deliveries in one commit.
 const ROWS_MAX: usize = 1_000;
 /// At most so many writes in one commit.
 const WRITES_MAX: usize = 500;
 /// Writing for so long is followed by a gap.
-const WRITE_MAX: Duration = Duration::from_millis(10);
+pub(super) const WRITE_MAX: Duration = Duration::from_millis(10);
 /// The gap for other writers: SQLite's busy handler looks again each few milliseconds.
-const GAP: Duration = Duration::from_millis(1);
+pub(super) const GAP: Duration = Duration::from_millis(1);
 
 pub(super) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, SqlxError>> + Send + 'a>>;
 
@@ -71,7 +71,7 @@ impl<I: Send + Sync, O: Send> Work for Job<I, O> {
 
 impl Writer {
     /// Starts the writer. `turn` is held while the write lock is: transactional handlers of this process take it too.
-    pub(super) fn start(link: Link, turn: Arc<Mutex<()>>, committed: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(super) fn start(link: Link, turn: Arc<Line>, committed: impl Fn() + Send + Sync + 'static) -> Self {
         let (sender, writes) = mpsc::unbounded_channel();
         tokio::spawn(write_until_closed(link, turn, writes, committed));
         Self(sender)
@@ -139,7 +139,7 @@ impl Link {
 
 async fn write_until_closed(
     mut link: Link,
-    turn: Arc<Mutex<()>>,
+    turn: Arc<Line>,
     mut writes: mpsc::UnboundedReceiver<Write>,
     committed: impl Fn(),
 ) {
