@@ -18,6 +18,8 @@ use crate::{
     terms::Priority,
 };
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod borrowed;
 pub mod kind;
 #[cfg(feature = "mysql")]
 mod mysql;

@@ -46,11 +46,12 @@ use crate::{
         Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
         NewDelivery, OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention,
         Settlement, Stats, Swept, TxCall, TxEnd,
+        borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
 };
 
-use self::{exchange::Exchange, link::Link, notice::Changes, transact::Fence};
+use self::{exchange::Exchange, link::Link, notice::Changes};
 
 /// After so many settlements the counts are added up: each left a row or two.
 const ADD_UP: u64 = 1_000;

@@ -57,6 +57,7 @@ use crate::{
         Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, DeadLetter, Exchanged, Lease, Letters, NewDelivery,
         OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention, Settlement,
         Stats, Swept, TxCall, TxEnd,
+        borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
 };
@@ -66,7 +67,6 @@ use self::{
     link::{Link, Plans},
     listen::Changes,
     place::Place,
-    transact::Fence,
     writer::Writer,
 };
 

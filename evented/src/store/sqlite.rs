@@ -38,6 +38,7 @@ use crate::{
         Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
         NewDelivery, OutboxRow, OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention, Settlement,
         Stats, Swept, TxCall, TxEnd,
+        borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
     time,
@@ -45,7 +46,6 @@ use crate::{
 
 use self::{
     notice::Watch,
-    outbox::Fence,
     queue::Exchange,
     turn::Line,
     writer::{Link, Writer, read_failed},

@@ -13,8 +13,11 @@ use sqlx::{
 
 use crate::{
     error::{StoreError, Written},
-    id::DeliveryId,
-    store::{Lease, TxCall, TxEnd, tx::Tx},
+    store::{
+        Lease, TxCall, TxEnd,
+        borrowed::{Borrowed, Fence},
+        tx::Tx,
+    },
 };
 
 use super::{
@@ -30,30 +33,6 @@ const BEGIN: &str = "set transaction isolation level read committed; start trans
 
 /// How long a delivery is waited for that runs elsewhere, in seconds.
 const ELSEWHERE_MAX: i64 = 60;
-
-/// A connection of the application's pool that goes back only after a clean end. A handler may have ended its transaction
-/// behind our back (a raw `rollback` or `commit`, a statement that commits by itself, or a deadlock): the connection no longer
-/// knows then in what transaction it is. It is closed, also where the handler's future is dropped.
-struct Borrowed {
-    conn: PoolConnection<MySql>,
-    clean: bool,
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        if !self.clean {
-            self.conn.close_on_drop();
-        }
-    }
-}
-
-/// What makes a handler's transaction one with its delivery.
-pub(super) enum Fence<'a> {
-    /// The lease on a delivery beside the handler's data: it must be held at the start and at the settlement.
-    Lease(&'a Lease),
-    /// A delivery of another store: it must not have run before.
-    Once(DeliveryId),
-}
 
 /// How a transaction goes on after the look at its fence.
 enum Begun {

@@ -8,13 +8,16 @@ use std::{any::Any, time::Duration};
 use ref_cast::RefCast;
 use sqlx::{
     AssertSqlSafe, Connection as _, Error as SqlxError, Executor as _, PgConnection, PgPool, Postgres, Row as _,
-    Transaction, pool::PoolConnection, query,
+    Transaction, query,
 };
 
 use crate::{
     error::{BoxError, StoreError, Written},
-    id::DeliveryId,
-    store::{Lease, TxCall, TxEnd, tx::Tx},
+    store::{
+        Lease, TxCall, TxEnd,
+        borrowed::{Borrowed, Fence},
+        tx::Tx,
+    },
     time,
 };
 
@@ -27,37 +30,11 @@ use super::{
 /// How long to look whether a server is there that has ended a connection.
 const IS_THERE: Duration = Duration::from_secs(1);
 
-/// A connection of the application's pool that goes back only after a clean end. A handler may have ended its transaction
-/// behind our back: the connection no longer knows then in what transaction it is. It is closed, also where the handler's
-/// future is dropped.
-struct Borrowed {
-    conn: PoolConnection<Postgres>,
-    clean: bool,
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        if !self.clean {
-            self.conn.close_on_drop();
-        }
-    }
-}
-
-/// What makes a handler's transaction one with its delivery.
-pub(super) enum Fence<'a> {
-    /// The lease on a delivery beside the handler's data: it must be held at the start and at the settlement.
-    Lease(&'a Lease),
-    /// A delivery of another store: it must not have run before.
-    Once(DeliveryId),
-}
-
-impl Fence<'_> {
-    /// Our own statements find each row by its index, whatever the planner knew of the table when it was empty.
-    fn begin(&self) -> &'static str {
-        match self {
-            Self::Lease(_) => "begin; savepoint evented_handler; set local enable_seqscan = off",
-            Self::Once(_) => "begin",
-        }
+/// Our own statements find each row by its index, whatever the planner knew of the table when it was empty.
+fn begin(fence: &Fence<'_>) -> &'static str {
+    match fence {
+        Fence::Lease(_) => "begin; savepoint evented_handler; set local enable_seqscan = off",
+        Fence::Once(_) => "begin",
     }
 }
 
@@ -70,7 +47,7 @@ pub(super) async fn transact(pool: &PgPool, fence: Fence<'_>, call: TxCall<'_>) 
     let could_not = |error: SqlxError| failed("the transaction of a handler could not go on", false, error);
     let mut borrowed = Borrowed { conn, clean: false };
     // Of the isolation that the application's connections have.
-    let mut tx = borrowed.conn.begin_with(fence.begin()).await.map_err(could_not)?;
+    let mut tx = borrowed.conn.begin_with(begin(&fence)).await.map_err(could_not)?;
     if let Some(end) = enter(&mut tx, &fence).await.map_err(could_not)? {
         tx.rollback().await.map_err(could_not)?;
         borrowed.clean = true;

@@ -14,6 +14,7 @@ use crate::{
     origin::Origin,
     store::{
         Claims, Fan, Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
+        borrowed::{Borrowed, Fence},
         tx::{NewRow, Statement, Tx, Value},
     },
     time,
@@ -254,30 +255,6 @@ pub(super) fn finish<'a>(
         delete_rows(conn, &done).await?;
         Ok(finished)
     })
-}
-
-/// A connection of the application's pool that goes back only after a clean end. A handler may have ended its transaction
-/// behind our back (a raw `rollback` or `commit`, or SQLite itself after a full disk): the connection no longer knows then
-/// in what transaction it is. It is closed, also where the handler's future is dropped.
-struct Borrowed {
-    conn: PoolConnection<Sqlite>,
-    clean: bool,
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        if !self.clean {
-            self.conn.close_on_drop();
-        }
-    }
-}
-
-/// What makes a handler's transaction one with its delivery.
-pub(super) enum Fence<'a> {
-    /// The lease on a delivery beside the handler's data: it must be held at the start and at the settlement.
-    Lease(&'a Lease),
-    /// A delivery of another store: it must not have run before.
-    Once(DeliveryId),
 }
 
 /// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
