@@ -12,13 +12,13 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use crate::{
     emit::{Emit, EmitAll, emit, emit_all},
     emit_in::{EmitIn, emit_in},
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, StoreError},
     event::{Declared, EmittedDirectly, EmittedInTransaction, Event},
     health::Health,
     id::DeliveryId,
     instance::{self, Instance, SCOPE, Scope},
     registry::{names_of, registry},
-    store::{DeadLetter, Letters, Route, Stats, StoredCount, tx::InTx},
+    store::{DeadLetter, Letters, Pending, Route, Stats, Step, Store, StoreTime, StoredCount, tx::InTx},
     time,
     worker::runnable,
 };
@@ -27,6 +27,8 @@ use crate::{
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
 /// How often a wait for idleness looks, at the most.
 const IDLE_LOOK: Duration = Duration::from_millis(20);
+/// How long others have their turn between two steps of a change of many.
+const STEP_GAP: Duration = Duration::from_millis(2);
 /// How many dead letters are read from each store.
 const DEAD_LETTERS_MAX: u32 = 1_000;
 
@@ -323,7 +325,7 @@ impl App {
     async fn requeue_letters(&self, letters: &Letters) -> Result<u64, Error> {
         let mut requeued = 0;
         for store in self.0.instance.stores() {
-            requeued += store.requeue(letters.clone()).await?;
+            requeued += in_steps(&*store, |up_to| store.requeue(letters.clone(), up_to)).await?;
         }
         Ok(requeued)
     }
@@ -347,7 +349,7 @@ impl App {
     async fn discard_letters(&self, letters: &Letters) -> Result<u64, Error> {
         let mut discarded = 0;
         for store in self.0.instance.stores() {
-            discarded += store.discard(letters.clone()).await?;
+            discarded += in_steps(&*store, |up_to| store.discard(letters.clone(), up_to)).await?;
         }
         Ok(discarded)
     }
@@ -361,7 +363,7 @@ impl App {
         let Inner { instance, .. } = &*self.0;
         let mut was_there = false;
         for store in instance.stores() {
-            was_there |= store.retire(handler.to_owned()).await?;
+            was_there |= instance.retire_in(&*store, handler).await?;
         }
         instance.refresh().await?;
         Ok(was_there)
@@ -381,6 +383,20 @@ impl Drop for Inner {
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App").field("installed", &self.0.installed).finish_non_exhaustive()
+    }
+}
+
+/// Changes what was dead before this began, in steps between which others have their turn.
+async fn in_steps<'s>(store: &dyn Store, step: impl Fn(StoreTime) -> Pending<'s, Step>) -> Result<u64, StoreError> {
+    let up_to = store.clock().await?;
+    let mut count = 0;
+    loop {
+        let done = step(up_to).await?;
+        count += done.count;
+        if !done.more {
+            return Ok(count);
+        }
+        time::sleep(STEP_GAP).await;
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     origin::{Cause, Origin},
     plan::{Fact, Planned, Plans},
     registry::fill,
-    store::{OutboxStore, Push, Pushed, Store},
+    store::{Limits, NewDelivery, OutboxStore, Payload, Push, Pushed, Store},
     time,
 };
 
@@ -258,8 +258,7 @@ async fn store<E: Event>(
         ));
     };
     refuse_inside_tx::<E>(instance)?;
-    let payloads =
-        events.iter().map(|(_, event)| payload(*event).map(Arc::from)).collect::<Result<Vec<Arc<[u8]>>, _>>()?;
+    let payloads = events.iter().map(|(_, event)| payload(*event).map(Payload::from)).collect::<Result<Vec<_>, _>>()?;
     for _ in 0..PLANS_MAX {
         let plans = instance.plans();
         let planned = planned_background::<E>(&plans);
@@ -268,17 +267,56 @@ async fn store<E: Event>(
                 Fact { id: *id, origin: origin_of(*id), version: E::VERSION, emitted_unix_ms: None, delay, payload };
             planned.iter().map(move |planned| planned.delivery(&fact))
         });
-        let push = Push { generation: plans.queue_generation, once, deliveries: deliveries.collect() };
+        let deliveries: Arc<[_]> = deliveries.collect();
+        fits::<E>(&deliveries, queue.limits())?;
+        let push = Push { once, ..Push::of(plans.queue_generation, deliveries) };
         match queue.push(push).await.map_err(Error::emitting)? {
             Pushed::Stored => return Ok(()),
             // A handler was added somewhere since this process looked: it gets this event too.
             Pushed::CatalogueMoved => instance.refresh().await.map_err(Error::emitting)?,
+            Pushed::TooLate => break,
         }
     }
     Err(Error::new(
         ErrorKind::NotStored,
         "the catalogue of handlers changes faster than it can be read; nothing was stored",
     ))
+}
+
+/// A push that its store would refuse is refused here, where it can be made smaller.
+fn fits<E: Event>(deliveries: &[NewDelivery], limits: Limits) -> Result<(), Error> {
+    let bytes: usize = deliveries.iter().map(|delivery| delivery.payload.len()).sum();
+    if deliveries.len() <= limits.push_deliveries && bytes <= limits.push_bytes {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unstorable,
+        format!(
+            "this emit of `{}` makes {} deliveries of {bytes} bytes together, more than the queue takes at once, which is {} \
+             deliveries and {} bytes; nothing was stored: emit fewer at a time",
+            E::ID,
+            deliveries.len(),
+            limits.push_deliveries,
+            limits.push_bytes
+        ),
+    ))
+}
+
+/// The same for what is relayed later: one event's deliveries are pushed together.
+pub(crate) fn fits_when_relayed<E: Event>(instance: &Instance, payload: &[u8]) -> Result<(), Error> {
+    let Some(limits) = instance.queue().map(|queue| queue.limits()) else { return Ok(()) };
+    let handlers = planned_background::<E>(&instance.plans()).len();
+    if handlers <= limits.push_deliveries && payload.len().saturating_mul(handlers) <= limits.push_bytes {
+        return Ok(());
+    }
+    let text = format!(
+        "`{}` is encoded in {} bytes for {handlers} handlers on `background`, more than the {} bytes that the queue takes at \
+         once; store what is large elsewhere and put its key in the event",
+        E::ID,
+        payload.len(),
+        limits.push_bytes
+    );
+    Err(Error::new(ErrorKind::Unstorable, text))
 }
 
 fn planned_background<E: Event>(plans: &Plans) -> &[Planned] {
@@ -304,7 +342,7 @@ fn in_tx() -> bool {
 /// file would wait for the handler, which waits for the emit.
 fn refuse_inside_tx<E: Event>(instance: &Instance) -> Result<(), Error> {
     let waits = |(queue, outbox): (&Arc<dyn Store>, &Arc<dyn OutboxStore>)| {
-        queue.name() == outbox.name() && outbox.tx_limit(Duration::ZERO) < Duration::MAX
+        queue.identity() == outbox.identity() && outbox.tx_limit(Duration::ZERO) < Duration::MAX
     };
     if in_tx() && instance.queue().zip(instance.outbox.as_ref()).is_some_and(waits) {
         return Err(Error::new(

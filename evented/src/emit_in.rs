@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     context::Context,
-    emit::{Boxed, instance_for, is_stopped, origin, payload},
+    emit::{Boxed, fits_when_relayed, instance_for, is_stopped, origin, payload},
     error::{BoxError, Error, ErrorKind, in_one_line},
     event::{Declared, EmittedInTransaction, Event},
     id::EventId,
@@ -127,16 +127,17 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
         let origin = origin(&instance, cause.as_ref(), id);
         let cause = Cause::new(id, &origin);
         let payload = payload(&event)?;
+        fits_when_relayed::<E>(&instance, &payload)?;
         let row = NewRow {
             event_id: id,
             event: E::ID,
             origin,
             version: E::VERSION,
             delay,
-            outbox: outbox.identity().to_owned(),
+            outbox: outbox.identity(),
             known: tx.knows(&outbox),
             notify: instance.notifies,
-            payload,
+            payload: payload.into(),
         };
         // First, so that somebody is told also where this future is dropped when the row is written already.
         let tells = tx.tell(&outbox);

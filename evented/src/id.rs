@@ -123,6 +123,19 @@ impl LeaseToken {
     }
 }
 
+/// Another generation of a catalogue: random, so that none comes again after a store was restored; from 1, and one that a
+/// signed column holds.
+#[must_use]
+pub fn new_generation() -> u64 {
+    (u64::from_be_bytes(random_bytes()) >> 1).max(1)
+}
+
+/// A name that no other store has.
+#[must_use]
+pub fn new_store_name() -> String {
+    Uuid::new_v4().to_string()
+}
+
 /// A duration drawn evenly from zero to `limit`, both included: the full jitter of a retry.
 pub(crate) fn up_to(limit: Duration) -> Duration {
     let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX - 1);

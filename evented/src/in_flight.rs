@@ -17,6 +17,8 @@ pub(crate) struct Ended {
     pub outcome: Option<Outcome>,
     pub name: Arc<str>,
     pub held: InFlight,
+    /// It ran in a transaction of another database than its store's.
+    pub once: bool,
 }
 
 impl Ended {

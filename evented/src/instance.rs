@@ -17,13 +17,20 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
     context::States,
-    error::{BoxError, Error, ErrorKind, HandlerResult, StoreError},
+    error::{BoxError, Error, ErrorKind, HandlerResult, StoreError, Written},
     health::Board,
+    id::DeliveryId,
     origin::{Cause, Traces},
     plan::Plans,
     registry::registry,
-    store::{CatalogueEntry, CatalogueState, OutboxStore, Retention, Store},
+    store::{CatalogueEntry, CatalogueState, Identity, OutboxStore, Record, Retention, Store, StoreTime, Swap},
+    time::{self, Instant},
 };
+
+/// How often a change of the catalogue is tried again that another process came before.
+const SWAPS_MAX: usize = 20;
+/// How many settled deliveries wait to be told to the database that they ran in.
+const SETTLED_MAX: usize = 100_000;
 
 pub(crate) struct Instance {
     pub states: States,
@@ -58,6 +65,14 @@ pub(crate) struct Instance {
     /// Transactions of the application's notify at their commit, where their database can.
     pub notifies: bool,
     plans: RwLock<Arc<Plans>>,
+    /// Held by the one who reads the catalogues, with when the last one began that came to its end.
+    refreshing: tokio::sync::Mutex<Option<Instant>>,
+    /// When the process began, for what was retired after that.
+    created: Instant,
+    /// Which queue the outbox feeds, as it said last.
+    feeds: Mutex<Option<Identity>>,
+    /// Deliveries of the queue that ran in the outbox's database and are settled, until that is told.
+    settled: Mutex<Vec<DeliveryId>>,
 }
 
 /// What an emit reads of its event, without a lock.
@@ -98,6 +113,10 @@ impl Instance {
             traces,
             notifies,
             plans: RwLock::default(),
+            refreshing: tokio::sync::Mutex::default(),
+            created: time::now(),
+            feeds: Mutex::default(),
+            settled: Mutex::default(),
         }
     }
 
@@ -141,8 +160,39 @@ impl Instance {
     /// The stores, each once: the queue and the outbox may be one.
     pub(crate) fn stores(&self) -> Vec<Arc<dyn Store>> {
         let outbox = self.outbox.as_ref().map(|outbox| Arc::clone(outbox) as Arc<dyn Store>);
-        let queue = self.queue().filter(|queue| outbox.as_ref().is_none_or(|outbox| outbox.name() != queue.name()));
+        let queue = self.queue().filter(|_| !self.is_one_store());
         queue.cloned().into_iter().chain(outbox).collect()
+    }
+
+    /// Whether the queue and the outbox are one store, by what they are.
+    pub(crate) fn is_one_store(&self) -> bool {
+        self.queue().zip(self.outbox.as_ref()).is_some_and(|(queue, outbox)| queue.identity() == outbox.identity())
+    }
+
+    /// The queue that the outbox feeds, where that is known.
+    pub(crate) fn feeds(&self) -> Option<Identity> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the outbox which queue it feeds, and writes this process's where none is written.
+    pub(crate) async fn ask_feed(&self) -> Result<(), StoreError> {
+        let (Some(queue), Some(outbox)) = (self.queue(), &self.outbox) else { return Ok(()) };
+        let fed = outbox.feed(queue.identity(), false).await?;
+        *self.feeds.lock().unwrap_or_else(PoisonError::into_inner) = Some(fed);
+        Ok(())
+    }
+
+    /// Notes deliveries of the queue that ran in the outbox's database and are settled. Those beyond the limit are remembered
+    /// there for longer than they need be.
+    pub(crate) fn note_settled(&self, deliveries: impl IntoIterator<Item = DeliveryId>) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.extend(deliveries);
+        settled.truncate(SETTLED_MAX);
+    }
+
+    /// Takes them, to be told.
+    pub(crate) fn take_settled(&self) -> Vec<DeliveryId> {
+        std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn plans(&self) -> Arc<Plans> {
@@ -153,48 +203,112 @@ impl Instance {
         self.events[event].stored.load(Ordering::Relaxed)
     }
 
-    /// Reads the catalogues again and plans from them. What one store knows and the other does not is recorded there,
-    /// so that each can keep deliveries of all handlers.
-    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
-        let queue = match self.queue() {
-            Some(queue) => queue.catalogue().await?,
-            None => CatalogueState::default(),
-        };
-        let outbox = match &self.outbox {
-            Some(outbox) => outbox.catalogue().await?,
-            None => CatalogueState::default(),
-        };
-        let (queue, outbox) = match (self.queue(), &self.outbox) {
-            (Some(queue_store), Some(outbox_store)) => {
-                let missing = |from: &CatalogueState, to: &CatalogueState| -> Arc<[CatalogueEntry]> {
-                    let known = to.handlers.iter().map(|entry| &*entry.handler);
-                    let known: HashSet<&str> = known.chain(to.retired.iter().map(String::as_str)).collect();
-                    from.handlers.iter().filter(|entry| !known.contains(&*entry.handler)).cloned().collect()
-                };
-                let (to_outbox, to_queue) = (missing(&queue, &outbox), missing(&outbox, &queue));
-                if to_outbox.is_empty() && to_queue.is_empty() {
-                    (queue, outbox)
-                } else {
-                    outbox_store.record(to_outbox).await?;
-                    queue_store.record(to_queue).await?;
-                    (queue_store.catalogue().await?, outbox_store.catalogue().await?)
-                }
+    /// Records this process's handlers in both catalogues, and plans from what all processes recorded.
+    pub(crate) async fn record(&self) -> Result<(), StoreError> {
+        let entries = self.own_entries();
+        for store in self.stores() {
+            self.record_in(&*store, |_| entries.clone()).await?;
+        }
+        self.refresh().await
+    }
+
+    /// Records what `wanted` says of the catalogue as it is, again where another process came before; answers the
+    /// catalogue as it is then.
+    async fn record_in(
+        &self,
+        store: &dyn Store,
+        wanted: impl Fn(&CatalogueState) -> Vec<CatalogueEntry>,
+    ) -> Result<CatalogueState, StoreError> {
+        let mut began = None;
+        for _ in 0..SWAPS_MAX {
+            let read = store.catalogue().await?;
+            let handlers = wanted(&read);
+            let is_new = |entry: &CatalogueEntry| !read.handlers.contains(entry);
+            if !handlers.iter().any(is_new) {
+                return Ok(read);
             }
-            _ => (queue, outbox),
+            let began = match began {
+                Some(began) => began,
+                None => {
+                    let clock = store.clock().await?;
+                    *began.insert(StoreTime(clock.0.saturating_sub(time::millis(self.created.elapsed()))))
+                }
+            };
+            let record = Record { generation: read.generation, began, handlers: handlers.into() };
+            if store.record(record).await? == Swap::Done(()) {
+                return store.catalogue().await;
+            }
+        }
+        Err(StoreError::transient("the catalogue of handlers changes faster than it can be written", Written::Nothing))
+    }
+
+    /// Takes a handler from the catalogue of a store; answers whether it was there.
+    pub(crate) async fn retire_in(&self, store: &dyn Store, handler: &str) -> Result<bool, StoreError> {
+        for _ in 0..SWAPS_MAX {
+            let read = store.catalogue().await?;
+            if let Swap::Done(was_there) = store.retire(handler.to_owned(), read.generation).await? {
+                return Ok(was_there);
+            }
+        }
+        Err(StoreError::transient("the catalogue of handlers changes faster than it can be written", Written::Nothing))
+    }
+
+    /// Reads the catalogues again and plans from them. What one store knows and the other does not is recorded there,
+    /// so that each can keep deliveries of all handlers; and so is what this process has and a store has lost.
+    ///
+    /// One at a time: who comes while another reads waits for it, and reads again only where that one began before.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        let asked = time::now();
+        let mut refreshed = self.refreshing.lock().await;
+        if refreshed.is_some_and(|began| began >= asked) {
+            return Ok(());
+        }
+        let began = time::now();
+        self.read_and_plan().await?;
+        *refreshed = Some(began);
+        Ok(())
+    }
+
+    async fn read_and_plan(&self) -> Result<(), StoreError> {
+        let own = self.own_entries();
+        // What was retired stays so: it is back where a process that has it is started.
+        let absent = |from: &[CatalogueEntry], to: &CatalogueState| -> Vec<CatalogueEntry> {
+            let known = to.handlers.iter().map(|entry| &*entry.handler);
+            let known: HashSet<&str> = known.chain(to.retired.iter().map(String::as_str)).collect();
+            from.iter().filter(|entry| !known.contains(&*entry.handler)).cloned().collect()
         };
+        let outbox = self.outbox.as_ref().filter(|_| !self.is_one_store());
+        let (queue, outbox) = match (self.queue(), outbox) {
+            (Some(queue), None) => {
+                let state = self.record_in(&**queue, |read| absent(&own, read)).await?;
+                let outbox = if self.outbox.is_some() { state.clone() } else { CatalogueState::default() };
+                (state, outbox)
+            }
+            (None, Some(outbox)) => {
+                (CatalogueState::default(), self.record_in(&**outbox, |read| absent(&own, read)).await?)
+            }
+            (Some(queue), Some(outbox)) => {
+                let of_queue = queue.catalogue().await?;
+                let known = |of: &CatalogueState| [&own[..], &of.handlers].concat();
+                let of_queue_known = known(&of_queue);
+                let of_outbox = self.record_in(&**outbox, |read| absent(&of_queue_known, read)).await?;
+                let of_outbox_known = known(&of_outbox);
+                (self.record_in(&**queue, |read| absent(&of_outbox_known, read)).await?, of_outbox)
+            }
+            (None, None) => (CatalogueState::default(), CatalogueState::default()),
+        };
+        if self.feeds().is_some() {
+            self.ask_feed().await?;
+        }
         let in_process = self.active_handlers().map(|index| &registry().handlers[index]);
         let in_process = in_process.filter(|handler| handler.stored.is_none()).map(|handler| Arc::clone(&handler.id));
         let events = &registry().events;
-        let plans = Plans::unite(&self.own_entries(), &in_process.collect(), events, &queue, &outbox);
-        let mut current = self.plans.write().unwrap_or_else(PoisonError::into_inner);
-        // Two refreshes may end in the other order than they read.
-        if current.queue_generation <= plans.queue_generation && current.outbox_generation <= plans.outbox_generation {
-            for (state, event) in self.events.iter().zip(events) {
-                let stored = plans.of(event.id).is_some_and(|plan| !plan.background.is_empty());
-                state.stored.store(stored, Ordering::Relaxed);
-            }
-            *current = Arc::new(plans);
+        let plans = Plans::unite(&own, &in_process.collect(), events, &queue, &outbox);
+        for (state, event) in self.events.iter().zip(events) {
+            let stored = plans.of(event.id).is_some_and(|plan| !plan.background.is_empty());
+            state.stored.store(stored, Ordering::Relaxed);
         }
+        *self.plans.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plans);
         Ok(())
     }
 }

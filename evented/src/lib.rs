@@ -141,11 +141,13 @@ mod relay;
 mod watch;
 mod app;
 mod start;
+mod adopt;
 mod run;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use crate::{
+    adopt::adopt,
     app::{App, Count, QueueCount},
     catalog::{Registered, catalog},
     context::{Context, Needs, State},

@@ -15,7 +15,7 @@ use crate::{
     key::value_of,
     origin::Origin,
     retry::Policy,
-    store::{CatalogueEntry, CatalogueState, NewDelivery, Route, UniqueKey},
+    store::{CatalogueEntry, CatalogueState, NewDelivery, Payload, Route, UniqueKey},
 };
 
 /// Who gets each event, computed once for each state of the catalogues.
@@ -50,7 +50,7 @@ pub(crate) struct Fact<'e> {
     /// `None`: now, by the store's clock.
     pub emitted_unix_ms: Option<i64>,
     pub delay: Duration,
-    pub payload: &'e Arc<[u8]>,
+    pub payload: &'e Payload,
 }
 
 impl Planned {
@@ -71,7 +71,7 @@ impl Planned {
                 .as_ref()
                 .and_then(|(field, within)| key(field).map(|key| UniqueKey { key, within: *within })),
             order: self.ordered_by.as_ref().and_then(key),
-            payload: Arc::clone(event.payload),
+            payload: event.payload.clone(),
         }
     }
 }

@@ -1,24 +1,38 @@
 //! The relay: turns committed outbox events into deliveries.
 //!
 //! A row goes one of two ways. When all its deliveries stay in the outbox's database, as they do where the queue is one store
-//! with it, the store replaces the row by them in one commit. Otherwise the row is leased, its background deliveries are
-//! pushed to the queue store, and only then is the row replaced by what stays. A crash between the two leaves the row to be
-//! taken again; the queue store remembers the events that it was pushed until the row is gone, so the second push stores
-//! nothing, whatever became of the first.
+//! with it, the store replaces the row by them in one commit. Otherwise the same commit stores those that stay, leases the row
+//! and writes which queue the rest goes to; the rest is pushed to that (`forward.rs`), and then the row is finished. A crash
+//! between the two leaves the row to be taken again; the queue store remembers the events that it was pushed until the row is
+//! gone, so the second push stores nothing, whatever became of the first.
+//!
+//! Turns go on while the queue is slow or away: what stays is stored, and what goes elsewhere is left for later. So the loop has
+//! one state, the forwarder: at rest, or at work in a task of its own, on one batch or on the queue's clock.
+
+mod forward;
 
 use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
 
 use crate::{
     error::StoreError,
     plan::{Fact, Planned, Plans},
-    store::{Fan, OutboxRow, OutboxStore, Push, Pushed, Relay, Relayed},
+    store::{Elsewhere, Fan, OutboxRow, OutboxStore, Relay, Relayed},
     time,
     worker::{Shared, Worker},
 };
 
+use self::forward::{Batch, Forwarder};
+
 /// At most so many rows in one turn.
 const ROWS_MAX: usize = 500;
-/// How long a row is left that needs a queue which is not open here: to a relay that has it, or until it is.
+/// At most so many bytes of payloads in one turn.
+const BYTES_MAX: usize = 16 << 20;
+/// How long a turn waits for the forwarder before it goes on without.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a row is left that needs a queue which is not known here, and the least for which one is left while the queue is
+/// slow or away.
 const QUEUE_LOOK: Duration = Duration::from_secs(1);
 /// How long a row is left whose event no handler was ever recorded for, and which is not linked here: a release that is
 /// still to come may know it, by an alias.
@@ -28,22 +42,59 @@ const UNKNOWN_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// How long the relay waits without looking, though nothing seems to have changed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
+/// The forwarder, at rest or at work.
+enum Forwarding {
+    Rests(Box<Forwarder>),
+    Works(JoinHandle<Forwarder>),
+    /// It panicked: a bug of ours, after which the instance stops.
+    Gone,
+}
+
+impl Forwarding {
+    fn start(&mut self, work: impl FnOnce(Forwarder) -> JoinHandle<Forwarder>) {
+        if let Self::Rests(forwarder) = std::mem::replace(self, Self::Gone) {
+            *self = Self::Works(work(*forwarder));
+        }
+    }
+
+    /// Waits until it rests.
+    async fn ended(&mut self) {
+        if let Self::Works(task) = self {
+            *self = match task.await {
+                Ok(forwarder) => Self::Rests(Box::new(forwarder)),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Self::Gone,
+                },
+            };
+        }
+    }
+}
+
 /// Relays until the instance stops.
 ///
 /// `worker` is the outbox's own: what is stored for it is claimed in the same commit.
 pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxStore>, worker: Option<Arc<Worker>>) {
     let mut stopping = shared.stopping.clone();
     let mut trouble = shared.instance.health.watch(format!("relaying from {}", outbox.name()));
+    let mut forwarding = Forwarding::Rests(Box::new(Forwarder::new(&shared, &outbox)));
     let mut mark = 0;
     while !*stopping.borrow() {
-        let wait = match trouble.ask(turn(&shared, &*outbox, worker.as_ref())).await {
+        let wait = match trouble.ask(turn(&shared, &outbox, worker.as_ref(), &mut forwarding)).await {
             Ok(relayed) => {
-                if relayed.done + relayed.claimed.len() > 0 || relayed.catalogue_moved {
+                if relayed.done + relayed.put_off + relayed.claimed.len() > 0 || relayed.catalogue_moved {
                     continue;
                 }
                 let most = relayed.next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX));
+                let (works, away) = match &forwarding {
+                    Forwarding::Rests(forwarder) => (false, forwarder.away_for()),
+                    _ => (true, Duration::ZERO),
+                };
                 tokio::select! {
                     now = outbox.wait(mark, most) => mark = now,
+                    // Rows may be leased again.
+                    () = forwarding.ended(), if works => {}
+                    () = time::sleep(away), if !works && !away.is_zero() => {}
                     _ = stopping.wait_for(|stop| *stop) => {}
                 }
                 continue;
@@ -55,70 +106,69 @@ pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxSt
             _ = stopping.wait_for(|stop| *stop) => {}
         }
     }
+    forwarding.ended().await;
+    if let Forwarding::Rests(forwarder) = forwarding {
+        forwarder.close().await;
+    }
 }
 
-async fn turn(shared: &Shared, outbox: &dyn OutboxStore, worker: Option<&Arc<Worker>>) -> Result<Relayed, StoreError> {
+async fn turn(
+    shared: &Shared,
+    outbox: &Arc<dyn OutboxStore>,
+    worker: Option<&Arc<Worker>>,
+    forwarding: &mut Forwarding,
+) -> Result<Relayed, StoreError> {
     let instance = &shared.instance;
+    if let Forwarding::Rests(forwarder) = &forwarding
+        && forwarder.wants_clock()
+    {
+        forwarding.start(|forwarder| tokio::spawn(forwarder.read_clock()));
+    }
+    let _in_time = time::within(PATIENCE, forwarding.ended()).await;
+    let (until, away) = match &forwarding {
+        Forwarding::Rests(forwarder) => (forwarder.until(), forwarder.away_for()),
+        _ => (None, Duration::ZERO),
+    };
+    let elsewhere = if until.is_some() { Elsewhere::Lease } else { Elsewhere::Leave(away.max(QUEUE_LOOK)) };
     let plans = instance.plans();
     let generation = plans.outbox_generation;
-    let has_queue = instance.queue().is_some();
     // A push to the outbox's own store could come after another relay's, and after the delivery that this one stored has
     // run: a transactional handler there is fenced by the delivery's row alone, and would write twice.
-    let one_store = instance.queue().is_some_and(|queue| queue.name() == outbox.name());
-    let fan_out = Arc::new(move |row: &OutboxRow| {
-        let mut fan = fan_or_leave(row, &plans, has_queue);
-        if one_store {
-            fan.here.append(&mut fan.elsewhere);
-        }
-        fan
-    });
+    let one_store = instance.is_one_store();
+    let target = if one_store { None } else { instance.feeds() };
+    let fan_out = {
+        let target = target.clone();
+        Arc::new(move |row: &OutboxRow| {
+            let mut fan = fan_or_leave(row, &plans, one_store || target.is_some());
+            if one_store {
+                fan.here.append(&mut fan.elsewhere);
+            }
+            fan
+        })
+    };
     let offer = worker.and_then(Worker::offer);
     let claim = offer.as_ref().map(|offer| offer.claim.clone());
-    let mut relayed = outbox.relay(Relay { generation, rows: ROWS_MAX, lease: shared.lease, fan_out, claim }).await?;
+    let relay =
+        Relay { generation, rows: ROWS_MAX, bytes: BYTES_MAX, lease: shared.lease, target, elsewhere, fan_out, claim };
+    let mut relayed = outbox.relay(relay).await?;
     if let Some(offer) = offer {
         offer.start(std::mem::take(&mut relayed.claims));
     }
     if relayed.catalogue_moved {
         instance.refresh().await?;
     }
-    if !relayed.claimed.is_empty() {
-        forward(shared, outbox, &relayed.claimed).await?;
+    if let (Some(until), false) = (until, relayed.claimed.is_empty()) {
+        let rows = relayed.claimed.clone();
+        forwarding.start(|forwarder| tokio::spawn(forwarder.forward(Batch { rows, until })));
     }
     Ok(relayed)
 }
 
-/// Pushes the background deliveries of leased rows, then replaces the rows by the deliveries that stay.
-async fn forward(shared: &Shared, outbox: &dyn OutboxStore, rows: &[OutboxRow]) -> Result<(), StoreError> {
-    let instance = &shared.instance;
-    let queue = instance.queue().expect("a relay without a queue takes no row that needs one");
-    let mut trouble = instance.health.watch(format!("pushing relayed events to {}", queue.name()));
-    // Well before the rows' lease ends: another relay may take them then.
-    let until = time::now() + shared.lease / 2;
-    let fans: Vec<Fan> = loop {
-        let plans = instance.plans();
-        let fans: Vec<_> = rows.iter().map(|row| fan(row, &plans)).collect();
-        let deliveries = fans.iter().flat_map(|fan| fan.elsewhere.iter().cloned()).collect();
-        match trouble.ask(queue.push(Push { generation: plans.queue_generation, once: true, deliveries })).await {
-            Ok(Pushed::Stored) => break fans,
-            Ok(Pushed::CatalogueMoved) => instance.refresh().await?,
-            Err((wait, _)) if time::now() < until && !*shared.stopping.borrow() => time::sleep(wait).await,
-            Err((_, error)) => return Err(error),
-        }
-    };
-    let pushed: Vec<Vec<_>> =
-        fans.iter().map(|fan| fan.elsewhere.iter().map(|delivery| delivery.id).collect()).collect();
-    let kept = rows.iter().cloned().zip(fans.into_iter().map(|fan| fan.here)).collect();
-    let finished = outbox.finish(kept).await?;
-    // A row that another relay has now is pushed again by it, and must still be remembered.
-    let done = pushed.into_iter().zip(finished).filter(|(_, finished)| *finished).flat_map(|(ids, _)| ids);
-    queue.forget(done.collect()).await
-}
-
 /// Who gets a row, or for how long it is left.
-fn fan_or_leave(row: &OutboxRow, plans: &Plans, has_queue: bool) -> Fan {
+fn fan_or_leave(row: &OutboxRow, plans: &Plans, knows_queue: bool) -> Fan {
     let later = |later| Fan { later: Some(later), ..Fan::default() };
     match plans.of(&row.event) {
-        Some(plan) if !plan.background.is_empty() && !has_queue => later(QUEUE_LOOK),
+        Some(plan) if !plan.background.is_empty() && !knows_queue => later(QUEUE_LOOK),
         Some(_) => fan(row, plans),
         None => {
             let age = time::unix_ms() - row.emitted_unix_ms;

@@ -113,8 +113,11 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
 
     let queues = queues.map(Arc::from);
     let instance = Arc::new(Instance::new(run.states, queue, outbox, active, run.retention, run.traces, run.notifies));
-    if let Err(error) = record(&instance).await {
+    if let Err(error) = instance.record().await {
         return Err(refuse(&[format!("the handlers could not be recorded in the stores: {}", in_one_line(&error))]));
+    }
+    if let Some(problem) = check_feed(&instance).await {
+        return Err(refuse(&[problem]));
     }
     if run.install {
         instance::install(&instance)?;
@@ -252,21 +255,30 @@ async fn open_queue(
     let queue = open(store::open_queue(&url).await, problems)?;
     // One file is one store: two writers of one process would only wait for each other.
     match outbox {
-        Some(outbox) if outbox.name() == queue.name() => Some(Arc::clone(outbox) as Arc<dyn Store>),
+        Some(outbox) if outbox.identity() == queue.identity() => {
+            queue.close();
+            Some(Arc::clone(outbox) as Arc<dyn Store>)
+        }
         _ => Some(queue),
     }
 }
 
-/// Records this process's handlers in both catalogues, and plans from what all processes recorded.
-async fn record(instance: &Instance) -> Result<(), StoreError> {
-    let entries: Arc<[_]> = instance.own_entries().into();
-    if let Some(queue) = instance.queue() {
-        queue.record(Arc::clone(&entries)).await?;
+/// An outbox that feeds another queue than this process names: what this process relayed would go where no worker of the others
+/// looks for it.
+async fn check_feed(instance: &Instance) -> Option<String> {
+    let (queue, outbox) = instance.queue().zip(instance.outbox.as_ref())?;
+    if let Err(error) = instance.ask_feed().await {
+        return Some(format!("the outbox did not say which queue it feeds: {}", in_one_line(&error)));
     }
-    if let Some(outbox) = &instance.outbox {
-        outbox.record(entries).await?;
-    }
-    instance.refresh().await
+    let fed = instance.feeds().filter(|fed| *fed != queue.identity())?;
+    Some(format!(
+        "the outbox {} feeds the queue `{fed}`, and this process names another, {} (`{}`): name the queue that the other \
+         processes have, with `.queue(url)` or EVENTED_QUEUE; or, where this one is to take its place and what waits in the \
+         other may stay there, call `evented::adopt` once",
+        outbox.name(),
+        queue.name(),
+        queue.identity()
+    ))
 }
 
 /// One line for each crate, event and handler, one for each store with what it promises, and one for the start.
@@ -309,7 +321,7 @@ fn spawn_work(
             stores.push((Arc::clone(outbox) as Arc<dyn QueueStore>, outbox.name(), Some(Arc::clone(outbox))));
         }
         if let Some(queue) = instance.queue()
-            && instance.outbox.as_ref().is_none_or(|outbox| outbox.name() != queue.name())
+            && !instance.is_one_store()
         {
             stores.push((Arc::clone(queue) as _, queue.name(), None));
         }

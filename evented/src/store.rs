@@ -20,6 +20,7 @@ use crate::{
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod borrowed;
+mod identity;
 pub mod kind;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -32,9 +33,12 @@ mod redis;
 pub mod sea_orm;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod payload;
 pub mod tx;
 
-pub use outbox::{Fan, FanOut, OutboxRow, OutboxStore, Relay, Relayed, TxCall, TxEnd};
+pub use identity::Identity;
+pub use outbox::{Elsewhere, Fan, FanOut, OutboxRow, OutboxStore, PutBack, Relay, Relayed, TxCall, TxEnd};
+pub use payload::Payload;
 
 pub use sqlx;
 
@@ -48,8 +52,15 @@ pub trait QueueStore: Send + Sync + 'static {
     /// One whose [unique key](UniqueKey) another took is not stored until the time of that is over: neither the end of the
     /// other, nor pushing it again, changes its time.
     ///
+    /// A push that comes after its [end](Push::until) by the store's clock stores nothing, however long it was on its way: what
+    /// it would repeat may have been forgotten. What is [finished](Push::finished) is forgotten [`ONCE_FINISHED`] from now,
+    /// and as many of those whose time is over are deleted with it, so that their number follows the work.
+    ///
     /// At a crash before the answer: all or nothing is stored, and pushing again is safe.
     fn push(&self, push: Push) -> Pending<'_, Pushed>;
+
+    /// What the store's clock says.
+    fn clock(&self) -> Pending<'_, StoreTime>;
 
     /// Settles each delivery whose lease is still held and answers for each whether it was; then, if asked, leases
     /// deliveries that are due. One commit and one round trip for both, so that a worker's next batch costs no more than the
@@ -77,10 +88,6 @@ pub trait QueueStore: Send + Sync + 'static {
     /// that is one of its [`deaths`](Claimed::deaths). Answers whether the lease is still held.
     fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool>;
 
-    /// Forgets that these deliveries were pushed once: nobody will push them again. At a crash: they are remembered until
-    /// a [`sweep`](Admin::sweep) after [`ONCE_RETENTION`].
-    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()>;
-
     /// Waits until the store may have changed since the mark `seen`, at most for `most`, and answers the new mark.
     ///
     /// No change is missed: one that comes between two waits ends the second at once. Never fails; a store that cannot
@@ -90,17 +97,31 @@ pub trait QueueStore: Send + Sync + 'static {
 
 /// What a store knows of all processes: their handlers.
 pub trait Catalogue: Send + Sync + 'static {
-    /// Records handlers, so that every process's emits and relays know them. One that was retired is back.
-    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()>;
+    /// Records handlers, so that every process's emits and relays know them, if the catalogue is still as it was read.
+    /// One that was retired is back where the process began after that; a process that ran before leaves it retired.
+    ///
+    /// At a crash before the answer: all or nothing is recorded; read the catalogue and do it again.
+    fn record(&self, record: Record) -> Pending<'_, Swap<()>>;
 
     /// Every handler ever recorded, with the generation that [`Push::generation`] refers to.
+    ///
+    /// It is also what makes a store whole again that was emptied, restored or replaced while the process ran: rows that
+    /// evented presumes are made again, with the identity that this process knows where there is none, and the
+    /// [`identity`](Self::identity) is read anew.
     fn catalogue(&self) -> Pending<'_, CatalogueState>;
 
-    /// Takes a handler from the catalogue: nothing is stored for it any more. Answers whether it was there.
-    fn retire(&self, handler: String) -> Pending<'_, bool>;
+    /// Takes a handler and its earlier names from the catalogue, if that is still as it was read: nothing is stored for it any
+    /// more. Answers whether it was there.
+    fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>>;
 
     /// The store's kind and place, for logs; the same text for the same store, and no password.
     fn name(&self) -> &str;
+
+    /// Which store it is, by what it is and never by how it is reached: as it was read last.
+    fn identity(&self) -> Identity;
+
+    /// The most that one push may have.
+    fn limits(&self) -> Limits;
 
     /// What a stored delivery survives with the store's settings, for `run()` to print.
     fn promise(&self) -> &str;
@@ -121,15 +142,17 @@ pub trait Admin: Send + Sync + 'static {
     /// The newest dead letters, at most `limit`: all, or those of one handler.
     fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>>;
 
-    /// Makes dead letters deliveries again, due at once, with all their attempts before them; behind those that wait for
-    /// their order key. Answers how many there were.
-    fn requeue(&self, letters: Letters) -> Pending<'_, u64>;
+    /// Makes dead letters that died at `up_to` or before deliveries again, due at once, with all their attempts before them;
+    /// behind those that wait for their order key. One step: so many as hold no lock for longer than a moment (on SQLite 10
+    /// ms). Answers how many there were; ask again while there are more.
+    fn requeue(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step>;
 
-    /// Deletes dead letters. Answers how many there were.
-    fn discard(&self, letters: Letters) -> Pending<'_, u64>;
+    /// Deletes dead letters that died at `up_to` or before: one step, as with [`requeue`](Self::requeue).
+    fn discard(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step>;
 
     /// Deletes what is kept no longer: dead letters beyond `retention`, unique keys whose time is over, deliveries pushed
-    /// once longer ago than [`ONCE_RETENTION`], and those of other stores that ran longer ago than [`INBOX_RETENTION`]. At a crash: what is left is deleted by the next.
+    /// once whose time is over or beyond the newest [`ONCE_COUNT`], and those of other stores that ran longer ago than
+    /// [`INBOX_RETENTION`]. One step, as with [`requeue`](Self::requeue). At a crash: what is left is deleted by the next.
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept>;
 }
 
@@ -144,15 +167,67 @@ pub struct Push {
     pub generation: u64,
     /// The push may be repeated, by a relay or by a caller who chose the event's id: remember its deliveries.
     pub once: bool,
+    /// When the push is over, by the store's clock: it stores nothing after that. `None`: never, since what it may repeat is
+    /// remembered for longer than it can be on its way.
+    pub until: Option<StoreTime>,
     /// What to store.
     pub deliveries: Arc<[NewDelivery]>,
+    /// Deliveries that were pushed once and will not be again.
+    pub finished: Arc<[DeliveryId]>,
+}
+
+impl Push {
+    /// A push that is not repeated.
+    pub fn of(generation: u64, deliveries: impl Into<Arc<[NewDelivery]>>) -> Self {
+        Self { generation, once: false, until: None, deliveries: deliveries.into(), finished: [].into() }
+    }
+
+    /// The same, as one that may be repeated.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
 }
 
 /// How long a store remembers the deliveries of a push that may be repeated.
 pub const ONCE_RETENTION: Duration = Duration::from_hours(7 * 24);
 
+/// How long it remembers them once they are [finished](Push::finished): longer than the last repetition can be on its way.
+pub const ONCE_FINISHED: Duration = Duration::from_mins(2);
+
+/// How many of them it remembers: of more, the oldest are forgotten sooner.
+pub const ONCE_COUNT: u64 = 1_000_000;
+
 /// How long a database remembers which deliveries of another store ran in it. An older delivery is not run.
 pub const INBOX_RETENTION: Duration = Duration::from_hours(30 * 24);
+
+/// How long it remembers those that their own store has [settled](OutboxStore::settled): longer than a transaction goes on
+/// whose process stands still.
+pub const INBOX_SETTLED: Duration = Duration::from_mins(10);
+
+/// A time of a store's clock, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoreTime(pub i64);
+
+impl StoreTime {
+    /// The end of all time.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// So much later.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(crate::time::millis(duration)))
+    }
+}
+
+/// The most that one push may have: a larger one is refused before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of payloads.
+    pub push_bytes: usize,
+    /// Deliveries.
+    pub push_deliveries: usize,
+}
 
 /// The answer to a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +236,8 @@ pub enum Pushed {
     Stored,
     /// Nothing was stored: the catalogue has changed since the push was planned; read it and plan again.
     CatalogueMoved,
+    /// Nothing was stored: the push came after its end.
+    TooLate,
 }
 
 /// A delivery to store.
@@ -187,7 +264,7 @@ pub struct NewDelivery {
     /// It waits for every delivery of this key that was stored before it.
     pub order: Option<Key>,
     /// The encoded event.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
 }
 
 /// A key that stands for several deliveries, for a while.
@@ -239,6 +316,10 @@ pub struct Exchanged {
     pub held: Vec<bool>,
     /// What was claimed.
     pub claims: Claims,
+    /// The generation of the catalogue, where a claim was asked for: when it is another than is known here, the catalogue is to
+    /// be read. It is random and never comes again, so it tells a restored or emptied store as well as a changed one. It costs
+    /// no statement of its own.
+    pub generation: Option<u64>,
 }
 
 /// What was claimed.
@@ -275,7 +356,7 @@ pub struct Claimed {
     /// The policy that was stored with it.
     pub policy: Policy,
     /// The encoded event.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 /// A time-limited claim on a delivery.
@@ -321,6 +402,26 @@ pub enum Outcome {
     },
     /// Not run, or stopped by a shutdown: due at once, no attempt is counted.
     Released,
+}
+
+/// Handlers to record.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The generation of the catalogue as it was read.
+    pub generation: u64,
+    /// When the process began, by the store's clock: what was retired later stays retired.
+    pub began: StoreTime,
+    /// The handlers.
+    pub handlers: Arc<[CatalogueEntry]>,
+}
+
+/// The answer to a change of what was read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap<T> {
+    /// It is done.
+    Done(T),
+    /// Nothing was done: another has changed it since it was read. Read it again.
+    Moved,
 }
 
 /// A handler as the catalogue knows it.
@@ -371,7 +472,7 @@ impl fmt::Display for Route {
 /// The catalogue as it was read.
 #[derive(Debug, Clone, Default)]
 pub struct CatalogueState {
-    /// Grows with each change.
+    /// Another random number after each change, from 1 to 2^63 - 1: compared for equality alone.
     pub generation: u64,
     /// Every handler that is not retired.
     pub handlers: Vec<CatalogueEntry>,
@@ -436,6 +537,19 @@ pub struct Retention {
 pub struct Swept {
     /// Dead letters.
     pub dead_letters: u64,
+    /// Deliveries pushed once that were forgotten before their time, since there were too many.
+    pub forgotten_early: u64,
+    /// There is more to sweep.
+    pub more: bool,
+}
+
+/// One step of a change of many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Step {
+    /// How many it was.
+    pub count: u64,
+    /// There may be more.
+    pub more: bool,
 }
 
 /// A delivery that will not be tried again until a person says so.
@@ -457,7 +571,7 @@ pub struct DeadLetter {
     /// When, by the store's clock.
     pub died_at: SystemTime,
     /// The encoded event.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 /// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among

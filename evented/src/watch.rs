@@ -9,7 +9,7 @@ use crate::{
     error::in_one_line,
     instance::Instance,
     registry::names_of,
-    store::{self, QUEUE_DEFAULT, Store, StoredCount},
+    store::{self, ONCE_COUNT, QUEUE_DEFAULT, Store, StoredCount},
     time::{self, Instant},
     worker::{Shared, runnable},
 };
@@ -18,9 +18,13 @@ use crate::{
 const CATALOGUE_LOOK: Duration = Duration::from_secs(1);
 /// How often what waits for nobody is said again.
 const UNKNOWN_LOOK: Duration = Duration::from_mins(1);
-/// How often what is kept no longer is deleted, and how long after the start for the first time.
-const SWEEP: Duration = Duration::from_hours(1);
-const FIRST_SWEEP: Duration = Duration::from_mins(1);
+/// How often what is kept no longer is deleted: where something has happened since, and where nothing has.
+const SWEEP: Duration = Duration::from_mins(1);
+const SWEEP_IDLE: Duration = Duration::from_hours(1);
+/// How long others have their turn between two steps of a sweep.
+const SWEEP_GAP: Duration = Duration::from_millis(5);
+/// How many settled deliveries are told at once.
+const SETTLED: usize = 1_000;
 
 /// Looks for handlers that other processes added, so that an event which nobody here needed stored gets stored for them.
 /// An event that is stored anyway does not wait for this: its push notices the change. Also says what waits for nobody.
@@ -30,7 +34,8 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
     let mut marks = (0, 0);
     let mut unknown = Unknown::default();
     let mut say_at = time::now();
-    let mut sweep_at = time::now() + FIRST_SWEEP;
+    let mut swept_at = time::now();
+    let mut busy = true;
     loop {
         tokio::select! {
             () = time::sleep(CATALOGUE_LOOK) => {}
@@ -56,15 +61,17 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
         };
         if (queue, outbox) != marks {
             marks = (queue, outbox);
+            busy = true;
             if let Err(error) = instance.refresh().await {
                 tracing::debug!(error = %in_one_line(&error), "the catalogue could not be read; trying again");
                 marks = (0, 0);
             }
         }
-        if time::now() >= sweep_at {
-            sweep_at = time::now() + SWEEP;
+        tell_settled(instance).await;
+        if swept_at.elapsed() >= if busy { SWEEP } else { SWEEP_IDLE } {
+            (swept_at, busy) = (time::now(), false);
             for store in instance.stores() {
-                sweep(instance, &*store).await;
+                sweep(&shared, &*store).await;
             }
         }
         for store in instance.stores() {
@@ -73,18 +80,46 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
     }
 }
 
-/// Deletes what is kept no longer.
-async fn sweep(instance: &Instance, store: &dyn Store) {
-    match store.sweep(instance.retention).await {
-        Ok(swept) if swept.dead_letters > 0 => tracing::info!(
-            store = store.name(),
-            dead_letters = swept.dead_letters,
-            "deleted dead letters that were kept for long enough"
-        ),
-        Ok(_) => {}
-        Err(error) => {
-            tracing::debug!(error = %in_one_line(&error), "what is kept no longer could not be deleted; trying again in an hour");
+/// Tells the outbox's database which deliveries of the queue are settled that ran in it.
+async fn tell_settled(instance: &Instance) {
+    let Some(outbox) = &instance.outbox else { return };
+    let settled = instance.take_settled();
+    for (told, some) in settled.chunks(SETTLED).enumerate() {
+        if let Err(error) = outbox.settled(some.to_vec()).await {
+            tracing::debug!(error = %in_one_line(&error), "what has run could not be told to be settled; trying again");
+            instance.note_settled(settled[told * SETTLED..].iter().copied());
+            return;
         }
+    }
+}
+
+/// Deletes what is kept no longer, in steps between which others have their turn.
+async fn sweep(shared: &Shared, store: &dyn Store) {
+    let mut dead_letters = 0;
+    loop {
+        match store.sweep(shared.instance.retention).await {
+            Ok(swept) => {
+                dead_letters += swept.dead_letters;
+                if swept.forgotten_early > 0 {
+                    tracing::warn!(
+                        store = store.name(),
+                        ids = swept.forgotten_early,
+                        "more ids were emitted than are remembered, {ONCE_COUNT}: the oldest are forgotten before their 7 days"
+                    );
+                }
+                if !swept.more || *shared.stopping.borrow() {
+                    break;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = %in_one_line(&error), "what is kept no longer could not be deleted; trying again");
+                break;
+            }
+        }
+        time::sleep(SWEEP_GAP).await;
+    }
+    if dead_letters > 0 {
+        tracing::info!(store = store.name(), dead_letters, "deleted dead letters that were kept for long enough");
     }
 }
 
@@ -94,7 +129,8 @@ async fn open_queue(instance: &Instance) {
     let opened = async {
         let queue = store::open_queue(QUEUE_DEFAULT).await?;
         instance.take_queue(queue);
-        instance.refresh().await
+        instance.record().await?;
+        instance.ask_feed().await
     };
     match opened.await {
         Ok(()) => tracing::info!(store = QUEUE_DEFAULT, "opened the queue for handlers of other processes"),

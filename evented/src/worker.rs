@@ -259,7 +259,11 @@ impl Worker {
             match trouble.ask(self.store.exchange(settlements, claim)).await {
                 Ok(exchanged) => {
                     note_late(&batch, &exchanged.held);
+                    self.note_settled(&batch, &exchanged.held);
                     batch.clear();
+                    if let Some(generation) = exchanged.generation {
+                        self.look_at_generation(generation);
+                    }
                     if !asked {
                         look = Look::Now;
                         continue;
@@ -343,6 +347,30 @@ impl Worker {
         }
     }
 
+    /// What ran in the outbox's database and is settled here cannot come again: that database may forget it in a while.
+    fn note_settled(&self, batch: &[Ended], held: &[bool]) {
+        let settled = batch.iter().filter(|ended| ended.outcome.is_some()).zip(held).filter(|(_, held)| **held);
+        let once = settled.filter(|(ended, _)| ended.once && matches!(ended.outcome, Some(Outcome::Completed)));
+        self.shared.instance.note_settled(once.map(|(ended, _)| ended.lease.delivery));
+    }
+
+    /// The store has another catalogue than this process planned from: it was changed, or emptied, restored or replaced. It
+    /// is read again, beside the work.
+    fn look_at_generation(&self, generation: u64) {
+        let plans = self.shared.instance.plans();
+        let known = if self.outbox.is_some() { plans.outbox_generation } else { plans.queue_generation };
+        if generation == known {
+            return;
+        }
+        let instance = Arc::clone(&self.shared.instance);
+        let name = self.name.clone();
+        tokio::spawn(async move {
+            if let Err(error) = instance.refresh().await {
+                tracing::debug!(error = %in_one_line(&error), store = %name, "the catalogue could not be read; trying again");
+            }
+        });
+    }
+
     /// Starts a task for a claimed delivery. One that is `late`, or that there is no room for, is given back: rare, and no
     /// reason to stop.
     fn start(self: &Arc<Self>, claimed: Claimed, until: Instant, late: bool, ended: &mpsc::UnboundedSender<Ended>) {
@@ -358,7 +386,7 @@ impl Worker {
         let lease = claimed.lease;
         let held = InFlight::new(&self.leases, lease, found.clone(), [room, of_limit]);
         let (Some(Found { handler, queue, .. }), true) = (found, has_room) else {
-            let _gone = ended.send(Ended { lease, outcome: Some(Outcome::Released), name, held });
+            let _gone = ended.send(Ended { lease, outcome: Some(Outcome::Released), name, held, once: false });
             return;
         };
         // Counted here and not in the task: the next claim may come before the task's first step.
@@ -375,7 +403,8 @@ impl Worker {
                 judge(handler, policy, &claimed, Err(panic))
             });
             // `work` outlives every task: it ends when the last sender is gone, or when it gives up.
-            let _gone = ended.send(Ended { lease, outcome, name, held });
+            let once = worker.outbox.is_none() && registry().handlers[handler].takes_tx();
+            let _gone = ended.send(Ended { lease, outcome, name, held, once });
         });
     }
 

@@ -22,6 +22,7 @@ mod outbox;
 mod postgres;
 mod redis;
 mod sea_orm;
+mod store;
 mod stores;
 mod terms;
 mod turns;

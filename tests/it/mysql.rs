@@ -9,8 +9,8 @@ use evented::{
     prelude::*,
     sqlx::{MySql, MySqlPool, mysql::MySqlPoolOptions, query, query_scalar},
     store::{
-        Claim, ClaimHandler, ClaimQueue, Fan, Lease, NewDelivery, OutboxRow, OutboxStore, Relay, Relayed, open_outbox,
-        open_queue,
+        Claim, ClaimHandler, ClaimQueue, Elsewhere, Fan, Lease, NewDelivery, OutboxRow, OutboxStore, Relay, Relayed,
+        open_outbox, open_queue,
     },
 };
 use evented_tests::{DEADLINE, Place, Seen, eventually, servers::Mariadb};
@@ -333,7 +333,16 @@ fn of_row(row: &OutboxRow, handler: &str, order: Option<Key>) -> NewDelivery {
 /// Relays what is due.
 async fn relay(store: &dyn OutboxStore, fan_out: fn(&OutboxRow) -> Fan) -> Relayed {
     let generation = store.catalogue().await.unwrap().generation;
-    let relay = Relay { generation, rows: 100, lease: Duration::from_mins(1), fan_out: Arc::new(fan_out), claim: None };
+    let relay = Relay {
+        generation,
+        rows: 100,
+        bytes: usize::MAX,
+        lease: Duration::from_mins(1),
+        target: Some("the queue".into()),
+        elsewhere: Elsewhere::Lease,
+        fan_out: Arc::new(fan_out),
+        claim: None,
+    };
     store.relay(relay).await.unwrap()
 }
 
@@ -364,7 +373,7 @@ async fn a_row_of_an_order_key_waits_for_one_that_another_relay_has_locked() {
     let mut taken = Vec::new();
     eventually("all are taken", async || {
         let rows = relay_ordered(&*store).await.claimed;
-        store.finish(rows.iter().map(|row| (row.clone(), Vec::new())).collect()).await.unwrap();
+        store.finish(rows.clone()).await.unwrap();
         taken.extend(rows);
         taken.len() == 3
     })

@@ -54,13 +54,13 @@ fn delivery(key: &str) -> NewDelivery {
 
 async fn open(url: &str) -> Arc<dyn Store> {
     let store = open_queue(url).await.unwrap();
-    store.record([handler("mail")].into()).await.unwrap();
+    crate::store::record(&*store, [handler("mail")]).await;
     store
 }
 
 async fn push(store: &dyn Store, delivery: NewDelivery) -> Result<Pushed, evented::StoreError> {
     let generation = store.catalogue().await?.generation;
-    store.push(Push { generation, once: false, deliveries: [delivery].into() }).await
+    store.push(Push::of(generation, [delivery])).await
 }
 
 fn claim(wanted: usize) -> Claim {
@@ -151,7 +151,7 @@ async fn no_delivery_of_an_order_key_is_stranded_or_overtaken() {
                     payload: format!("{key} {pusher} {number}").into_bytes().into(),
                     ..delivery(&format!("{key} {pusher} {number}"))
                 });
-                let push = Push { generation, once: number % 2 == 0, deliveries: deliveries.collect() };
+                let push = Push { once: number % 2 == 0, ..Push::of(generation, deliveries.collect::<Vec<_>>()) };
                 assert_eq!(store.push(push).await.unwrap(), Pushed::Stored);
             }
         });
@@ -168,7 +168,7 @@ async fn no_delivery_of_an_order_key_is_stranded_or_overtaken() {
                 let exchanged = store.exchange(std::mem::take(&mut settlements).into(), Some(claim(3))).await.unwrap();
                 assert!(exchanged.held.iter().all(|held| *held));
                 for claimed in exchanged.claims.deliveries {
-                    let said = String::from_utf8(claimed.payload.clone()).unwrap();
+                    let said = String::from_utf8(claimed.payload.to_vec()).unwrap();
                     let key = said.split(' ').next().unwrap().to_owned();
                     assert_eq!(running.lock().unwrap().insert(key.clone(), worker), None, "two of {key} at once");
                     tokio::task::yield_now().await;
@@ -215,8 +215,8 @@ async fn a_push_beside_the_end_of_the_last_of_its_key_is_not_stranded() {
     let push_next = async |round: usize| {
         // At a time of its own in each round, to meet each line of the other's transaction.
         tokio::time::sleep(Duration::from_micros((round as u64 % 40) * 100)).await;
-        let deliveries = [NewDelivery { order, ..delivery(&round.to_string()) }].into();
-        assert_eq!(pushing.push(Push { generation, once: false, deliveries }).await.unwrap(), Pushed::Stored);
+        let deliveries = [NewDelivery { order, ..delivery(&round.to_string()) }];
+        assert_eq!(pushing.push(Push::of(generation, deliveries)).await.unwrap(), Pushed::Stored);
     };
     push_next(0).await;
     for round in 1..=200 {
@@ -238,8 +238,8 @@ async fn a_unique_key_is_had_by_one_of_those_who_push_at_once() {
     let mut pushing = JoinSet::new();
     for number in 0..40 {
         let store = stores[number % 2].clone();
-        let deliveries = [NewDelivery { unique, ..delivery(&number.to_string()) }].into();
-        pushing.spawn(async move { store.push(Push { generation, once: false, deliveries }).await.unwrap() });
+        let deliveries = [NewDelivery { unique, ..delivery(&number.to_string()) }];
+        pushing.spawn(async move { store.push(Push::of(generation, deliveries)).await.unwrap() });
     }
     pushing.join_all().await;
     let claimed = claim_from(&*stores[0], 100).await.unwrap().deliveries;
@@ -267,7 +267,7 @@ async fn a_server_that_was_killed_and_started_again_is_found_by_the_next_try() {
     assert_eq!(claimed.len(), 4);
     assert!(complete(&*store, &claimed[0]).await);
     let generation = store.catalogue().await.unwrap().generation;
-    let push_away = || store.push(Push { generation, once: false, deliveries: [delivery("away")].into() });
+    let push_away = || store.push(Push::of(generation, [delivery("away")]));
     server.kill();
     // The first finds its connection broken, and cannot know when; the next ones find none.
     let error = push_away().await.unwrap_err();
@@ -306,7 +306,7 @@ async fn an_answer_that_is_lost_leaves_the_write_unknown_and_repeatable() {
     proxy.hang().await;
     let began = Instant::now();
     let deliveries: Arc<[_]> = [delivery("lost")].into();
-    let hanging = Push { generation, once: true, deliveries };
+    let hanging = Push::of(generation, deliveries).once();
     let (pushed, claimed, extended) = tokio::join!(
         timeout(DEADLINE, store.push(hanging.clone())),
         timeout(DEADLINE, claim_from(&*store, 10)),
@@ -482,7 +482,7 @@ async fn only_dead_letters_beyond_their_retention_are_swept() {
     assert_eq!(left.iter().map(|letter| &*letter.payload).collect::<Vec<_>>(), [b"4", b"3", b"2"]);
     server.ask(&url, "update evented_dead_letters set died_at = died_at - 120000 where payload = '2'").unwrap();
     assert_eq!(swept(LEASE, 10).await, 1);
-    assert_eq!(store.requeue(evented::store::Letters::Of("mail".to_owned())).await.unwrap(), 2);
+    assert_eq!(crate::store::requeue(&*store, evented::store::Letters::Of("mail".to_owned())).await, 2);
     assert_eq!(claim_from(&*store, 10).await.unwrap().deliveries.len(), 2);
 }
 
@@ -493,8 +493,8 @@ async fn each_row_is_found_by_its_index_though_the_table_was_empty_when_the_plan
     let store = open(&url).await;
     let generation = store.catalogue().await.unwrap().generation;
     let round = async |count: usize, name: &str| {
-        let deliveries = (0..count).map(|number| delivery(&format!("{name} {number}"))).collect();
-        store.push(Push { generation, once: false, deliveries }).await.unwrap();
+        let deliveries: Vec<_> = (0..count).map(|number| delivery(&format!("{name} {number}"))).collect();
+        store.push(Push::of(generation, deliveries)).await.unwrap();
         let claims = claim_from(&*store, 100).await.unwrap().deliveries;
         let all = claims.iter().map(|claimed| Settlement { lease: claimed.lease, outcome: Outcome::Completed });
         let settlements: Arc<[_]> = all.collect();

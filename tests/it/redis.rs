@@ -46,7 +46,7 @@ fn handler(id: &str) -> CatalogueEntry {
 }
 
 async fn record(store: &dyn Store, handlers: &[&str]) {
-    store.record(handlers.iter().map(|id| handler(id)).collect()).await.unwrap();
+    crate::store::record(&*store, handlers.iter().map(|id| handler(id)).collect::<Vec<_>>()).await;
 }
 
 fn delivery(handler: &str, key: &str) -> NewDelivery {
@@ -78,7 +78,7 @@ fn unique(handler: &str, key: &str, value: &str, within: Duration) -> NewDeliver
 /// Pushes once, planned from the catalogue as it is.
 async fn try_push(store: &dyn Store, deliveries: Vec<NewDelivery>) -> Result<Pushed, StoreError> {
     let generation = store.catalogue().await?.generation;
-    store.push(Push { generation, once: false, deliveries: deliveries.into() }).await
+    store.push(Push::of(generation, deliveries)).await
 }
 
 async fn push(store: &dyn Store, deliveries: Vec<NewDelivery>) {
@@ -126,5 +126,5 @@ async fn count(store: &dyn Store, handler: &str) -> StoredCount {
 
 /// The payloads of what was claimed, as text.
 fn payloads(claimed: &[Claimed]) -> Vec<String> {
-    claimed.iter().map(|claimed| String::from_utf8(claimed.payload.clone()).unwrap()).collect()
+    claimed.iter().map(|claimed| String::from_utf8(claimed.payload.to_vec()).unwrap()).collect()
 }

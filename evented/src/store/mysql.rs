@@ -43,9 +43,9 @@ use crate::{
     error::{Error, StoreError, Written},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
-        NewDelivery, OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention,
-        Settlement, Stats, Swept, TxCall, TxEnd,
+        Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
+        OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
+        Settlement, Stats, Step, StoreTime, Swap, Swept, TxCall, TxEnd,
         borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
@@ -165,9 +165,16 @@ impl QueueStore for MySqlStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
         Box::pin(async move {
             let pushed = self.relay.transact(&push, push::push).await?;
+            if !push.finished.is_empty() {
+                self.reader.run(&push.finished.to_vec(), |conn, ids| push::forget(conn, ids)).await?;
+            }
             self.changes.tell();
             Ok(pushed)
         })
+    }
+
+    fn clock(&self) -> Pending<'_, StoreTime> {
+        Box::pin(async move { self.reader.run(&(), admin::clock).await })
     }
 
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
@@ -180,10 +187,6 @@ impl QueueStore for MySqlStore {
         })
     }
 
-    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        Box::pin(async move { self.reader.run(&deliveries, |conn, ids| push::forget(conn, ids)).await })
-    }
-
     fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
         Box::pin(async move { self.reader.run(&(lease, runs), exchange::runs_alone).await })
     }
@@ -194,12 +197,12 @@ impl QueueStore for MySqlStore {
 }
 
 impl Catalogue for MySqlStore {
-    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()> {
+    fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move {
-            if catalogue::record(&self.reader, &handlers).await? {
+            if catalogue::record(&self.reader, &record.handlers).await? {
                 self.changes.tell();
             }
-            Ok(())
+            Ok(Swap::Done(()))
         })
     }
 
@@ -207,18 +210,26 @@ impl Catalogue for MySqlStore {
         Box::pin(async move { self.reader.run(&(), catalogue::read_all).await })
     }
 
-    fn retire(&self, handler: String) -> Pending<'_, bool> {
+    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
         Box::pin(async move {
             let retired = self.reader.transact(&handler, catalogue::retire).await?;
             if retired {
                 self.changes.tell();
             }
-            Ok(retired)
+            Ok(Swap::Done(retired))
         })
     }
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn identity(&self) -> Identity {
+        self.identity.as_str().into()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { push_bytes: 64 << 20, push_deliveries: 200_000 }
     }
 
     fn promise(&self) -> &str {
@@ -247,18 +258,21 @@ impl Admin for MySqlStore {
         Box::pin(async move { self.counter.run(&(handler, limit), admin::dead_letters).await })
     }
 
-    fn requeue(&self, letters: Letters) -> Pending<'_, u64> {
+    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
         Box::pin(async move {
             let requeued = self.counter.transact(&letters, admin::requeue).await?;
             if requeued > 0 {
                 self.changes.tell();
             }
-            Ok(requeued)
+            Ok(Step { count: requeued, more: false })
         })
     }
 
-    fn discard(&self, letters: Letters) -> Pending<'_, u64> {
-        Box::pin(async move { self.counter.transact(&letters, admin::discard).await })
+    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move {
+            let count = self.counter.transact(&letters, admin::discard).await?;
+            Ok(Step { count, more: false })
+        })
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
@@ -284,12 +298,24 @@ impl OutboxStore for MySqlStore {
         })
     }
 
-    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, Vec<bool>> {
+    fn finish(&self, rows: Vec<OutboxRow>) -> Pending<'_, Vec<bool>> {
         Box::pin(async move {
             let finished = self.relay.transact(&rows, outbox::finish).await?;
             self.changes.tell();
             Ok(finished)
         })
+    }
+
+    fn put_back(&self, _rows: Vec<PutBack>) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn feed(&self, queue: Identity, _adopt: bool) -> Pending<'_, Identity> {
+        Box::pin(async { Ok(queue) })
+    }
+
+    fn settled(&self, _deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
@@ -311,10 +337,6 @@ impl OutboxStore for MySqlStore {
 
     fn database(&self) -> TypeId {
         TypeId::of::<MySql>()
-    }
-
-    fn identity(&self) -> &str {
-        &self.identity
     }
 
     fn nudge(&self) {

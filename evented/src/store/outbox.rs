@@ -5,27 +5,43 @@ use std::{any::TypeId, collections::HashSet, pin::Pin, sync::Arc, time::Duration
 
 use crate::{
     error::{BoxError, HandlerResult},
-    id::{DeliveryId, EventId, LeaseToken},
+    id::{DeliveryId, EventId, Key, LeaseToken},
     origin::Origin,
 };
 
-use super::{Claim, Claims, Lease, NewDelivery, Pending, Store};
+use super::{Claim, Claims, Identity, Lease, NewDelivery, Payload, Pending, Store};
 
 /// A queue store that also keeps the outbox: in the application's own database, beside the business data.
 pub trait OutboxStore: Store {
     /// Takes committed outbox rows that no other relay holds and asks `fan_out` for each.
     ///
-    /// A row whose deliveries all stay here is replaced by them at once, in one commit. The others are leased and
-    /// answered: push their background deliveries to the queue store, then [`finish`](Self::finish) them. Rows are
-    /// claimed, never read by offset: a sequence is not commit order. Those of a turn go on in the order in which they were
-    /// written; a row with a delivery of an order key waits for those before it that another relay has. What was asked for
+    /// A row whose deliveries all stay here is replaced by them at once, in one commit. Of the others the deliveries that stay
+    /// are stored in that same commit, once and for all, with the [target](Relay::target) of what goes elsewhere; then they
+    /// are leased and answered, or left for later: so an absent queue stops only what goes there. Push what goes elsewhere to
+    /// the queue store, then [`finish`](Self::finish) the rows, or [put them back](Self::put_back).
+    ///
+    /// A row that was taken before has its target for good and is answered only to a relay of that target; what stays of it
+    /// is stored already. New rows are taken first. A turn takes at most so many [rows](Relay::rows), and of their payloads so
+    /// many [bytes](Relay::bytes), but one row at least.
+    ///
+    /// Rows are claimed, never read by offset: a sequence is not commit order. Those of a turn go on in the order in which they
+    /// were written. A row with a delivery of an order key waits for earlier ones that nobody has taken yet; what goes
+    /// elsewhere waits for earlier rows of the same key and target, and for no others. What was asked for
     /// is claimed in the same commit, as by [`exchange`](super::QueueStore::exchange). At a crash: the lease ends and the
     /// row is taken again; the deliveries' ids make the repetition harmless.
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed>;
 
-    /// Replaces leased outbox rows by their outbox deliveries, in one commit. Answers for each whether it was; one whose
-    /// lease was lost is skipped.
-    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, Vec<bool>>;
+    /// Deletes leased outbox rows whose deliveries are all stored. Answers for each whether it was; one whose lease was lost is
+    /// skipped.
+    fn finish(&self, rows: Vec<OutboxRow>) -> Pending<'_, Vec<bool>>;
+
+    /// Gives leased rows back, due again after a delay, perhaps with what stands in their way, which is kept with the row. One
+    /// whose lease was lost is skipped.
+    fn put_back(&self, rows: Vec<PutBack>) -> Pending<'_, ()>;
+
+    /// Which queue store this outbox feeds: writes `queue` where none is written, or, where a person says that it is
+    /// adopted, in any case, also in rows that were on their way to another. Answers the one that is written then.
+    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity>;
 
     /// Runs `call` in a transaction of the outbox database. The fence check, what `call` writes and the settlement are
     /// one commit; without the lease nothing is committed.
@@ -36,8 +52,13 @@ pub trait OutboxStore: Store {
     /// The same for a delivery that is stored elsewhere: that it ran, and what `call` writes, are one commit. One that ran to
     /// its end before is answered as [`TxEnd::Committed`], without a call; one that runs elsewhere at the moment is waited for.
     ///
-    /// Remembered for [`INBOX_RETENTION`](super::INBOX_RETENTION). At a crash: nothing happened, or all.
+    /// Remembered for [`INBOX_RETENTION`](super::INBOX_RETENTION), or until some time after it is
+    /// [settled](Self::settled). At a crash: nothing happened, or all.
     fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd>;
+
+    /// Deliveries of other stores that ran here are settled there and cannot come again: they are remembered for
+    /// [`INBOX_SETTLED`](super::INBOX_SETTLED) from now. At a crash: as long as without this.
+    fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()>;
 
     /// The longest that a handler's transaction may last, beside a lease of this length: where it locks the whole database,
     /// the renewal of the leases waits behind it. [`Duration::MAX`] where it locks rows only, so that others write meanwhile.
@@ -48,9 +69,6 @@ pub trait OutboxStore: Store {
 
     /// The database whose transactions write here, as `TypeId::of::<Db>()`.
     fn database(&self) -> TypeId;
-
-    /// What tells its database from every other, inside a transaction: a row in another would never be delivered.
-    fn identity(&self) -> &str;
 
     /// Says that a row was written in a transaction that may commit soon, of which nobody will tell.
     fn nudge(&self);
@@ -66,12 +84,27 @@ pub struct Relay {
     pub generation: u64,
     /// At most so many rows.
     pub rows: usize,
+    /// At most so many bytes of payloads, and one row at least.
+    pub bytes: usize,
     /// How long the lease of a row is whose deliveries go elsewhere.
     pub lease: Duration,
+    /// The queue store to which they go, written with the first turn that has the row. `None`: it is not known here.
+    pub target: Option<Identity>,
+    /// What becomes of rows with deliveries that go elsewhere.
+    pub elsewhere: Elsewhere,
     /// Who gets the row.
     pub fan_out: Arc<FanOut>,
     /// What is claimed in the same commit, once the rows' deliveries are stored here.
     pub claim: Option<Claim>,
+}
+
+/// What becomes of rows with deliveries that go elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// They are leased to this relay.
+    Lease,
+    /// They are due for so long not, and then for a relay that leases: new ones alone are looked at.
+    Leave(Duration),
 }
 
 /// Says who gets a row.
@@ -84,7 +117,7 @@ pub struct Fan {
     pub here: Vec<NewDelivery>,
     /// Its background deliveries: they go to the queue store.
     pub elsewhere: Vec<NewDelivery>,
-    /// This relay cannot say who gets it: it is left as it is, for so long.
+    /// This relay cannot say who gets it: it is left as it is, for so long, and nothing of it is stored.
     pub later: Option<Duration>,
 }
 
@@ -94,6 +127,26 @@ impl Fan {
     pub fn is_ordered(&self) -> bool {
         self.here.iter().chain(&self.elsewhere).any(|delivery| delivery.order.is_some())
     }
+
+    /// The order keys of what goes elsewhere, each once.
+    #[must_use]
+    pub fn keys_elsewhere(&self) -> Vec<Key> {
+        let mut keys: Vec<_> = self.elsewhere.iter().filter_map(|delivery| delivery.order).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}
+
+/// A leased row that is given back.
+#[derive(Debug, Clone)]
+pub struct PutBack {
+    /// The row.
+    pub row: OutboxRow,
+    /// When it is due again.
+    pub delay: Duration,
+    /// What stands in its way, in one line.
+    pub error: Option<String>,
 }
 
 /// What a relay's turn came to.
@@ -101,6 +154,8 @@ impl Fan {
 pub struct Relayed {
     /// Rows replaced by their deliveries.
     pub done: usize,
+    /// Rows of which what stays here was stored, and that were left for a relay that leases.
+    pub put_off: usize,
     /// Rows leased to this relay, to be finished.
     pub claimed: Vec<OutboxRow>,
     /// The catalogue has changed: nothing was done; read it and come again.
@@ -141,8 +196,10 @@ pub struct OutboxRow {
     pub version: u32,
     /// When it was emitted, by the store's clock.
     pub emitted_unix_ms: i64,
+    /// The queue store that what goes elsewhere goes to, where the row was taken before.
+    pub target: Option<Identity>,
     /// The encoded event.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
 }
 
 /// The part of a transactional handler between the fence check and the settlement. The argument is a `Tx<Db>`.

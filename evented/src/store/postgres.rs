@@ -54,9 +54,9 @@ use crate::{
     error::{Error, StoreError},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, DeadLetter, Exchanged, Lease, Letters, NewDelivery,
-        OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention, Settlement,
-        Stats, Swept, TxCall, TxEnd,
+        Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Identity, Lease, Letters, Limits, OutboxRow,
+        OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
+        Settlement, Stats, Step, StoreTime, Swap, Swept, TxCall, TxEnd,
         borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
@@ -234,7 +234,18 @@ impl Drop for PostgresStore {
 
 impl QueueStore for PostgresStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        self.writer.push(push)
+        Box::pin(async move {
+            let finished = push.finished.to_vec();
+            let pushed = self.writer.push(push).await?;
+            if !finished.is_empty() {
+                self.reader.run(&finished, |session, ids| Box::pin(admin::forget(session, ids))).await?;
+            }
+            Ok(pushed)
+        })
+    }
+
+    fn clock(&self) -> Pending<'_, StoreTime> {
+        Box::pin(async move { self.reader.run(&(), |session, ()| Box::pin(admin::clock(session))).await })
     }
 
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
@@ -246,12 +257,6 @@ impl QueueStore for PostgresStore {
             let asked = (leases, lease);
             self.keeper.run(&asked, |session, asked| Box::pin(exchange::extend(session, asked.0, asked.1))).await
         })
-    }
-
-    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        Box::pin(
-            async move { self.reader.run(&deliveries, |session, ids| Box::pin(admin::forget(session, ids))).await },
-        )
     }
 
     fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
@@ -267,12 +272,12 @@ impl QueueStore for PostgresStore {
 }
 
 impl Catalogue for PostgresStore {
-    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()> {
+    fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move {
-            if catalogue::record(&self.reader, &handlers).await? {
+            if catalogue::record(&self.reader, &record.handlers).await? {
                 self.changes.tell();
             }
-            Ok(())
+            Ok(Swap::Done(()))
         })
     }
 
@@ -280,19 +285,27 @@ impl Catalogue for PostgresStore {
         Box::pin(async move { self.reader.transact(&(), catalogue::read_all).await })
     }
 
-    fn retire(&self, handler: String) -> Pending<'_, bool> {
+    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
         Box::pin(async move {
             let retiring = self.reader.transact(&handler, |session, id| Box::pin(catalogue::retire(session, id)));
             let retired = retiring.await?;
             if retired {
                 self.changes.tell();
             }
-            Ok(retired)
+            Ok(Swap::Done(retired))
         })
     }
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn identity(&self) -> Identity {
+        self.outbox.as_ref().map_or(&*self.name, |outbox| &*outbox.identity).into()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { push_bytes: 256 << 20, push_deliveries: 200_000 }
     }
 
     fn promise(&self) -> &str {
@@ -327,20 +340,21 @@ impl Admin for PostgresStore {
         })
     }
 
-    fn requeue(&self, letters: Letters) -> Pending<'_, u64> {
+    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
         Box::pin(async move {
             let requeueing = self.counter.transact(&letters, |session, meant| Box::pin(admin::requeue(session, meant)));
             let requeued = requeueing.await?;
             if requeued > 0 {
                 self.changes.tell();
             }
-            Ok(requeued)
+            Ok(Step { count: requeued, more: false })
         })
     }
 
-    fn discard(&self, letters: Letters) -> Pending<'_, u64> {
+    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
         Box::pin(async move {
-            self.counter.transact(&letters, |session, meant| Box::pin(admin::discard(session, meant))).await
+            let discarding = self.counter.transact(&letters, |session, meant| Box::pin(admin::discard(session, meant)));
+            Ok(Step { count: discarding.await?, more: false })
         })
     }
 
@@ -364,15 +378,24 @@ impl OutboxStore for PostgresStore {
         })
     }
 
-    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, Vec<bool>> {
+    fn finish(&self, rows: Vec<OutboxRow>) -> Pending<'_, Vec<bool>> {
         Box::pin(async move {
             let relayer = &self.outbox().relayer;
             let finished = relayer.transact(&rows, |session, rows| Box::pin(outbox::finish(session, rows))).await?;
-            if rows.iter().any(|(_, deliveries)| !deliveries.is_empty()) {
-                self.changes.tell();
-            }
             Ok(finished)
         })
+    }
+
+    fn put_back(&self, _rows: Vec<PutBack>) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn feed(&self, queue: Identity, _adopt: bool) -> Pending<'_, Identity> {
+        Box::pin(async { Ok(queue) })
+    }
+
+    fn settled(&self, _deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
@@ -393,10 +416,6 @@ impl OutboxStore for PostgresStore {
 
     fn database(&self) -> TypeId {
         TypeId::of::<Postgres>()
-    }
-
-    fn identity(&self) -> &str {
-        &self.outbox().identity
     }
 
     fn nudge(&self) {

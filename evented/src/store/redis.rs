@@ -47,10 +47,9 @@ use tokio::task::AbortHandle;
 
 use crate::{
     error::StoreError,
-    id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, DeadLetter, Exchanged, Lease, Letters, Pending, Push,
-        Pushed, QueueStore, Retention, Settlement, Stats, Swept,
+        Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Identity, Lease, Letters, Limits, Pending,
+        Push, Pushed, QueueStore, Record, Retention, Settlement, Stats, Step, StoreTime, Swap, Swept,
     },
 };
 
@@ -109,7 +108,27 @@ impl Drop for RedisStore {
 
 impl QueueStore for RedisStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        self.writer.push(push)
+        Box::pin(async move {
+            let finished = push.finished.to_vec();
+            let pushed = self.writer.push(push).await?;
+            for some in finished.chunks(FORGET) {
+                let mut forget: Cmd = cmd("ZREM");
+                forget.arg(&self.once);
+                for delivery in some {
+                    forget.arg(&delivery.to_bytes());
+                }
+                self.link.ask(&forget).await?;
+            }
+            Ok(pushed)
+        })
+    }
+
+    fn clock(&self) -> Pending<'_, StoreTime> {
+        Box::pin(async move {
+            let [seconds, micros] = script::tuple(self.link.ask(&cmd("TIME")).await?)?;
+            let (seconds, micros): (i64, i64) = (script::digits(seconds)?, script::digits(micros)?);
+            Ok(StoreTime(seconds * 1_000 + micros / 1_000))
+        })
     }
 
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
@@ -139,40 +158,36 @@ impl QueueStore for RedisStore {
         Box::pin(queue::runs_alone(&self.link, lease, runs))
     }
 
-    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        Box::pin(async move {
-            for some in deliveries.chunks(FORGET) {
-                let mut forget: Cmd = cmd("ZREM");
-                forget.arg(&self.once);
-                for delivery in some {
-                    forget.arg(&delivery.to_bytes());
-                }
-                self.link.ask(&forget).await?;
-            }
-            Ok(())
-        })
-    }
-
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {
         Box::pin(self.changes.wait(seen, most))
     }
 }
 
 impl Catalogue for RedisStore {
-    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()> {
-        Box::pin(async move { catalogue::record(&self.link, &self.changes, &self.known, &handlers).await })
+    fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
+        Box::pin(async move {
+            catalogue::record(&self.link, &self.changes, &self.known, &record.handlers).await.map(Swap::Done)
+        })
     }
 
     fn catalogue(&self) -> Pending<'_, CatalogueState> {
         Box::pin(catalogue::read(&self.link, &self.changes, &self.known))
     }
 
-    fn retire(&self, handler: String) -> Pending<'_, bool> {
-        Box::pin(async move { catalogue::retire(&self.link, &self.changes, &handler).await })
+    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
+        Box::pin(async move { catalogue::retire(&self.link, &self.changes, &handler).await.map(Swap::Done) })
     }
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn identity(&self) -> Identity {
+        self.name.as_str().into()
+    }
+
+    fn limits(&self) -> Limits {
+        writer::LIMITS
     }
 
     fn promise(&self) -> &str {
@@ -197,12 +212,18 @@ impl Admin for RedisStore {
         Box::pin(async move { admin::dead_letters(&self.counter, handler.as_deref(), limit).await })
     }
 
-    fn requeue(&self, letters: Letters) -> Pending<'_, u64> {
-        Box::pin(async move { admin::requeue(&self.counter, &self.changes, &letters).await })
+    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move {
+            let count = admin::requeue(&self.counter, &self.changes, &letters).await?;
+            Ok(Step { count, more: false })
+        })
     }
 
-    fn discard(&self, letters: Letters) -> Pending<'_, u64> {
-        Box::pin(async move { admin::discard(&self.counter, &self.changes, &letters).await })
+    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move {
+            let count = admin::discard(&self.counter, &self.changes, &letters).await?;
+            Ok(Step { count, more: false })
+        })
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {

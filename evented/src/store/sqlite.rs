@@ -35,9 +35,9 @@ use crate::{
     error::{Error, ErrorKind, StoreError, Written},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Lease, Letters,
-        NewDelivery, OutboxRow, OutboxStore, Pending, Push, Pushed, QueueStore, Relay, Relayed, Retention, Settlement,
-        Stats, Swept, TxCall, TxEnd,
+        Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
+        OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
+        Settlement, Stats, Step, StoreTime, Swap, Swept, TxCall, TxEnd,
         borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
@@ -291,7 +291,18 @@ fn queue_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
 
 impl QueueStore for SqliteStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        self.writer.push(push)
+        Box::pin(async move {
+            let finished = push.finished.to_vec();
+            let pushed = self.writer.push(push).await?;
+            if !finished.is_empty() {
+                self.writer.run(finished, queue::forget).await?;
+            }
+            Ok(pushed)
+        })
+    }
+
+    fn clock(&self) -> Pending<'_, StoreTime> {
+        Box::pin(async { Ok(StoreTime(time::unix_ms())) })
     }
 
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
@@ -321,10 +332,6 @@ impl QueueStore for SqliteStore {
         })
     }
 
-    fn forget(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        self.writer.run(deliveries, queue::forget)
-    }
-
     fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
         self.writer.run((lease, runs), queue::runs_alone)
     }
@@ -339,20 +346,28 @@ impl QueueStore for SqliteStore {
 }
 
 impl Catalogue for SqliteStore {
-    fn record(&self, handlers: Arc<[CatalogueEntry]>) -> Pending<'_, ()> {
-        self.writer.run(handlers, catalogue::record)
+    fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
+        Box::pin(async move { self.writer.run(record.handlers, catalogue::record).await.map(Swap::Done) })
     }
 
     fn catalogue(&self) -> Pending<'_, CatalogueState> {
         Box::pin(self.read(async |conn| catalogue::read(conn).await))
     }
 
-    fn retire(&self, handler: String) -> Pending<'_, bool> {
-        self.writer.run(handler, catalogue::retire)
+    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
+        Box::pin(async move { self.writer.run(handler, catalogue::retire).await.map(Swap::Done) })
     }
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn identity(&self) -> Identity {
+        self.name.as_str().into()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { push_bytes: 256 << 20, push_deliveries: 200_000 }
     }
 
     fn promise(&self) -> &str {
@@ -380,12 +395,18 @@ impl Admin for SqliteStore {
         })
     }
 
-    fn requeue(&self, letters: Letters) -> Pending<'_, u64> {
-        self.writer.run(letters, admin::requeue)
+    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move {
+            let count = self.writer.run(letters, admin::requeue).await?;
+            Ok(Step { count, more: false })
+        })
     }
 
-    fn discard(&self, letters: Letters) -> Pending<'_, u64> {
-        self.writer.run(letters, admin::discard)
+    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move {
+            let count = self.writer.run(letters, admin::discard).await?;
+            Ok(Step { count, more: false })
+        })
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
@@ -407,8 +428,20 @@ impl OutboxStore for SqliteStore {
         })
     }
 
-    fn finish(&self, rows: Vec<(OutboxRow, Vec<NewDelivery>)>) -> Pending<'_, Vec<bool>> {
+    fn finish(&self, rows: Vec<OutboxRow>) -> Pending<'_, Vec<bool>> {
         self.writer.run(rows, outbox::finish)
+    }
+
+    fn put_back(&self, _rows: Vec<PutBack>) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn feed(&self, queue: Identity, _adopt: bool) -> Pending<'_, Identity> {
+        Box::pin(async { Ok(queue) })
+    }
+
+    fn settled(&self, _deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
@@ -429,10 +462,6 @@ impl OutboxStore for SqliteStore {
 
     fn database(&self) -> TypeId {
         TypeId::of::<Sqlite>()
-    }
-
-    fn identity(&self) -> &str {
-        &self.name
     }
 
     fn nudge(&self) {
@@ -463,11 +492,11 @@ impl Outboxed for Sqlite {
             }
             let file: String =
                 query_scalar("select file from pragma_database_list where name = 'main'").fetch_one(&mut *conn).await?;
-            if row.outbox.strip_prefix("sqlite:") == Some(&*file) {
+            if row.outbox.as_str().strip_prefix("sqlite:") == Some(&*file) {
                 return Err(error.into());
             }
             // SQLite's own way of writing the path is the usual one; the real path is asked for where it differs.
-            if store_name(Path::new(&file)) == row.outbox {
+            if store_name(Path::new(&file)) == row.outbox.as_str() {
                 return Ok(outbox::insert_anywhere(conn, row).await?);
             }
             let text = format!(

@@ -230,13 +230,13 @@ pub struct NewRow {
     pub origin: Origin,
     pub version: u32,
     pub delay: Duration,
-    /// The outbox's [identity](super::OutboxStore::identity).
-    pub outbox: String,
+    /// The outbox's [identity](super::Catalogue::identity).
+    pub outbox: super::Identity,
     /// An earlier row of the same transaction went there: it need not be asked again of which database it is.
     pub known: bool,
     /// Its commit notifies, where the database can.
     pub notify: bool,
-    pub payload: Vec<u8>,
+    pub payload: super::Payload,
 }
 
 /// Begins a transaction that will write: on SQLite `BEGIN IMMEDIATE`, so that it waits for other writers at its start

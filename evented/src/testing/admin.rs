@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     id::DeliveryId,
     retry::{Backoff, Policy},
-    store::{CatalogueEntry, Letters, NewDelivery, Outcome, Route, Store},
+    store::{CatalogueEntry, Letters, NewDelivery, Outcome, Route, Settlement, Step, Store, StoreTime},
     time,
 };
 
@@ -13,7 +13,8 @@ use super::{
     Site,
     kit::{
         Answered, LONG, SHORT, claim, claim_one, claim_one_when_due, claims, count, counts, dead, delayed, deliveries,
-        delivery, eventually, handler, has_passed, ids, nothing_is_due, push, record, retry, settle, stored, wanting,
+        delivery, discard, eventually, handler, has_passed, ids, nothing_is_due, push, record, record_all, requeue,
+        retry, settle, stored, wanting,
     },
     wait::{ends_at_once, quiet},
 };
@@ -22,7 +23,7 @@ pub async fn counts_tell_what_waits_and_what_was_settled(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     let payment =
         CatalogueEntry { event: "PaymentCaptured".to_owned(), route: Route::Outbox, ..handler("book_payment") };
-    store.record([handler("send_mail"), payment].into()).await.answered();
+    record_all(&*store, [handler("send_mail"), payment]).await;
     push(&*store, deliveries("send_mail", 6)).await;
     push(&*store, [delayed(LONG, delivery("send_mail", "later"))]).await;
     let claimed = claims(&*store, vec![wanting(5, &["send_mail"])], LONG).await.deliveries;
@@ -101,12 +102,12 @@ fn sorted(mut ids: Vec<DeliveryId>) -> Vec<DeliveryId> {
 pub async fn stats_tell_the_queue_of_each_handler(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     let mail = CatalogueEntry { queue: "letters".to_owned(), ..handler("mail") };
-    store.record([mail, handler("stock")].into()).await.answered();
+    record_all(&*store, [mail, handler("stock")]).await;
     let told: Vec<_> = counts(&*other).await.into_iter().map(|count| (count.handler, count.queue)).collect();
     let expected = [("mail", "letters"), ("stock", "default")];
     assert_eq!(told, expected.map(|(handler, queue)| (handler.to_owned(), queue.to_owned())), "sorted by handler");
     // As it was recorded last.
-    store.record([handler("mail")].into()).await.answered();
+    record_all(&*store, [handler("mail")]).await;
     assert_eq!(count(&*other, "mail").await.queue, "default");
 }
 
@@ -161,7 +162,7 @@ pub async fn a_requeued_dead_letter_is_due_at_once_with_all_its_attempts(site: &
     let lost = claim_one_when_due(&*store, "mail", LONG).await;
     assert!(settle(&*store, lost.lease, dead(2)).await);
 
-    assert_eq!(other.requeue(Letters::One(pushed.id)).await.answered(), 1);
+    assert_eq!(requeue(&*other, Letters::One(pushed.id)).await, 1);
     assert!(letters(&*store, None).await.is_empty(), "it is no letter any more");
     let claimed = claim_one(&*store, "mail", LONG).await;
     assert_eq!((claimed.lease.delivery, claimed.event_id), (pushed.id, pushed.event_id));
@@ -169,7 +170,7 @@ pub async fn a_requeued_dead_letter_is_due_at_once_with_all_its_attempts(site: &
     assert_eq!((claimed.policy, claimed.version, claimed.emitted_unix_ms), (policy, 0, 1_700_000_000_123));
     assert_eq!(claimed.payload, *pushed.payload);
     assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
-    assert_eq!(other.requeue(Letters::One(pushed.id)).await.answered(), 0, "it is requeued once");
+    assert_eq!(requeue(&*other, Letters::One(pushed.id)).await, 0, "it is requeued once");
     nothing_is_due(&*store, "mail").await;
 }
 
@@ -178,7 +179,7 @@ pub async fn all_dead_letters_of_a_handler_are_requeued(site: &impl Site) {
     record(&*store, &["mail", "stock"]).await;
     let of_mail = bury(&*store, "mail", &["order 17", "order 18", "order 19"]).await;
     let of_stock = bury(&*store, "stock", &["order 17"]).await;
-    assert_eq!(other.requeue(Letters::Of("mail".to_owned())).await.answered(), 3);
+    assert_eq!(requeue(&*other, Letters::Of("mail".to_owned())).await, 3);
     assert_eq!(letters(&*store, None).await, of_stock);
     assert_eq!(ids(&claim(&*store, &["mail", "stock"], LONG).await), sorted(of_mail));
 }
@@ -187,8 +188,8 @@ pub async fn one_dead_letter_is_discarded(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;
     let buried = bury(&*store, "mail", &["order 17", "order 18"]).await;
-    assert_eq!(other.discard(Letters::One(buried[0])).await.answered(), 1);
-    assert_eq!(other.discard(Letters::One(buried[0])).await.answered(), 0, "it is gone");
+    assert_eq!(discard(&*other, Letters::One(buried[0])).await, 1);
+    assert_eq!(discard(&*other, Letters::One(buried[0])).await, 0, "it is gone");
     assert_eq!(letters(&*store, None).await, buried[1..]);
     assert_eq!(count(&*store, "mail").await.dead, 2, "what has died stays counted");
     nothing_is_due(&*store, "mail").await;
@@ -199,9 +200,9 @@ pub async fn all_dead_letters_of_a_handler_are_discarded(site: &impl Site) {
     record(&*store, &["mail", "stock"]).await;
     bury(&*store, "mail", &["order 17", "order 18", "order 19"]).await;
     let of_stock = bury(&*store, "stock", &["order 17"]).await;
-    assert_eq!(other.discard(Letters::Of("mail".to_owned())).await.answered(), 3);
+    assert_eq!(discard(&*other, Letters::Of("mail".to_owned())).await, 3);
     assert_eq!(letters(&*store, None).await, of_stock);
-    assert_eq!(other.requeue(Letters::Of("mail".to_owned())).await.answered(), 0);
+    assert_eq!(requeue(&*other, Letters::Of("mail".to_owned())).await, 0);
 }
 
 pub async fn what_is_no_dead_letter_is_neither_requeued_nor_discarded(site: &impl Site) {
@@ -212,12 +213,12 @@ pub async fn what_is_no_dead_letter_is_neither_requeued_nor_discarded(site: &imp
     let of_stock = bury(&*store, "stock", &["order 17"]).await;
     let nobody = delivery("mail", "an event that nobody emitted").id;
     for id in [nobody, claimed[0].lease.delivery, deliveries("mail", 2)[1].id] {
-        assert_eq!(store.requeue(Letters::One(id)).await.answered(), 0);
-        assert_eq!(store.discard(Letters::One(id)).await.answered(), 0);
+        assert_eq!(requeue(&*store, Letters::One(id)).await, 0);
+        assert_eq!(discard(&*store, Letters::One(id)).await, 0);
     }
     for handler in ["mail", "a handler that nobody recorded"] {
-        assert_eq!(store.requeue(Letters::Of(handler.to_owned())).await.answered(), 0);
-        assert_eq!(store.discard(Letters::Of(handler.to_owned())).await.answered(), 0);
+        assert_eq!(requeue(&*store, Letters::Of(handler.to_owned())).await, 0);
+        assert_eq!(discard(&*store, Letters::Of(handler.to_owned())).await, 0);
     }
     assert_eq!(letters(&*store, None).await, of_stock);
     assert_eq!(stored(&*store, "mail").await, (1, 1));
@@ -229,6 +230,58 @@ pub async fn a_requeue_ends_a_wait(site: &impl Site) {
     record(&*store, &["mail"]).await;
     bury(&*store, "mail", &["order 17"]).await;
     let seen = quiet(&*store).await;
-    assert_eq!(other.requeue(Letters::Of("mail".to_owned())).await.answered(), 1);
+    assert_eq!(requeue(&*other, Letters::Of("mail".to_owned())).await, 1);
     ends_at_once(&*store, seen).await;
+}
+
+pub async fn what_dies_after_a_requeue_or_a_discard_began_stays(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    record(&*store, &["mail"]).await;
+    let bury = async |key: &str| {
+        push(&*store, [delivery("mail", key)]).await;
+        let claimed = claim_one(&*store, "mail", LONG).await;
+        assert!(settle(&*store, claimed.lease, dead(1)).await);
+        claimed.lease.delivery
+    };
+    bury("order 17").await;
+    let began = store.clock().await.answered();
+    eventually("time has passed", async || store.clock().await.answered() > began).await;
+    let later = bury("order 18").await;
+    let of_mail = || Letters::Of("mail".to_owned());
+    for letters in [of_mail(), Letters::One(later)] {
+        let before = StoreTime(began.0 - 60_000);
+        assert_eq!(other.requeue(letters.clone(), before).await.answered(), Step::default());
+        assert_eq!(other.discard(letters, before).await.answered(), Step::default());
+    }
+    assert_eq!(other.requeue(Letters::One(later), began).await.answered().count, 0);
+    assert_eq!(other.requeue(of_mail(), began).await.answered().count, 1);
+    assert_eq!(other.discard(of_mail(), began).await.answered().count, 0);
+    let left = store.dead_letters(None, 10).await.answered();
+    assert_eq!(left.iter().map(|letter| letter.id).collect::<Vec<_>>(), [later]);
+}
+
+pub async fn many_dead_letters_are_requeued_and_discarded_in_steps(site: &impl Site) {
+    const COUNT: usize = 2_500;
+    let (store, other) = (site.open().await, site.open().await);
+    record(&*store, &["mail"]).await;
+    push(&*store, deliveries("mail", COUNT)).await;
+    let mut requeued = 0;
+    for round in 0..2 {
+        let mut claimed = Vec::new();
+        while claimed.len() < COUNT {
+            claimed.extend(claim(&*store, &["mail"], LONG).await);
+        }
+        let letters: Vec<_> =
+            claimed.iter().map(|claimed| Settlement { lease: claimed.lease, outcome: dead(1) }).collect();
+        for some in letters.chunks(500) {
+            let held = store.exchange(some.into(), None).await.answered().held;
+            assert!(held.iter().all(|held| *held));
+        }
+        if round == 0 {
+            requeued += requeue(&*other, Letters::Of("mail".to_owned())).await;
+            assert_eq!((requeued, stored(&*store, "mail").await), (COUNT as u64, (COUNT as u64, 0)));
+        }
+    }
+    assert_eq!(discard(&*other, Letters::Of("mail".to_owned())).await, COUNT as u64);
+    assert_eq!((store.dead_letters(None, 10).await.answered().len(), stored(&*store, "mail").await), (0, (0, 0)));
 }

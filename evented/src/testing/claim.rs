@@ -62,7 +62,7 @@ pub async fn the_policy_and_payload_travel(site: &impl Site) {
     };
     let payload: Arc<[u8]> = (0..=u8::MAX).cycle().take(100_000).collect();
     let mail = delivery("mail", "order 17");
-    let mail = NewDelivery { emitted_unix_ms, policy: doubling, payload, ..mail };
+    let mail = NewDelivery { emitted_unix_ms, policy: doubling, payload: payload.into(), ..mail };
     let stock = delivery("stock", "order 18");
     let stock = NewDelivery { origin: Origin::of(mail.event_id), policy: fixed, payload: (*b"").into(), ..stock };
     push(&*store, [mail.clone(), stock.clone()]).await;

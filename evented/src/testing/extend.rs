@@ -97,8 +97,8 @@ pub async fn leases_are_renewed_while_other_writes_wait_for_their_turn(site: &im
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
-                let deliveries = [delivery("stock", &format!("event {number} of {writer}"))].into();
-                store.push(Push { generation, once: false, deliveries }).await.answered();
+                let deliveries = [delivery("stock", &format!("event {number} of {writer}"))];
+                store.push(Push::of(generation, deliveries)).await.answered();
                 pushed.fetch_add(1, Ordering::SeqCst);
             }
         });

@@ -6,13 +6,13 @@ use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     id::DeliveryId,
-    store::{OutboxStore, TxEnd},
+    store::{OutboxStore, Retention, TxEnd},
     time,
 };
 
 use super::{
     End, OutboxSite,
-    kit::{Answered, DEADLINE, delivery},
+    kit::{Answered, DEADLINE, LONG, delivery},
 };
 
 /// Two processes with the outbox open, and a delivery of another store.
@@ -73,4 +73,17 @@ pub async fn of_concurrent_runs_of_one_delivery_one_writes(site: &impl OutboxSit
     let ends = time::within(DEADLINE, running.join_all()).await.expect("one waits for the other");
     assert!(ends.iter().all(|end| matches!(end, TxEnd::Committed)), "{ends:?}");
     assert_eq!(site.ledger().await.len(), 1);
+}
+
+pub async fn what_is_settled_elsewhere_is_remembered_for_a_while(site: &impl OutboxSite) {
+    let ([store, other], delivery) = two(site).await;
+    writes(&*store, site, delivery, 1).await;
+    store.settled(vec![delivery]).await.answered();
+    store.settled(Vec::new()).await.answered();
+    other.settled(vec![delivery, self::delivery("book", "one that never ran here").id]).await.answered();
+    let retention = Retention { age: LONG, count: 10 };
+    while other.sweep(retention).await.answered().more {}
+    // A process that stood still in the middle of an earlier attempt goes on.
+    writes(&*other, site, delivery, 2).await;
+    assert_eq!(site.ledger().await, [1]);
 }

@@ -8,8 +8,8 @@ use crate::{
     origin::Origin,
     retry::Policy,
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, NewDelivery, Outcome, Push,
-        Pushed, Route, Settlement, Store, StoredCount,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, Letters, NewDelivery,
+        Outcome, Push, Pushed, Record, Route, Settlement, Store, StoreTime, StoredCount, Swap,
     },
     terms::Priority,
     time::{self, Instant},
@@ -73,8 +73,51 @@ pub fn handler(id: &str) -> CatalogueEntry {
 
 /// Records these handlers; answers the generation.
 pub async fn record(store: &dyn Store, handlers: &[&str]) -> u64 {
-    store.record(handlers.iter().map(|id| handler(id)).collect()).await.answered();
+    record_all(store, handlers.iter().map(|id| handler(id)).collect::<Vec<_>>()).await;
     generation(store).await
+}
+
+/// Records handlers, as a process does that begins now.
+pub async fn record_all(store: &dyn Store, handlers: impl Into<Arc<[CatalogueEntry]>>) {
+    let began = store.clock().await.answered().after(Duration::from_millis(1));
+    let handlers = handlers.into();
+    while {
+        let record = Record { generation: generation(store).await, began, handlers: Arc::clone(&handlers) };
+        store.record(record).await.answered() == Swap::Moved
+    } {}
+}
+
+/// Retires a handler; answers whether it was there.
+pub async fn retire(store: &dyn Store, handler: &str) -> bool {
+    loop {
+        if let Swap::Done(was_there) = store.retire(handler.to_owned(), generation(store).await).await.answered() {
+            return was_there;
+        }
+    }
+}
+
+/// Requeues all that is meant, in as many steps as it takes; answers how many it was.
+pub async fn requeue(store: &dyn Store, letters: Letters) -> u64 {
+    let mut count = 0;
+    loop {
+        let step = store.requeue(letters.clone(), StoreTime::MAX).await.answered();
+        count += step.count;
+        if !step.more {
+            return count;
+        }
+    }
+}
+
+/// Discards all that is meant, in as many steps as it takes; answers how many it was.
+pub async fn discard(store: &dyn Store, letters: Letters) -> u64 {
+    let mut count = 0;
+    loop {
+        let step = store.discard(letters.clone(), StoreTime::MAX).await.answered();
+        count += step.count;
+        if !step.more {
+            return count;
+        }
+    }
 }
 
 pub async fn generation(store: &dyn Store) -> u64 {
@@ -111,13 +154,13 @@ pub fn deliveries(handler: &str, count: usize) -> Vec<NewDelivery> {
 
 /// Stores deliveries, planned from the catalogue as it is.
 pub async fn push(store: &dyn Store, deliveries: impl Into<Arc<[NewDelivery]>>) {
-    let push = Push { generation: generation(store).await, once: false, deliveries: deliveries.into() };
+    let push = Push::of(generation(store).await, deliveries);
     assert_eq!(store.push(push).await.answered(), Pushed::Stored);
 }
 
 /// The same for deliveries whose push may be repeated.
 pub async fn push_once(store: &dyn Store, deliveries: impl Into<Arc<[NewDelivery]>>) {
-    let push = Push { generation: generation(store).await, once: true, deliveries: deliveries.into() };
+    let push = Push::of(generation(store).await, deliveries).once();
     assert_eq!(store.push(push).await.answered(), Pushed::Stored);
 }
 

@@ -21,7 +21,7 @@ use super::{
     Site,
     kit::{
         Answered, DEADLINE, LONG, SHORT, claim, claim_one, claim_one_when_due, claims, count, dead, delayed, delivery,
-        exchange, has_passed, push, record, retry, settle, wanting,
+        exchange, has_passed, push, record, requeue, retry, settle, wanting,
     },
 };
 
@@ -233,7 +233,7 @@ pub async fn a_requeued_dead_letter_goes_behind_those_that_wait(site: &impl Site
     let (number, running) = next(&*store).await;
     assert_eq!(number, 1);
     let letter = Letters::One(claimed.lease.delivery);
-    assert_eq!(other.requeue(letter.clone()).await.answered(), 1);
+    assert_eq!(requeue(&*other, letter.clone()).await, 1);
     nobody_is_due(&*store).await;
     push(&*other, [of("ada", 4)]).await;
     assert!(settle(&*store, running.lease, Outcome::Completed).await);
@@ -243,7 +243,7 @@ pub async fn a_requeued_dead_letter_goes_behind_those_that_wait(site: &impl Site
     push(&*store, [of("ada", 5)]).await;
     let (_, claimed) = next(&*store).await;
     assert!(settle(&*store, claimed.lease, dead(1)).await);
-    assert_eq!(other.requeue(Letters::Of("mail".to_owned())).await.answered(), 1);
+    assert_eq!(requeue(&*other, Letters::Of("mail".to_owned())).await, 1);
     go_on(&*store, &[5]).await;
 }
 
@@ -265,8 +265,8 @@ pub async fn order_holds_while_processes_push_and_settle(site: &impl Site) {
         let stores = stores.clone();
         pushing.spawn(async move {
             for number in 0..EACH {
-                let deliveries = [of(&format!("customer-{customer}"), number)].into();
-                let push = Push { generation, once: number % 2 == 0, deliveries };
+                let deliveries = [of(&format!("customer-{customer}"), number)];
+                let push = Push { once: number % 2 == 0, ..Push::of(generation, deliveries) };
                 assert_eq!(stores[(customer + number) % 2].push(push).await.answered(), Pushed::Stored);
             }
         });
@@ -329,8 +329,8 @@ pub async fn no_delivery_is_stranded_between_a_push_and_a_settlement_of_its_key(
                         time::sleep(Duration::from_millis(1)).await;
                     }
                     pushed.fetch_add(1, Ordering::SeqCst);
-                    let deliveries = [ordered(&handler, "ada", 2 * number + pusher)].into();
-                    let push = Push { generation, once: false, deliveries };
+                    let deliveries = [ordered(&handler, "ada", 2 * number + pusher)];
+                    let push = Push::of(generation, deliveries);
                     assert_eq!(store.push(push).await.answered(), Pushed::Stored);
                 }
             });

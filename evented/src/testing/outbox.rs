@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     id::{DeliveryId, EventId, Key},
-    store::{Claim, ClaimQueue, Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed},
+    store::{Claim, ClaimQueue, Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, PutBack, Relay, Relayed},
     time,
 };
 
@@ -23,6 +23,10 @@ use super::{
         ids, new_ids, push, record, settle, stored, wanting,
     },
 };
+
+/// The identity of the queue store that rows go to, and of another.
+const QUEUE: &str = "the queue";
+const OTHER_QUEUE: &str = "another queue";
 
 /// Where a row's deliveries go.
 #[derive(Clone, Copy, PartialEq)]
@@ -51,7 +55,26 @@ fn relay_of(generation: u64, rows: usize, lease: Duration, goes: Goes) -> Relay 
         here: if matches!(goes, Goes::Here | Goes::Both) { vec![of_row("book", row)] } else { Vec::new() },
         elsewhere: if matches!(goes, Goes::Elsewhere | Goes::Both) { vec![of_row("mail", row)] } else { Vec::new() },
     };
-    Relay { generation, rows, lease, fan_out: Arc::new(fan_out), claim: None }
+    with_fan(generation, rows, lease, fan_out)
+}
+
+/// A turn of a relay that leases what goes to the queue store `QUEUE`.
+fn with_fan(
+    generation: u64,
+    rows: usize,
+    lease: Duration,
+    fan_out: impl Fn(&OutboxRow) -> Fan + Send + Sync + 'static,
+) -> Relay {
+    Relay {
+        generation,
+        rows,
+        bytes: usize::MAX,
+        lease,
+        target: Some(QUEUE.into()),
+        elsewhere: Elsewhere::Lease,
+        fan_out: Arc::new(fan_out),
+        claim: None,
+    }
 }
 
 async fn relay(store: &dyn OutboxStore, lease: Duration, goes: Goes) -> Relayed {
@@ -72,10 +95,9 @@ async fn relay_when_due(store: &dyn OutboxStore, lease: Duration) -> Vec<OutboxR
     rows
 }
 
-/// Finishes rows with the deliveries that stay.
-async fn finish(store: &dyn OutboxStore, rows: &[OutboxRow]) {
-    let rows = rows.iter().map(|row| (row.clone(), vec![of_row("book", row)]));
-    store.finish(rows.collect()).await.answered();
+/// Finishes rows; answers for each whether it was held.
+async fn finish(store: &dyn OutboxStore, rows: &[OutboxRow]) -> Vec<bool> {
+    store.finish(rows.to_vec()).await.answered()
 }
 
 /// Two processes with the outbox open, and the handlers `book` and `mail`.
@@ -129,20 +151,168 @@ pub async fn a_row_with_background_deliveries_is_leased_until_it_is_finished(sit
     let relayed = relay(&*store, LONG, Goes::Both).await;
     assert_eq!((relayed.done, events(&relayed.claimed)), (0, emitted));
     assert!(relayed.claimed.iter().all(|row| row.token.is_some() && row.origin.correlation == row.event_id));
-    // Until it is finished the row is all there is, and this relay's alone.
-    assert_eq!(stored(&*store, "book").await, (0, 0));
+    // Until it is finished the row is there, and this relay's alone.
     assert_eq!(other.outbox_rows().await.answered(), 2);
     let meanwhile = relay(&*other, LONG, Goes::Both).await;
     assert_eq!((meanwhile.done, meanwhile.claimed.len()), (0, 0));
     let next_due = meanwhile.next_due.expect("rows are stored");
     assert!(next_due > LONG / 2 && next_due <= LONG, "the end of the lease, not {next_due:?}");
 
-    finish(&*store, &relayed.claimed).await;
+    assert_eq!(finish(&*store, &relayed.claimed).await, [true, true]);
     assert_eq!(other.outbox_rows().await.answered(), 0);
+    assert_eq!(stored(&*store, "mail").await, (0, 0), "what goes elsewhere is not stored here");
+}
+
+pub async fn what_stays_of_a_row_is_stored_with_its_lease(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    emit_many(site, 2).await;
+    let relayed = relay(&*store, SHORT, Goes::Both).await;
     let here: Vec<_> = relayed.claimed.iter().map(|row| of_row("book", row)).collect();
     let claimed = claim(&*other, &["book", "mail"], LONG).await;
-    assert_eq!(ids(&claimed), new_ids(&here), "what goes elsewhere is not stored here");
-    assert!(claimed.iter().all(|claimed| relayed.claimed.iter().any(|row| *row.payload == *claimed.payload)));
+    assert_eq!(ids(&claimed), new_ids(&here), "before anything is pushed elsewhere");
+    assert!(claimed.iter().all(|claimed| relayed.claimed.iter().any(|row| row.payload == claimed.payload)));
+    for claimed in claimed {
+        assert!(settle(&*other, claimed.lease, Outcome::Completed).await);
+    }
+    // The row is taken again, and what stays of it is not stored again.
+    let again = relay_when_due(&*other, LONG).await;
+    assert_eq!(again.len(), 2);
+    assert!(again.iter().all(|row| row.target.as_ref().is_some_and(|target| target.as_str() == QUEUE)));
+    assert_eq!(finish(&*other, &again).await, [true, true]);
+    assert_eq!((stored(&*store, "book").await, count(&*store, "book").await.done), ((0, 0), 2));
+}
+
+pub async fn a_row_that_is_left_is_taken_by_a_relay_that_leases(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let emitted = emit_many(site, 2).await;
+    let generation = generation(&*store).await;
+    let leave = |delay| Relay { elsewhere: Elsewhere::Leave(delay), ..relay_of(generation, 100, LONG, Goes::Both) };
+    let relayed = store.relay(leave(Duration::from_millis(200))).await.answered();
+    assert_eq!((relayed.done, relayed.put_off, relayed.claimed.len()), (0, 2, 0));
+    assert_eq!(stored(&*store, "book").await, (2, 0), "what stays is stored");
+    // Who leaves such rows does not look at them again.
+    let began = time::now();
+    let relayed = store.relay(leave(LONG)).await.answered();
+    assert_eq!((relayed.done, relayed.put_off, relayed.claimed.len()), (0, 0, 0));
+    assert_eq!(relayed.next_due, None, "nothing is new");
+    let taken = relay_when_due(&*other, LONG).await;
+    assert_eq!(events(&taken), emitted);
+    assert!(began.elapsed() < LONG / 2);
+    assert_eq!(finish(&*other, &taken).await, [true, true]);
+    assert_eq!(stored(&*store, "book").await, (2, 0));
+}
+
+pub async fn a_row_keeps_the_target_of_its_first_turn(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let emitted = emit_many(site, 1).await;
+    let generation = generation(&*store).await;
+    assert_eq!(events(&relay(&*store, SHORT, Goes::Elsewhere).await.claimed), emitted);
+    let to_another = || Relay { target: Some(OTHER_QUEUE.into()), ..relay_of(generation, 100, LONG, Goes::Elsewhere) };
+    let marker = emit(site, "a row for the other queue").await;
+    let mut taken = Vec::new();
+    eventually("the other queue's relay finds its own row", async || {
+        taken.extend(events(&other.relay(to_another()).await.answered().claimed));
+        !taken.is_empty()
+    })
+    .await;
+    assert_eq!(taken, [marker]);
+    let again = relay_when_due(&*store, LONG).await;
+    assert_eq!(events(&again), emitted, "the lease has ended, and the other relay has left it alone");
+    assert!(other.relay(to_another()).await.answered().claimed.is_empty());
+}
+
+pub async fn a_turn_takes_no_more_bytes_than_asked(site: &impl OutboxSite) {
+    let [store, _] = two(site).await;
+    let emitted = emit_many(site, 5).await;
+    let generation = generation(&*store).await;
+    let bytes = |bytes| Relay { bytes, ..relay_of(generation, 100, LONG, Goes::Elsewhere) };
+    let first = store.relay(bytes(1)).await.answered().claimed;
+    assert_eq!(events(&first), emitted[..1], "one row at least");
+    let size = first[0].payload.len();
+    let next = store.relay(bytes(2 * size + size / 2)).await.answered().claimed;
+    assert_eq!(events(&next), emitted[1..3]);
+    let rest = store.relay(bytes(usize::MAX)).await.answered().claimed;
+    assert_eq!(events(&rest), emitted[3..]);
+}
+
+pub async fn a_row_that_is_put_back_is_due_after_its_delay(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let emitted = emit_many(site, 2).await;
+    let rows = relay(&*store, LONG, Goes::Elsewhere).await.claimed;
+    let (delay, began) = (Duration::from_millis(300), time::now());
+    let back = |row: &OutboxRow, delay, error: Option<&str>| PutBack {
+        row: row.clone(),
+        delay,
+        error: error.map(str::to_owned),
+    };
+    store.put_back(vec![back(&rows[0], delay, Some("refused")), back(&rows[1], LONG, None)]).await.answered();
+    store.put_back(Vec::new()).await.answered();
+    let again = relay_when_due(&*other, LONG).await;
+    has_passed(delay, began);
+    assert_eq!(events(&again), emitted[..1]);
+    // Who has lost the lease puts nothing back and finishes nothing.
+    store.put_back(vec![back(&rows[0], Duration::ZERO, None)]).await.answered();
+    assert_eq!(finish(&*store, &rows).await, [false, false]);
+    assert!(relay(&*store, LONG, Goes::Elsewhere).await.claimed.is_empty());
+    assert_eq!(finish(&*other, &again).await, [true]);
+    assert_eq!(store.outbox_rows().await.answered(), 1);
+}
+
+pub async fn an_outbox_remembers_its_queue(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    assert_eq!(store.feed(QUEUE.into(), false).await.answered(), QUEUE.into());
+    assert_eq!(other.feed(OTHER_QUEUE.into(), false).await.answered(), QUEUE.into());
+    assert_eq!(site.open_outbox().await.feed(QUEUE.into(), false).await.answered(), QUEUE.into());
+    // A person says that another takes its place: rows on their way go there.
+    let emitted = emit_many(site, 1).await;
+    assert_eq!(relay(&*store, SHORT, Goes::Elsewhere).await.claimed.len(), 1);
+    assert_eq!(other.feed(OTHER_QUEUE.into(), true).await.answered(), OTHER_QUEUE.into());
+    assert_eq!(store.feed(QUEUE.into(), false).await.answered(), OTHER_QUEUE.into());
+    let generation = generation(&*store).await;
+    let mut taken = Vec::new();
+    eventually("the row goes to the other queue", async || {
+        let to_another = Relay { target: Some(OTHER_QUEUE.into()), ..relay_of(generation, 100, LONG, Goes::Elsewhere) };
+        taken = events(&other.relay(to_another).await.answered().claimed);
+        !taken.is_empty()
+    })
+    .await;
+    assert_eq!(taken, emitted);
+}
+
+pub async fn what_goes_elsewhere_waits_for_rows_of_its_own_key_alone(site: &impl OutboxSite) {
+    let [store, other] = two(site).await;
+    let generation = generation(&*store).await;
+    // Each event's key is the first letter of its payment's name.
+    let fan = |row: &OutboxRow| {
+        let letter = String::from_utf8_lossy(&row.payload).contains("payment a");
+        let ordered =
+            |handler: &str, key: &str| NewDelivery { order: Some(Key::derive(handler, key)), ..of_row(handler, row) };
+        let key = if letter { "a" } else { "b" };
+        Fan { here: vec![ordered("book", key)], elsewhere: vec![ordered("mail", key)], later: None }
+    };
+    let relay = || with_fan(generation, 100, LONG, fan);
+    let first = emit(site, "payment a 1").await;
+    let held = store.relay(relay()).await.answered().claimed;
+    assert_eq!(events(&held), [first]);
+    let (of_a, of_b) = (emit(site, "payment a 2").await, emit(site, "payment b 1").await);
+    let relayed = other.relay(relay()).await.answered();
+    assert_eq!(events(&relayed.claimed), [of_b], "another key goes on, the same one waits");
+    // What stays is in order already, and waits for nobody.
+    for event in [first, of_a] {
+        let claimed = claim(&*other, &["book"], LONG).await;
+        assert!(claimed.iter().any(|claimed| claimed.event_id == event), "{event}");
+        for claimed in claimed {
+            assert!(settle(&*other, claimed.lease, Outcome::Completed).await);
+        }
+    }
+    assert_eq!(finish(&*store, &held).await, [true]);
+    let mut rest = Vec::new();
+    eventually("the row that waited can be taken", async || {
+        rest.extend(events(&other.relay(relay()).await.answered().claimed));
+        !rest.is_empty()
+    })
+    .await;
+    assert_eq!(rest, [of_a]);
 }
 
 pub async fn a_leased_row_is_taken_again_only_when_its_lease_ends(site: &impl OutboxSite) {
@@ -169,16 +339,13 @@ pub async fn a_row_whose_lease_was_lost_is_skipped_by_finish(site: &impl OutboxS
     let kept = relay(&*store, LONG, Goes::Both).await.claimed;
     assert_eq!(events(&kept), [kept_event]);
 
-    finish(&*store, &[lost[0].clone(), kept[0].clone()]).await;
-    assert_eq!(store.outbox_rows().await.answered(), 1, "the kept row is replaced, the lost one is another relay's");
-    let claimed = claim_one(&*store, "book", LONG).await;
-    assert_eq!(claimed.event_id, kept_event);
-    finish(&*other, &taken).await;
+    assert_eq!(finish(&*store, &[lost[0].clone(), kept[0].clone()]).await, [false, true]);
+    assert_eq!(store.outbox_rows().await.answered(), 1, "the kept row is gone, the lost one is another relay's");
+    assert_eq!(finish(&*other, &taken).await, [true]);
     assert_eq!(store.outbox_rows().await.answered(), 0);
-    assert_eq!(claim_one(&*store, "book", LONG).await.event_id, lost_event);
 }
 
-pub async fn a_row_that_is_finished_twice_is_replaced_once(site: &impl OutboxSite) {
+pub async fn a_row_that_is_finished_twice_is_finished_once(site: &impl OutboxSite) {
     let [store, _] = two(site).await;
     emit(site, "payment 17").await;
     let rows = relay(&*store, LONG, Goes::Both).await.claimed;
@@ -314,12 +481,12 @@ pub async fn the_deliveries_of_rows_keep_the_order_of_their_keys(site: &impl Out
     let ordered = |row: &OutboxRow| NewDelivery { order: Some(Key::derive("book", "ada")), ..of_row("book", row) };
     // The first rows in one turn, the others by way of a lease.
     let here = move |row: &OutboxRow| Fan { here: vec![ordered(row)], ..Fan::default() };
-    let relayed =
-        store.relay(Relay { generation, rows: 3, lease: LONG, fan_out: Arc::new(here), claim: None }).await.answered();
+    let relayed = store.relay(with_fan(generation, 3, LONG, here)).await.answered();
     assert_eq!(relayed.done, 3);
-    let rows = relay(&*store, LONG, Goes::Both).await.claimed;
+    let both = move |row: &OutboxRow| Fan { elsewhere: vec![of_row("mail", row)], ..here(row) };
+    let rows = store.relay(with_fan(generation, 100, LONG, both)).await.answered().claimed;
     assert_eq!(rows.len(), 3);
-    store.finish(rows.iter().map(|row| (row.clone(), vec![ordered(row)])).collect()).await.answered();
+    assert_eq!(finish(&*store, &rows).await, [true; 3]);
     for event in emitted {
         let claimed = claim_one(&*other, "book", LONG).await;
         assert_eq!(claimed.event_id, event);
@@ -334,8 +501,7 @@ async fn relay_ordered(store: &dyn OutboxStore, rows: usize, lease: Duration) ->
         Fan { elsewhere: vec![ordered], ..Fan::default() }
     };
     let generation = generation(store).await;
-    let relay = Relay { generation, rows, lease, fan_out: Arc::new(fan_out), claim: None };
-    store.relay(relay).await.answered().claimed
+    store.relay(with_fan(generation, rows, lease, fan_out)).await.answered().claimed
 }
 
 pub async fn a_row_of_an_order_key_waits_for_those_before_it_that_another_relay_has(site: &impl OutboxSite) {

@@ -6,15 +6,15 @@ use tokio::task::JoinSet;
 
 use crate::{
     retry::{Backoff, Policy},
-    store::{NewDelivery, Outcome, Push, Pushed},
+    store::{NewDelivery, Outcome, Push, Pushed, StoreTime},
     time,
 };
 
 use super::{
     Site,
     kit::{
-        Answered, LONG, claim, claim_one, claim_one_when_due, dead, delayed, deliveries, delivery, generation,
-        has_passed, ids, new_ids, nothing_is_due, push, push_once, record, settle, stored,
+        Answered, LONG, claim, claim_one, claim_one_when_due, dead, delayed, deliveries, delivery, eventually,
+        generation, has_passed, ids, new_ids, nothing_is_due, push, push_once, record, retire, settle, stored,
     },
 };
 
@@ -31,7 +31,7 @@ pub async fn all_of_a_push_is_stored(site: &impl Site) {
 fn bad_push(generation: u64) -> Push {
     let mut bad = deliveries("mail", 100);
     bad.push(delivery("a handler that nobody recorded", "stray"));
-    Push { generation, once: true, deliveries: bad.into() }
+    Push::of(generation, bad).once()
 }
 
 pub async fn all_or_nothing_of_a_push_is_stored(site: &impl Site) {
@@ -53,7 +53,7 @@ pub async fn a_push_that_fails_fails_alone(site: &impl Site) {
     for (number, delivery) in good.iter().cloned().enumerate() {
         let store = store.clone();
         pushing.spawn(async move {
-            let good = Push { generation, once: false, deliveries: [delivery].into() };
+            let good = Push::of(generation, [delivery]);
             let push = if number % 10 == 5 { store.push(bad_push(generation)).await.is_err() } else { true };
             push && store.push(good).await.is_ok_and(|pushed| pushed == Pushed::Stored)
         });
@@ -116,43 +116,70 @@ pub async fn a_delivery_pushed_once_is_not_stored_again_after_it_is_settled(site
     assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, delivery("mail", "order 19").id);
 }
 
-pub async fn a_delivery_pushed_once_is_remembered_until_it_is_forgotten(site: &impl Site) {
+pub async fn what_is_finished_is_remembered_for_a_while(site: &impl Site) {
     let store = site.open().await;
-    record(&*store, &["mail"]).await;
+    let generation = record(&*store, &["mail"]).await;
     let pushed = [delivery("mail", "order 17"), delivery("mail", "order 18")];
     push_once(&*store, pushed.clone()).await;
     for claimed in claim(&*store, &["mail"], LONG).await {
         assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
     }
-    // Neither by forgetting another, nor by forgetting what is old.
-    store.forget(vec![pushed[1].id]).await.answered();
-    store.forget(Vec::new()).await.answered();
-    push_once(&*store, [pushed[0].clone()]).await;
+    // A push carries it, also one of nothing else.
+    let finished = |ids: Vec<_>| Push { finished: ids.into(), ..Push::of(generation, []) };
+    for ids in [vec![pushed[1].id], Vec::new(), pushed.each_ref().map(|pushed| pushed.id).to_vec()] {
+        assert_eq!(store.push(finished(ids)).await.answered(), Pushed::Stored);
+    }
+    // A first try that comes after its repetition stores nothing.
+    push_once(&*store, pushed).await;
     assert_eq!(stored(&*store, "mail").await, (0, 0));
 }
 
-pub async fn a_forgotten_delivery_is_stored_again(site: &impl Site) {
+pub async fn a_push_after_its_end_stores_nothing(site: &impl Site) {
     let store = site.open().await;
-    record(&*store, &["mail"]).await;
-    let pushed = delivery("mail", "order 17");
-    push_once(&*store, [pushed.clone()]).await;
-    let claimed = claim_one(&*store, "mail", LONG).await;
-    assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
-    store.forget(vec![pushed.id]).await.answered();
-    push_once(&*store, [pushed.clone()]).await;
-    assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, pushed.id);
+    let generation = record(&*store, &["mail", "stock"]).await;
+    let now = store.clock().await.answered();
+    let until =
+        |until, deliveries: Vec<NewDelivery>| Push { until: Some(until), ..Push::of(generation, deliveries).once() };
+    let late = vec![delivery("mail", "order 17"), delivery("stock", "order 17")];
+    let past = StoreTime(now.0 - 1);
+    assert_eq!(store.push(until(past, late.clone())).await.answered(), Pushed::TooLate);
+    assert_eq!((stored(&*store, "mail").await, stored(&*store, "stock").await), ((0, 0), (0, 0)));
+    // Nor is it remembered: in time, it is stored. One that is late spoils none beside it.
+    let mut pushing = JoinSet::new();
+    for number in 0..20 {
+        let store = store.clone();
+        let deliveries = vec![delivery("mail", &format!("order {number} of many"))];
+        let push = until(if number % 2 == 0 { past } else { now.after(LONG) }, deliveries);
+        pushing.spawn(async move { (number % 2 == 0, store.push(push).await.answered()) });
+    }
+    for (is_late, answer) in pushing.join_all().await {
+        assert_eq!(answer, if is_late { Pushed::TooLate } else { Pushed::Stored });
+    }
+    assert_eq!(stored(&*store, "mail").await, (10, 0));
+    assert_eq!(store.push(until(now.after(LONG), late)).await.answered(), Pushed::Stored);
+    assert_eq!((stored(&*store, "mail").await, stored(&*store, "stock").await), ((11, 0), (1, 0)));
+}
+
+pub async fn the_clock_goes_on_as_time_does(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    let (began, first) = (time::now(), store.clock().await.answered());
+    let delay = Duration::from_millis(200);
+    eventually("the clock has gone on", async || other.clock().await.answered() >= first.after(delay)).await;
+    has_passed(delay, began);
+    let passed = i64::try_from(began.elapsed().as_millis()).expect("a test is short");
+    assert!(store.clock().await.answered().0 - first.0 <= passed + 1_000, "as fast as ours");
 }
 
 pub async fn a_push_planned_from_an_old_catalogue_stores_nothing(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     let old = record(&*store, &["mail"]).await;
     record(&*other, &["stock"]).await;
-    let planned = |generation| Push { generation, once: false, deliveries: deliveries("mail", 3).into() };
+    let planned = |generation| Push::of(generation, deliveries("mail", 3));
     assert_eq!(store.push(planned(old)).await.answered(), Pushed::CatalogueMoved);
     assert_eq!(stored(&*store, "mail").await, (0, 0));
 
     let old = generation(&*store).await;
-    assert!(other.retire("mail".to_owned()).await.answered());
+    assert!(retire(&*other, "mail").await);
     assert_eq!(store.push(planned(old)).await.answered(), Pushed::CatalogueMoved);
     record(&*other, &["mail"]).await;
     assert_eq!(stored(&*store, "mail").await, (0, 0));
@@ -167,7 +194,7 @@ pub async fn a_push_that_stored_nothing_is_not_remembered(site: &impl Site) {
     let old = record(&*store, &["mail"]).await;
     record(&*store, &["stock"]).await;
     let pushed = delivery("mail", "order 17");
-    let moved = Push { generation: old, once: true, deliveries: [pushed.clone()].into() };
+    let moved = Push::of(old, [pushed.clone()]).once();
     assert_eq!(store.push(moved).await.answered(), Pushed::CatalogueMoved);
     push_once(&*store, [pushed.clone()]).await;
     assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, pushed.id);
@@ -180,7 +207,7 @@ pub async fn concurrent_pushes_are_all_stored(site: &impl Site) {
     let mut pushing = JoinSet::new();
     for (number, part) in pushed.chunks(3).enumerate() {
         let store = stores[number % 2].clone();
-        let push = Push { generation, once: number % 3 == 0, deliveries: part.into() };
+        let push = Push { once: number % 3 == 0, ..Push::of(generation, part) };
         pushing.spawn(async move { store.push(push).await.answered() });
     }
     let answers = pushing.join_all().await;

@@ -89,8 +89,9 @@ macro_rules! __queue_promises {
                 a_delivery_that_is_there_already_is_left_as_it_is: Once
                 a_leased_delivery_that_is_pushed_again_stays_leased: Once
                 a_delivery_pushed_once_is_not_stored_again_after_it_is_settled: Once
-                a_delivery_pushed_once_is_remembered_until_it_is_forgotten: Once
-                a_forgotten_delivery_is_stored_again: Once
+                what_is_finished_is_remembered_for_a_while: Once
+                a_push_after_its_end_stores_nothing: Once
+                the_clock_goes_on_as_time_does: Delay
                 a_push_planned_from_an_old_catalogue_stores_nothing: EveryHandler
                 a_push_that_stored_nothing_is_not_remembered: Once
                 concurrent_pushes_are_all_stored: AllOrNothing
@@ -180,7 +181,12 @@ macro_rules! __queue_promises {
                 unique_and_order_keys_are_read_by_every_process: EveryHandler
                 a_changed_key_moves_the_generation: EveryHandler
                 a_retired_handler_is_gone_and_comes_back_when_recorded: EveryHandler
+                what_is_recorded_of_an_old_catalogue_changes_nothing: EveryHandler
+                what_is_retired_of_an_old_catalogue_stays: EveryHandler
+                a_retired_handler_does_not_come_back_by_a_process_that_began_before: EveryHandler
+                a_claim_tells_the_generation: EveryHandler
                 the_name_is_the_same_for_the_same_store: Told
+                the_identity_is_the_same_for_every_process: Told
             }
             admin {
                 counts_tell_what_waits_and_what_was_settled: Told
@@ -195,6 +201,8 @@ macro_rules! __queue_promises {
                 all_dead_letters_of_a_handler_are_discarded: DeadLetters
                 what_is_no_dead_letter_is_neither_requeued_nor_discarded: DeadLetters
                 a_requeue_ends_a_wait: Woken
+                what_dies_after_a_requeue_or_a_discard_began_stays: DeadLetters
+                many_dead_letters_are_requeued_and_discarded_in_steps: DeadLetters
             }
             pause {
                 a_paused_queue_is_not_claimed_in_any_process: Pause
@@ -226,7 +234,14 @@ macro_rules! __outbox_promises {
                 a_row_with_background_deliveries_is_leased_until_it_is_finished: Outbox
                 a_leased_row_is_taken_again_only_when_its_lease_ends: Outbox
                 a_row_whose_lease_was_lost_is_skipped_by_finish: Outbox
-                a_row_that_is_finished_twice_is_replaced_once: Once
+                a_row_that_is_finished_twice_is_finished_once: Once
+                what_stays_of_a_row_is_stored_with_its_lease: Outbox
+                a_row_that_is_left_is_taken_by_a_relay_that_leases: Outbox
+                a_row_keeps_the_target_of_its_first_turn: Outbox
+                a_turn_takes_no_more_bytes_than_asked: Outbox
+                a_row_that_is_put_back_is_due_after_its_delay: Outbox
+                an_outbox_remembers_its_queue: Outbox
+                what_goes_elsewhere_waits_for_rows_of_its_own_key_alone: Order
                 a_row_is_taken_by_one_relay_alone: Outbox
                 a_turn_takes_no_more_rows_than_asked: Outbox
                 what_a_turn_stores_is_claimed_with_it: Outbox
@@ -256,6 +271,7 @@ macro_rules! __outbox_promises {
                 an_attempt_that_fails_is_not_remembered: OneCommit
                 an_attempt_that_is_dropped_is_not_remembered: OneCommit
                 of_concurrent_runs_of_one_delivery_one_writes: OneCommit
+                what_is_settled_elsewhere_is_remembered_for_a_while: OneCommit
             }
         }
     };

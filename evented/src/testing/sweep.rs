@@ -33,7 +33,14 @@ async fn left(store: &dyn Store) -> Vec<u32> {
 
 /// Sweeps; answers how many letters it deleted.
 async fn sweep(store: &dyn Store, age: Duration, count: u64) -> u64 {
-    store.sweep(Retention { age, count }).await.answered().dead_letters
+    let mut deleted = 0;
+    loop {
+        let swept = store.sweep(Retention { age, count }).await.answered();
+        deleted += swept.dead_letters;
+        if !swept.more {
+            return deleted;
+        }
+    }
 }
 
 pub async fn a_sweep_deletes_dead_letters_beyond_their_age(site: &impl Site) {

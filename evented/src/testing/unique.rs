@@ -167,10 +167,10 @@ pub async fn a_push_that_fails_takes_no_unique_key(site: &impl Site) {
     let old = record(&*store, &["mail"]).await;
     let generation = record(&*store, &["stock"]).await;
     let bad = [unique("mail", "first", "order 17", LONG), delivery("a handler that nobody recorded", "stray")];
-    let failed = store.push(Push { generation, once: false, deliveries: bad.into() }).await;
+    let failed = store.push(Push::of(generation, bad)).await;
     assert!(failed.is_err(), "{failed:?}");
-    let moved = [unique("mail", "first", "order 17", LONG)].into();
-    let moved = store.push(Push { generation: old, once: false, deliveries: moved }).await.answered();
+    let moved = [unique("mail", "first", "order 17", LONG)];
+    let moved = store.push(Push::of(old, moved)).await.answered();
     assert_eq!(moved, Pushed::CatalogueMoved);
     let second = unique("mail", "second", "order 17", LONG);
     push(&*store, [second.clone()]).await;
@@ -186,7 +186,7 @@ pub async fn one_of_concurrent_deliveries_of_a_key_is_stored(site: &impl Site) {
         let store = stores[number % 2].clone();
         let of_both =
             ["order 17", "order 18"].map(|value| unique("mail", &format!("{number} of {value}"), value, LONG));
-        let push = Push { generation, once: number % 3 == 0, deliveries: of_both.into() };
+        let push = Push { once: number % 3 == 0, ..Push::of(generation, of_both) };
         pushing.spawn(async move { store.push(push).await.answered() });
     }
     assert_eq!(pushing.join_all().await, vec![Pushed::Stored; 40]);

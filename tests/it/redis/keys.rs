@@ -58,7 +58,7 @@ async fn deliveries_of_an_order_key_are_claimed_one_after_the_other() {
 
     // A dead letter comes back behind those that wait.
     push(&*store, vec![of("a4", "a")]).await;
-    assert_eq!(store.requeue(Letters::Of("mail".to_owned())).await.unwrap(), 1);
+    assert_eq!(crate::store::requeue(&*store, Letters::Of("mail".to_owned())).await, 1);
     let (_, claims) = exchange(&*store, completed(&claims.deliveries), 10, "mail").await;
     assert_eq!(payloads(&claims.deliveries), ["a4"]);
     let (_, claims) = exchange(&*store, completed(&claims.deliveries), 10, "mail").await;
@@ -119,7 +119,7 @@ async fn an_order_holds_while_several_processes_push_and_settle() {
                 let (held, claims) = exchange(&*store, std::mem::take(&mut settlements), 3, "mail").await;
                 assert_eq!(held, vec![true; asked]);
                 for claimed in claims.deliveries {
-                    let text = String::from_utf8(claimed.payload.clone()).unwrap();
+                    let text = String::from_utf8(claimed.payload.to_vec()).unwrap();
                     let (key, number) = text.split_once(' ').unwrap();
                     let (key, number): (usize, usize) = (key.parse().unwrap(), number.parse().unwrap());
                     turn += 1;
@@ -242,7 +242,7 @@ async fn the_oldest_of_several_versions_comes_first() {
     let expected: Vec<_> = (0..150).filter(|number| number % 3 != 2).map(|number| format!("{number:03}")).collect();
     assert_eq!(payloads(&claimed), expected);
     for claimed in &claimed {
-        let number: u32 = String::from_utf8(claimed.payload.clone()).unwrap().parse().unwrap();
+        let number: u32 = String::from_utf8(claimed.payload.to_vec()).unwrap().parse().unwrap();
         assert_eq!(claimed.version, 1 + number % 3);
     }
     let held = store.exchange(completed(&claimed).into(), None).await.unwrap().held;
@@ -264,25 +264,25 @@ async fn dead_letters_are_read_requeued_discarded_and_swept_beyond_a_page() {
         store.exchange(dies.collect(), None).await.unwrap();
     }
     let letters = store.dead_letters(Some("mail".to_owned()), 250).await.unwrap();
-    let told: Vec<_> = letters.iter().map(|letter| String::from_utf8(letter.payload.clone()).unwrap()).collect();
+    let told: Vec<_> = letters.iter().map(|letter| String::from_utf8(letter.payload.to_vec()).unwrap()).collect();
     assert_eq!(told, (1_050..1_300).rev().map(|number| number.to_string()).collect::<Vec<_>>());
     assert_eq!((letters[0].event.as_str(), letters[0].attempts), ("OrderPlaced", 3));
     assert_eq!(&*store.dead_letters(None, 1).await.unwrap()[0].handler, "stock");
 
-    assert_eq!(store.requeue(Letters::One(letters[0].id)).await.unwrap(), 1);
-    assert_eq!(store.requeue(Letters::One(letters[0].id)).await.unwrap(), 0);
+    assert_eq!(crate::store::requeue(&*store, Letters::One(letters[0].id)).await, 1);
+    assert_eq!(crate::store::requeue(&*store, Letters::One(letters[0].id)).await, 0);
     let back = claim(&*store, 10, "mail").await;
     assert_eq!((payloads(&back), back[0].failed, back[0].lost), (vec!["1299".to_owned()], 0, false));
-    assert_eq!(store.discard(Letters::One(letters[1].id)).await.unwrap(), 1);
+    assert_eq!(crate::store::discard(&*store, Letters::One(letters[1].id)).await, 1);
     let kept = Retention { age: Duration::from_hours(1), count: 699 };
     assert_eq!(
         store.sweep(kept).await.unwrap().dead_letters,
         600,
         "1,298 of mail and one of stock, but for the newest"
     );
-    assert_eq!(store.discard(Letters::Of("stock".to_owned())).await.unwrap(), 1);
-    assert_eq!(store.requeue(Letters::Of("mail".to_owned())).await.unwrap(), 698);
-    assert_eq!(store.requeue(Letters::Of("nobody".to_owned())).await.unwrap(), 0);
+    assert_eq!(crate::store::discard(&*store, Letters::Of("stock".to_owned())).await, 1);
+    assert_eq!(crate::store::requeue(&*store, Letters::Of("mail".to_owned())).await, 698);
+    assert_eq!(crate::store::requeue(&*store, Letters::Of("nobody".to_owned())).await, 0);
     assert_eq!(claim(&*store, 2_000, "mail").await.len(), 698);
     assert!(store.dead_letters(None, 10).await.unwrap().is_empty());
     tokio::time::sleep(Duration::from_millis(5)).await;

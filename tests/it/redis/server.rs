@@ -27,7 +27,7 @@ async fn a_node_of_a_cluster_takes_all_operations() {
         ordered("mail", "second", "b"),
         NewDelivery { version: 2, ..delivery("mail", "newer") },
     ];
-    let push = Push { generation, once: true, deliveries: deliveries.into() };
+    let push = Push::of(generation, deliveries).once();
     assert_eq!(store.push(push).await.unwrap(), Pushed::Stored);
     let claimed = claim(&*store, 10, "mail").await;
     assert_eq!(payloads(&claimed), ["plain", "unique", "first"]);
@@ -40,12 +40,13 @@ async fn a_node_of_a_cluster_takes_all_operations() {
     assert!(settle(&*store, leases[2], Outcome::Completed).await);
     assert_eq!(payloads(&claim(&*store, 10, "mail").await), ["second", "unique"]);
     assert_eq!(store.dead_letters(None, 10).await.unwrap().len(), 1);
-    assert_eq!(store.requeue(Letters::Of("mail".to_owned())).await.unwrap(), 1);
-    store.forget(vec![claimed[0].lease.delivery]).await.unwrap();
+    assert_eq!(crate::store::requeue(&*store, Letters::Of("mail".to_owned())).await, 1);
+    let finished = [claimed[0].lease.delivery].into();
+    store.push(Push { finished, ..Push::of(generation, []) }).await.unwrap();
     store.pause("default".to_owned(), true).await.unwrap();
     store.sweep(Retention { age: LONG, count: 10 }).await.unwrap();
     assert_eq!(count(&*store, "mail").await.waiting, 2, "the one that was requeued, and the newer one");
-    assert!(store.retire("mail".to_owned()).await.unwrap());
+    assert!(crate::store::retire(&*store, "mail").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,8 +31,8 @@ async fn what_was_acknowledged_survives_a_killed_server_that_syncs_always() {
             let mut acknowledged = Vec::new();
             for number in 0.. {
                 let key = format!("{worker} {number}");
-                let deliveries = [delivery("mail", &key)].into();
-                match store.push(Push { generation, once: false, deliveries }).await {
+                let deliveries = [delivery("mail", &key)];
+                match store.push(Push::of(generation, deliveries)).await {
                     Ok(pushed) => {
                         assert_eq!(pushed, Pushed::Stored);
                         acknowledged.push(key);
@@ -79,8 +79,8 @@ async fn a_restarted_server_costs_no_push_that_comes_after() {
     let generation = store.catalogue().await.map_or(1, |catalogue| catalogue.generation);
     // One that is sent before the end of the connection is told may have been stored, as far as anybody knows.
     eventually("nothing is sent", async || {
-        let deliveries = [delivery("mail", "down")].into();
-        let refused = store.push(Push { generation, once: false, deliveries }).await.unwrap_err();
+        let deliveries = [delivery("mail", "down")];
+        let refused = store.push(Push::of(generation, deliveries)).await.unwrap_err();
         assert!(refused.is_transient(), "{refused:?}");
         refused.written() == Written::Nothing
     })
@@ -112,7 +112,7 @@ async fn a_network_that_hangs_holds_nothing_up_for_ever() {
     let deliveries: Arc<[NewDelivery]> = [delivery("mail", "order 19")].into();
     let leases = [claimed[0].lease];
     let (pushed, exchanged, extended, ended) = tokio::join!(
-        store.push(Push { generation, once: false, deliveries }),
+        store.push(Push::of(generation, deliveries)),
         store.exchange(completed(&claimed).into(), None),
         store.extend(&leases, LIMIT),
         store.wait(mark, LIMIT),
@@ -131,7 +131,7 @@ async fn a_network_that_hangs_holds_nothing_up_for_ever() {
         let store = store.clone();
         let deliveries: Arc<[NewDelivery]> = [delivery("mail", &format!("hanging {number}"))].into();
         asking.spawn(async move {
-            (store.push(Push { generation, once: false, deliveries }).await.is_err(), store.stats().await.is_err())
+            (store.push(Push::of(generation, deliveries)).await.is_err(), store.stats().await.is_err())
         });
     }
     assert!(asking.join_all().await.iter().all(|(push, stats)| *push && *stats));
@@ -161,12 +161,9 @@ async fn an_answer_that_is_lost_is_no_answer() {
         [NewDelivery { payload: vec![1; 60_000].into(), ..delivery("mail", "order 18") }].into();
     // The command is longer than this, so that it is cut in the middle; the next is whole, and its answer is cut.
     proxy.reset_after(20_000);
-    let error = store.push(Push { generation, once: false, deliveries: deliveries.clone() }).await.unwrap_err();
+    let error = store.push(Push::of(generation, deliveries.clone())).await.unwrap_err();
     assert!(error.is_transient() && error.written() == Written::Unknown, "{error:?}");
-    eventually("it is pushed again", async || {
-        store.push(Push { generation, once: false, deliveries: deliveries.clone() }).await.is_ok()
-    })
-    .await;
+    eventually("it is pushed again", async || store.push(Push::of(generation, deliveries.clone())).await.is_ok()).await;
     assert_eq!(claim(&*store, 10, "mail").await.len(), 2);
 }
 
@@ -183,7 +180,7 @@ async fn a_server_that_forgot_everything_is_gone_on_with() {
 
     redis.ask(&["FLUSHALL"]).unwrap();
     let deliveries = || -> Arc<[NewDelivery]> { [delivery("mail", "after"), delivery("stock", "after")].into() };
-    let planned = |generation| Push { generation, once: false, deliveries: deliveries() };
+    let planned = |generation| Push::of(generation, deliveries());
     assert_eq!(store.push(planned(generation)).await.unwrap(), Pushed::CatalogueMoved, "nothing is stored half");
     let catalogue = store.catalogue().await.unwrap();
     assert!(catalogue.generation > generation);
@@ -207,7 +204,7 @@ async fn a_retired_handler_stays_retired_on_a_server_that_forgot_it() {
     let Some(redis) = Redis::start(&[]) else { return };
     let (store, other) = (open(&redis.url()).await, open(&redis.url()).await);
     record(&*store, &["mail", "stock"]).await;
-    assert!(other.retire("mail".to_owned()).await.unwrap());
+    assert!(crate::store::retire(&*other, "mail").await);
     store.catalogue().await.unwrap();
     redis.ask(&["FLUSHALL"]).unwrap();
     let catalogue = store.catalogue().await.unwrap();
@@ -283,7 +280,7 @@ async fn a_connection_that_was_forgotten_while_it_was_quiet_loses_no_push() {
     proxy.hang().await;
     let began = Instant::now();
     let deliveries: Arc<[NewDelivery]> = [delivery("mail", "order 18")].into();
-    let refused = store.push(Push { generation, once: false, deliveries }).await.unwrap_err();
+    let refused = store.push(Push::of(generation, deliveries)).await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(refused.is_transient());
     assert_eq!(refused.written(), Written::Nothing, "it was not sent over a connection of which nobody knew");
@@ -319,7 +316,7 @@ async fn a_replica_takes_nothing_and_is_asked_again_when_it_is_a_master() {
     let store = open(&redis.url()).await;
     record(&*store, &["mail"]).await;
     let generation = store.catalogue().await.unwrap().generation;
-    let pushing = |key: &str| Push { generation, once: false, deliveries: [delivery("mail", key)].into() };
+    let pushing = |key: &str| Push::of(generation, [delivery("mail", key)]);
     redis.ask(&["REPLICAOF", "127.0.0.1", &free(&master)]).unwrap();
     let refused = store.push(pushing("order 17")).await.unwrap_err();
     assert!(refused.is_transient() && refused.to_string().contains("replica"), "{refused:?}");

@@ -6,7 +6,7 @@ use sqlx::{Error as SqlxError, MySqlConnection, Row as _, mysql::MySqlRow};
 
 use crate::{
     error::StoreError,
-    store::{DeadLetter, INBOX_RETENTION, Letters, ONCE_RETENTION, Retention, Stats, StoredCount, Swept},
+    store::{DeadLetter, INBOX_RETENTION, Letters, ONCE_RETENTION, Retention, Stats, StoreTime, StoredCount, Swept},
     time,
 };
 
@@ -19,6 +19,13 @@ use super::{
 
 /// How many rows a sweep deletes in one commit: it has a time limit like all else, and must come to an end.
 const SWEEP_ROWS: i64 = 10_000;
+
+pub(super) fn clock<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, StoreTime> {
+    Box::pin(async move {
+        let row = sql(concat!("select ", now_ms!())).fetch_one(conn).await?;
+        Ok(StoreTime(row.try_get(0)?))
+    })
+}
 
 pub(super) fn stats<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, Stats> {
     Box::pin(async move {
@@ -109,7 +116,7 @@ fn letter(row: &MySqlRow) -> Result<DeadLetter, SqlxError> {
         error: row.try_get(4)?,
         died_at: time::from_unix_ms(row.try_get(5)?),
         event: row.try_get(7)?,
-        payload: row.try_get(6)?,
+        payload: row.try_get::<&[u8], _>(6)?.into(),
     })
 }
 
@@ -189,7 +196,7 @@ pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, St
     let age = time::millis(retention.age).min(i64::MAX / 4);
     let count = i64::try_from(retention.count).unwrap_or(i64::MAX);
     let dead_letters = sweep_all(link, old, age).await? + sweep_all(link, beyond, count).await?;
-    Ok(Swept { dead_letters })
+    Ok(Swept { dead_letters, ..Swept::default() })
 }
 
 async fn sweep_all(link: &Link, text: &'static str, value: i64) -> Result<u64, StoreError> {

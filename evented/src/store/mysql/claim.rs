@@ -174,6 +174,6 @@ fn claimed(row: &MySqlRow, token: LeaseToken, names: &mut HashMap<String, Arc<st
             backoff: backoff(row.try_get(11)?, row.try_get(12)?),
             timeout: time::from_millis(row.try_get(13)?),
         },
-        payload: row.try_get(14)?,
+        payload: row.try_get::<&[u8], _>(14)?.into(),
     })
 }

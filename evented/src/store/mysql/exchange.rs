@@ -8,7 +8,7 @@ use std::{
 use sqlx::{AssertSqlSafe, Error as SqlxError, MySqlConnection, Row as _, query};
 
 use crate::{
-    store::{Claim, Claims, Exchanged, Lease, Outcome, Settlement},
+    store::{Claim, Exchanged, Lease, Outcome, Settlement},
     time,
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Exchange<'e> {
 pub(super) fn exchange<'a>(conn: &'a mut MySqlConnection, asked: &'a Exchange<'_>) -> Running<'a, Exchanged> {
     Box::pin(async move {
         let held = settle(conn, asked.settlements).await?;
-        let Some(claim) = asked.claim else { return Ok(Exchanged { held, claims: Claims::default() }) };
+        let Some(claim) = asked.claim else { return Ok(Exchanged { held, ..Exchanged::default() }) };
         let found;
         let due = if let Some(due) = &asked.due {
             due
@@ -42,7 +42,7 @@ pub(super) fn exchange<'a>(conn: &'a mut MySqlConnection, asked: &'a Exchange<'_
             found = claim::due(conn, claim, asked.settlements).await?;
             &found
         };
-        Ok(Exchanged { held, claims: claim::lease(conn, due, claim.lease).await? })
+        Ok(Exchanged { held, claims: claim::lease(conn, due, claim.lease).await?, ..Exchanged::default() })
     })
 }
 

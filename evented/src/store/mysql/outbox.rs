@@ -9,7 +9,7 @@ use crate::{
     id::LeaseToken,
     origin::Origin,
     store::{
-        Claims, Fan, NewDelivery, OutboxRow, Relay, Relayed,
+        Claims, Fan, OutboxRow, Relay, Relayed,
         tx::{NewRow, Statement, Value},
     },
     time,
@@ -47,9 +47,9 @@ pub(super) fn statement(row: &NewRow) -> Statement {
         Value::Text(Some(row.event.to_owned())),
         Value::Integer(Some(time::delay_ms(row.delay))),
         Value::Integer(Some(row.version.into())),
-        Value::Text(Some(row.outbox.clone())),
+        Value::Text(Some(row.outbox.to_string())),
         Value::Bytes(row.origin.to_bytes(row.event_id)),
-        Value::Bytes(Some(row.payload.clone())),
+        Value::Bytes(Some(row.payload.to_vec())),
     ];
     Statement::new(INSERT, values)
 }
@@ -140,6 +140,7 @@ pub(super) fn relay<'a>(conn: &'a mut MySqlConnection, relay: &'a Relay) -> Runn
                 here.extend(fan.here);
                 done.push(row.row);
             } else {
+                here.extend(fan.here);
                 relayed.claimed.push(OutboxRow { token: Some(token), ..row });
             }
         }
@@ -173,6 +174,7 @@ fn outbox_row(row: &MySqlRow) -> Result<OutboxRow, SqlxError> {
         origin: Origin::from_bytes(event_id, row.try_get(3)?),
         version: count(row.try_get(4)?)?,
         emitted_unix_ms: row.try_get(5)?,
+        target: None,
         payload: row.try_get::<&[u8], _>(6)?.into(),
     })
 }
@@ -228,33 +230,28 @@ async fn delete_rows(conn: &mut MySqlConnection, rows: &[i64]) -> Result<(), Sql
 }
 
 /// Replaces leased rows by their outbox deliveries; a row whose lease was lost is another relay's now.
-pub(super) fn finish<'a>(
-    conn: &'a mut MySqlConnection,
-    rows: &'a Vec<(OutboxRow, Vec<NewDelivery>)>,
-) -> Running<'a, Vec<bool>> {
+pub(super) fn finish<'a>(conn: &'a mut MySqlConnection, rows: &'a Vec<OutboxRow>) -> Running<'a, Vec<bool>> {
     Box::pin(async move {
         let text = format!(
             "select seq, lease from evented_outbox force index (primary) where seq in ({}) and lease is not null for update",
-            numbers(rows.iter().map(|(row, _)| row.row))
+            numbers(rows.iter().map(|row| row.row))
         );
         let mut leases = BTreeMap::new();
         for row in read(conn, text).await? {
             leases.insert(row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?);
         }
-        let (mut finished, mut done, mut here) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, deliveries) in rows {
+        let (mut finished, mut done) = (Vec::new(), Vec::new());
+        for row in rows {
             // Taken out, so that a row which stands here twice is finished once.
             let held = row.token.is_some() && leases.get(&row.row).copied() == row.token.map(LeaseToken::to_i64);
             if held {
                 leases.remove(&row.row);
                 done.push(row.row);
-                here.extend(deliveries);
             } else {
                 tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
             }
             finished.push(held);
         }
-        insert(conn, here).await?;
         delete_rows(conn, &done).await?;
         Ok(finished)
     })

@@ -5,7 +5,7 @@ use sqlx::{Error as SqlxError, Executor as _, Row as _, postgres::PgRow};
 use crate::{
     error::StoreError,
     id::{DeliveryId, EventId},
-    store::{DeadLetter, INBOX_RETENTION, Letters, ONCE_RETENTION, Retention, Stats, StoredCount, Swept},
+    store::{DeadLetter, INBOX_RETENTION, Letters, ONCE_RETENTION, Retention, Stats, StoreTime, StoredCount, Swept},
     time,
 };
 
@@ -115,7 +115,7 @@ fn letter(row: &PgRow) -> Result<DeadLetter, SqlxError> {
         error: row.try_get(4)?,
         died_at: time::from_unix_ms(row.try_get(5)?),
         event: row.try_get(7)?,
-        payload: row.try_get(6)?,
+        payload: row.try_get::<&[u8], _>(6)?.into(),
     })
 }
 
@@ -180,6 +180,11 @@ async fn delete(session: &mut Session, rows: &[i64]) -> Result<(), SqlxError> {
     Ok(())
 }
 
+pub(super) async fn clock(session: &mut Session) -> Result<StoreTime, SqlxError> {
+    let row = session.sql(concat!("select ", sql::now_ms!())).fetch_one(&mut session.conn).await?;
+    Ok(StoreTime(row.try_get(0)?))
+}
+
 pub(super) async fn forget(session: &mut Session, deliveries: &[DeliveryId]) -> Result<(), SqlxError> {
     session
         .sql("delete from evented_once where id = any($1)")
@@ -238,7 +243,7 @@ pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, St
     let age = time::millis(retention.age).min(i64::MAX / 4);
     let count = i64::try_from(retention.count).unwrap_or(i64::MAX);
     let dead_letters = sweep_all(link, old, age).await? + sweep_all(link, beyond, count).await?;
-    Ok(Swept { dead_letters })
+    Ok(Swept { dead_letters, ..Swept::default() })
 }
 
 async fn sweep_all(link: &Link, text: &'static str, value: i64) -> Result<u64, StoreError> {

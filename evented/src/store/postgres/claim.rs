@@ -216,6 +216,6 @@ fn read_one(row: &PgRow, at: usize, names: &[&Arc<str>], token: LeaseToken) -> R
             backoff: backoff(row.try_get(at + 11)?, row.try_get(at + 12)?),
             timeout: time::from_millis(row.try_get(at + 13)?),
         },
-        payload: row.try_get(at + 15)?,
+        payload: row.try_get::<&[u8], _>(at + 15)?.into(),
     })
 }

@@ -10,7 +10,7 @@ use sqlx::{Error as SqlxError, Row as _, postgres::PgRow};
 use crate::{
     error::StoreError,
     id::LeaseToken,
-    store::{Claim, Claims, Exchanged, Lease, Outcome, Settlement},
+    store::{Claim, Exchanged, Lease, Outcome, Settlement},
     time,
 };
 
@@ -73,7 +73,7 @@ pub(super) async fn exchange(
 ) -> Result<Exchanged, StoreError> {
     let Some(claim) = claim else {
         let (held, _) = run(link, settlements, None).await?;
-        return Ok(Exchanged { held, claims: Claims::default() });
+        return Ok(Exchanged { held, ..Exchanged::default() });
     };
     let known = floors.of(claim);
     let from_the_beginning = known.is_none();
@@ -98,7 +98,7 @@ pub(super) async fn exchange(
         // The next claim after this reads from the beginning, and says when.
         claims.next_due = Some(claims.next_due.unwrap_or(GOOD_FOR).min(GOOD_FOR));
     }
-    Ok(Exchanged { held, claims })
+    Ok(Exchanged { held, claims, ..Exchanged::default() })
 }
 
 /// One exchange, in the cheapest way that can express it.

@@ -9,7 +9,7 @@ use crate::{
     id::{EventId, LeaseToken},
     origin::Origin,
     store::{
-        Claims, NewDelivery, OutboxRow, Relay, Relayed,
+        Claims, OutboxRow, Relay, Relayed,
         tx::{NewRow, Statement, Value},
     },
     time,
@@ -91,7 +91,7 @@ pub(in crate::store) async fn insert_row(conn: &mut PgConnection, row: &NewRow) 
         .bind(i64::from(version_column(row.version)))
         .bind(row.origin.to_bytes(row.event_id))
         .bind(&*row.payload)
-        .bind(&*row.outbox)
+        .bind(row.outbox.as_str())
         .execute(&mut *conn)
         .await
         .map_err(refused)?;
@@ -100,7 +100,7 @@ pub(in crate::store) async fn insert_row(conn: &mut PgConnection, row: &NewRow) 
     }
     let identity: Option<String> =
         query_scalar("select identity from evented_schema").fetch_optional(conn).await.map_err(refused)?;
-    if identity.as_deref() == Some(&*row.outbox) { Ok(()) } else { Err(elsewhere()) }
+    if identity.as_deref() == Some(row.outbox.as_str()) { Ok(()) } else { Err(elsewhere()) }
 }
 
 fn elsewhere() -> Error {
@@ -131,8 +131,8 @@ pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
         Value::Integer(Some(time::delay_ms(row.delay))),
         Value::Integer(Some(version_column(row.version).into())),
         Value::Bytes(row.origin.to_bytes(row.event_id)),
-        Value::Bytes(Some(row.payload.clone())),
-        Value::Text(Some(row.outbox.clone())),
+        Value::Bytes(Some(row.payload.to_vec())),
+        Value::Text(Some(row.outbox.to_string())),
     ];
     vec![Statement::new(if row.notify { INSERT_OR_FAIL_AND_NOTIFY } else { INSERT_OR_FAIL }, values)]
 }
@@ -220,6 +220,7 @@ async fn take(session: &mut Session, relay: &Relay, claim: Option<&Asked<'_>>) -
             here.extend(fan.here);
             done.push(row.row);
         } else {
+            here.extend(fan.here);
             claimed.push(OutboxRow { token: Some(token), ..row });
         }
     }
@@ -248,6 +249,7 @@ fn read(row: &PgRow) -> Result<OutboxRow, SqlxError> {
         origin: Origin::from_bytes(event_id, row.try_get(3)?),
         version: row.try_get::<i32, _>(4)?.cast_unsigned(),
         emitted_unix_ms: row.try_get(5)?,
+        target: None,
         payload: row.try_get::<&[u8], _>(6)?.into(),
     })
 }
@@ -301,33 +303,26 @@ async fn delete_rows(session: &mut Session, rows: &[i64]) -> Result<(), SqlxErro
 }
 
 /// Replaces leased rows by their outbox deliveries; a row whose lease was lost is another relay's now.
-pub(super) async fn finish(
-    session: &mut Session,
-    rows: &[(OutboxRow, Vec<NewDelivery>)],
-) -> Result<Vec<bool>, SqlxError> {
+pub(super) async fn finish(session: &mut Session, rows: &[OutboxRow]) -> Result<Vec<bool>, SqlxError> {
     let held = session
         .sql(
             "select o.seq from evented_outbox o join unnest($1::int8[], $2::int8[]) r(seq, lease)
                 on o.seq = r.seq and o.lease = r.lease
              order by o.seq for update of o",
         )
-        .bind(rows.iter().map(|(row, _)| row.row).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(row, _)| row.token.map(LeaseToken::to_i64)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.row).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.token.map(LeaseToken::to_i64)).collect::<Vec<_>>())
         .fetch_all(&mut session.conn)
         .await?;
     let held = held.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
     let mut finished = Vec::new();
-    let mut here = Vec::new();
-    for (row, deliveries) in rows {
+    for row in rows {
         let is_held = held.contains(&row.row);
         finished.push(is_held);
-        if is_held {
-            here.extend(deliveries);
-        } else {
+        if !is_held {
             tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
         }
     }
-    insert_new(session, here).await?;
     delete_rows(session, &held).await?;
     Ok(finished)
 }

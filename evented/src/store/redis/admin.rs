@@ -107,7 +107,7 @@ fn dead_letter(value: Value) -> Result<DeadLetter, StoreError> {
         attempts,
         error: String::from_utf8_lossy(error).into_owned(),
         died_at: time::from_unix_ms(died_unix_ms),
-        payload: body.payload,
+        payload: body.payload.into(),
     })
 }
 
@@ -162,7 +162,7 @@ pub(super) async fn sweep(link: &Link, changes: &Changes, retention: &Retention)
         let [step, more, _] = tuple(link.call(&LETTERS, fill).await?)?;
         dead_letters += count::<u64>(&step)?;
         if int(&more)? == 0 {
-            return Ok(Swept { dead_letters });
+            return Ok(Swept { dead_letters, ..Swept::default() });
         }
     }
 }

@@ -54,7 +54,11 @@ pub(super) async fn exchange(
         None => Vec::new(),
     };
     let claims = Claims { deliveries, next_due };
-    Ok(Found { exchanged: Exchanged { held, claims }, dropped: count(&dropped)?, behind: int(&behind)? == 1 })
+    Ok(Found {
+        exchanged: Exchanged { held, claims, ..Exchanged::default() },
+        dropped: count(&dropped)?,
+        behind: int(&behind)? == 1,
+    })
 }
 
 /// The settlements in the order in which the script takes them, by their places: plain completions together, by lease.
@@ -211,7 +215,7 @@ fn read_group(
             lost: false,
             deaths: 0,
             policy: body.policy,
-            payload: body.payload,
+            payload: body.payload.into(),
         });
     }
     let (changed, _) = changed.as_chunks::<4>();

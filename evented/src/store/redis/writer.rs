@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::{StoreError, Written},
-    store::{NewDelivery, Pending, Push, Pushed},
+    store::{Limits, NewDelivery, Pending, Push, Pushed},
     time,
 };
 
@@ -23,6 +23,9 @@ const BYTES_MAX: usize = 1024 * 1024;
 /// The largest push: a server refuses larger commands, and closes the connection with that.
 const PUSH_BYTES_MAX: usize = 256 * 1024 * 1024;
 const PUSH_DELIVERIES_MAX: usize = 200_000;
+/// The same, as it is told: with room for what surrounds the payloads.
+pub(super) const LIMITS: Limits =
+    Limits { push_bytes: PUSH_BYTES_MAX - 256 * PUSH_DELIVERIES_MAX, push_deliveries: PUSH_DELIVERIES_MAX };
 
 pub(super) struct Writer(mpsc::UnboundedSender<Write>);
 

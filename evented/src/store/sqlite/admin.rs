@@ -81,7 +81,7 @@ pub(super) async fn dead_letters(
             error: row.try_get(4)?,
             died_at: time::from_unix_ms(row.try_get(5)?),
             event: row.try_get(7)?,
-            payload: row.try_get(6)?,
+            payload: row.try_get::<&[u8], _>(6)?.into(),
         })
     });
     letters.collect()
@@ -157,6 +157,6 @@ pub(super) fn sweep<'a>(conn: &'a mut SqliteConnection, retention: &'a Retention
         .bind(i64::try_from(retention.count).unwrap_or(i64::MAX))
         .execute(conn)
         .await?;
-        Ok(Swept { dead_letters: dead_letters.rows_affected() })
+        Ok(Swept { dead_letters: dead_letters.rows_affected(), ..Swept::default() })
     })
 }

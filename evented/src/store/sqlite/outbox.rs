@@ -13,7 +13,7 @@ use crate::{
     id::{DeliveryId, LeaseToken},
     origin::Origin,
     store::{
-        Claims, Fan, Lease, NewDelivery, OutboxRow, Relay, Relayed, TxCall, TxEnd,
+        Claims, Fan, Lease, OutboxRow, Relay, Relayed, TxCall, TxEnd,
         borrowed::{Borrowed, Fence},
         tx::{NewRow, Statement, Tx, Value},
     },
@@ -60,7 +60,7 @@ async fn insert_row(conn: &mut SqliteConnection, sql: &'static str, row: &NewRow
         .bind(row.version)
         .bind(time::unix_ms())
         .bind(row.origin.to_bytes(row.event_id))
-        .bind(&*row.outbox)
+        .bind(row.outbox.as_str())
         .bind(&*row.payload)
         .execute(conn)
         .await?;
@@ -76,8 +76,8 @@ pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
         Value::Integer(Some(row.version.into())),
         Value::Integer(Some(time::unix_ms())),
         Value::Bytes(row.origin.to_bytes(row.event_id)),
-        Value::Text(Some(row.outbox.clone())),
-        Value::Bytes(Some(row.payload.clone())),
+        Value::Text(Some(row.outbox.to_string())),
+        Value::Bytes(Some(row.payload.to_vec())),
     ];
     vec![Statement::new(INSERT_HERE, values)]
 }
@@ -153,6 +153,7 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
                 done.push(row.row);
             } else {
                 put_off.push((row.row, Some(token.to_i64()), relay.lease));
+                here.extend(fan.here);
                 relayed.claimed.push(OutboxRow { token: Some(token), ..row });
             }
         }
@@ -184,6 +185,7 @@ fn read(row: &SqliteRow) -> Result<(OutboxRow, i64), SqlxError> {
         origin: Origin::from_bytes(event_id, row.try_get(3)?),
         version: u32::try_from(version).map_err(SqlxError::decode)?,
         emitted_unix_ms,
+        target: None,
         payload: row.try_get::<&[u8], _>(4)?.into(),
     };
     Ok((row, generation))
@@ -232,12 +234,9 @@ async fn delete_rows(conn: &mut SqliteConnection, rows: &[i64]) -> Result<(), Sq
 
 /// Replaces leased rows by their outbox deliveries; a row whose lease was lost is another relay's now.
 #[expect(clippy::ptr_arg, reason = "a write takes its input as it was sent")]
-pub(super) fn finish<'a>(
-    conn: &'a mut SqliteConnection,
-    rows: &'a Vec<(OutboxRow, Vec<NewDelivery>)>,
-) -> Running<'a, Vec<bool>> {
+pub(super) fn finish<'a>(conn: &'a mut SqliteConnection, rows: &'a Vec<OutboxRow>) -> Running<'a, Vec<bool>> {
     Box::pin(async move {
-        let asked: Vec<i64> = rows.iter().map(|(row, _)| row.row).collect();
+        let asked: Vec<i64> = rows.iter().map(|row| row.row).collect();
         let leases: Vec<(i64, Option<i64>)> =
             query_as("select seq, lease from evented_outbox where seq in (select value from json_each(?))")
                 .bind(to_json(&asked)?)
@@ -245,13 +244,12 @@ pub(super) fn finish<'a>(
                 .await?;
         let leases: HashMap<i64, i64> = leases.into_iter().filter_map(|(row, lease)| Some((row, lease?))).collect();
         let is_held = |row: &OutboxRow| row.token.is_some_and(|token| leases.get(&row.row) == Some(&token.to_i64()));
-        let finished: Vec<bool> = rows.iter().map(|(row, _)| is_held(row)).collect();
-        let (held, lost): (Vec<_>, Vec<_>) = rows.iter().partition(|(row, _)| is_held(row));
-        for (row, _) in lost {
+        let finished: Vec<bool> = rows.iter().map(is_held).collect();
+        let (held, lost): (Vec<_>, Vec<_>) = rows.iter().partition(|row| is_held(row));
+        for row in lost {
             tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
         }
-        let done: Vec<i64> = held.iter().map(|(row, _)| row.row).collect();
-        insert(conn, held.into_iter().flat_map(|(_, deliveries)| deliveries)).await?;
+        let done: Vec<i64> = held.iter().map(|row| row.row).collect();
         delete_rows(conn, &done).await?;
         Ok(finished)
     })

@@ -305,7 +305,7 @@ pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchang
             (Some(claim), None) => self::claim(conn, claim, &exchange.settlements).await?,
             (None, _) => Claims::default(),
         };
-        Ok(Exchanged { held, claims })
+        Ok(Exchanged { held, claims, ..Exchanged::default() })
     })
 }
 
@@ -371,7 +371,7 @@ fn read(row: &SqliteRow, token: LeaseToken) -> Result<(i64, impl FnOnce(Arc<str>
     let (id, event) = row.try_get_unchecked::<&[u8], _>(1)?.split_at_checked(16).unwrap_or_default();
     let (id, event_id) = (DeliveryId::from_bytes(id_bytes(id)?), event_id(event)?);
     let origin = Origin::from_bytes(event_id, row.try_get(2)?);
-    let payload = row.try_get(3)?;
+    let payload = row.try_get::<&[u8], _>(3)?.into();
     let policy = Policy {
         attempts_max,
         backoff: backoff(first, (max >= 0).then_some(max)),

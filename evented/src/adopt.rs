@@ -1,0 +1,42 @@
+//! `adopt`: a person says that an outbox feeds another queue from now on.
+
+use crate::{
+    error::{Error, ErrorKind},
+    store::{open_outbox, open_queue},
+};
+
+/// Makes the outbox at the URL `outbox` feed the queue at the URL `queue` from now on, in the place of the one that it fed.
+///
+/// An outbox remembers its queue, and [`run()`](crate::run) refuses a process that names another: what that process relayed would
+/// go where the workers of the others do not look. Call this once, while no process runs, where the old queue is gone for
+/// good, was emptied or restored under another identity, or may keep what waits in it: nothing is moved from it. Events that
+/// were on their way to the old queue go to the new one, also where the old one has them: what it had run of them runs
+/// again.
+///
+/// ```no_run
+/// # async fn example() -> evented::Result<()> {
+/// evented::adopt("sqlite:shop.db", "redis://localhost").await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// [`Boot`](ErrorKind::Boot) when one of them cannot be opened, or both are one store; [`Store`](ErrorKind::Store) when the outbox
+/// cannot be written. It feeds the old queue then.
+pub async fn adopt(outbox: &str, queue: &str) -> Result<(), Error> {
+    let failed =
+        |what: &str| Error::new(ErrorKind::Boot, format!("nothing is adopted: the {what} could not be opened"));
+    let outbox = open_outbox(outbox).await.map_err(|error| failed("outbox").because(error))?;
+    let queue = open_queue(queue).await.map_err(|error| failed("queue").because(error))?;
+    let same = outbox.identity() == queue.identity();
+    let fed = if same { Ok(queue.identity()) } else { outbox.feed(queue.identity(), true).await };
+    if fed.is_ok() && !same {
+        tracing::info!(outbox = outbox.name(), queue = queue.name(), "the outbox feeds this queue from now on");
+    }
+    outbox.close();
+    queue.close();
+    if same {
+        let text = "nothing is adopted: the outbox and the queue are one store, which feeds itself";
+        return Err(Error::new(ErrorKind::Boot, text));
+    }
+    Ok(fed.map(drop)?)
+}
