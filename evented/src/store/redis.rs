@@ -50,7 +50,7 @@ use crate::{
     id::DeliveryId,
     store::{
         Admin, Catalogue, CatalogueEntry, CatalogueState, Claim, DeadLetter, Exchanged, Lease, Letters, Pending, Push,
-        Pushed, QueueStore, Retention, Settlement, Stats, Swept,
+        Pushed, QueueStore, Retention, Settlement, Stats, StoreUrl, Swept,
     },
 };
 
@@ -76,7 +76,7 @@ pub(crate) struct RedisStore {
 
 impl RedisStore {
     /// Opens the queue at `url`: `redis://localhost`, `redis://user:password@host:6379/1?prefix=shop`.
-    pub(crate) async fn open_queue(url: &str) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
         let place = Place::of(url)?;
         let layout: Arc<str> = place.key("layout").into();
         let link = || Link::new(place.client.clone(), Arc::clone(&layout));
