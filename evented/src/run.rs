@@ -64,7 +64,8 @@ impl Run {
     }
 
     /// The store of background deliveries, by its URL: `sqlite:evented.db`, `sqlite:///var/lib/shop/queue.db`. A relative
-    /// path is relative to the working directory: processes that share a queue name the same file.
+    /// path is relative to the working directory: processes that share a queue name the same file. No error, log or `Debug`
+    /// shows a URL's user and password, see [`StoreUrl`](crate::store::StoreUrl).
     ///
     /// `?synchronous=full` is the default: a stored delivery survives a power cut. With `normal` the last commits before
     /// a power cut may be gone, though a crash of the process loses nothing; `extra` also syncs the directory. See
@@ -80,7 +81,7 @@ impl Run {
     /// pgbouncer in transaction mode add `?statement-cache-capacity=0&listen=off`: other processes' changes are then found
     /// by looking, each 2 seconds at the least.
     pub fn queue(mut self, url: impl Into<String>) -> Self {
-        self.0.queue = Some(url.into());
+        self.0.queue = Some(url.into().into());
         self
     }
 

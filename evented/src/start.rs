@@ -21,7 +21,7 @@ use crate::{
     origin::Traces,
     registry::{Linked, registry},
     relay::relay_until_stopped,
-    store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store},
+    store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store, StoreUrl},
     watch::watch_catalogue,
     worker::{Shared, Worker},
 };
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     pub states: States,
     /// What was wrong with the calls themselves.
     pub problems: Vec<String>,
-    pub queue: Option<String>,
+    pub queue: Option<StoreUrl>,
     pub outbox: Option<Pending<'static, Arc<dyn OutboxStore>>>,
     pub role: Option<Role>,
     pub grace: Duration,
@@ -98,7 +98,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
     let outbox = match run.outbox.take() {
         Some(opening) => open(opening.await, &mut problems),
         None => match env_text("EVENTED_OUTBOX") {
-            Some(url) => open(store::open_outbox(&url).await, &mut problems),
+            Some(url) => open(store::open_outbox(url).await, &mut problems),
             None => None,
         },
     };
@@ -225,17 +225,17 @@ fn check(
 /// Opens the queue where something may need it: it was named, a linked handler is stored in it, or another process made the
 /// default one.
 async fn open_queue(
-    named: Option<String>,
+    named: Option<StoreUrl>,
     handlers: &[&Linked],
     role: Role,
     outbox: Option<&Arc<dyn OutboxStore>>,
     problems: &mut Vec<String>,
 ) -> Option<Arc<dyn Store>> {
-    let named = named.or_else(|| env_text("EVENTED_QUEUE"));
+    let named = named.or_else(|| env_text("EVENTED_QUEUE").map(StoreUrl::from));
     let url = match named {
         Some(url) => url,
         None if handlers.iter().any(|handler| handler.route == Route::Background) || store::exists(QUEUE_DEFAULT) => {
-            QUEUE_DEFAULT.to_owned()
+            QUEUE_DEFAULT.into()
         }
         None => {
             let catalogue = open(outbox?.catalogue().await, problems)?;
@@ -252,7 +252,7 @@ async fn open_queue(
             return None;
         }
     };
-    let queue = open(store::open_queue(&url).await, problems)?;
+    let queue = open(store::open_queue(url).await, problems)?;
     // One file is one store: two writers of one process would only wait for each other.
     match outbox {
         Some(outbox) if outbox.identity() == queue.identity() => {

@@ -35,10 +35,12 @@ pub mod sea_orm;
 pub mod sqlite;
 mod payload;
 pub mod tx;
+mod url;
 
 pub use identity::Identity;
 pub use outbox::{Elsewhere, Fan, FanOut, OutboxRow, OutboxStore, PutBack, Relay, Relayed, TxCall, TxEnd};
 pub use payload::Payload;
+pub use url::StoreUrl;
 
 pub use sqlx;
 
@@ -606,18 +608,21 @@ pub(crate) const QUEUE_DEFAULT: &str = "sqlite:evented.db";
 /// Opens the queue store of a URL, as [`run().queue(..)`](crate::Run::queue) does: for tests and tools.
 ///
 /// # Errors
-/// When the URL is of no kind that this build keeps, or the store cannot be opened or migrated.
+/// When the URL is of no kind that this build keeps, or the store cannot be opened or migrated. The URL's secrets are not in
+/// the text.
 #[must_use]
-pub fn open_queue(url: &str) -> Pending<'_, Arc<dyn Store>> {
+pub fn open_queue(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn Store>> {
+    let url = url.into();
     Box::pin(async move {
-        match scheme(url) {
+        url.check("queue")?;
+        match url.scheme() {
             #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(sqlite::SqliteStore::open_queue(url).await? as Arc<dyn Store>),
+            "sqlite" => Ok(sqlite::SqliteStore::open_queue(&url).await? as Arc<dyn Store>),
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Ok(postgres::PostgresStore::open_queue(url).await? as Arc<dyn Store>),
+            "postgres" | "postgresql" => Ok(postgres::PostgresStore::open_queue(&url).await? as Arc<dyn Store>),
             #[cfg(feature = "redis")]
-            "redis" => Ok(redis::RedisStore::open_queue(url).await? as Arc<dyn Store>),
-            scheme => Err(no_store(url, scheme, "queue")),
+            "redis" => Ok(redis::RedisStore::open_queue(&url).await? as Arc<dyn Store>),
+            _ => Err(no_store(&url, "queue")),
         }
     })
 }
@@ -625,20 +630,23 @@ pub fn open_queue(url: &str) -> Pending<'_, Arc<dyn Store>> {
 /// Opens the outbox of a URL, for a process that has no pool of its own to give. The database must exist.
 ///
 /// # Errors
-/// When the URL is of no kind that this build keeps, or the outbox cannot be opened or migrated.
+/// When the URL is of no kind that this build keeps, or the outbox cannot be opened or migrated. The URL's secrets are not in
+/// the text.
 #[must_use]
-pub fn open_outbox(url: &str) -> Pending<'_, Arc<dyn OutboxStore>> {
+pub fn open_outbox(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn OutboxStore>> {
+    let url = url.into();
     Box::pin(async move {
-        match scheme(url) {
+        url.check("outbox")?;
+        match url.scheme() {
             #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
+            "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>),
             #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => Ok(mysql::MySqlStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>),
+            "mysql" | "mariadb" => Ok(mysql::MySqlStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>),
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
-                Ok(postgres::PostgresStore::open_outbox_url(url).await? as Arc<dyn OutboxStore>)
+                Ok(postgres::PostgresStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>)
             }
-            scheme => Err(no_store(url, scheme, "outbox")),
+            _ => Err(no_store(&url, "outbox")),
         }
     })
 }
@@ -649,20 +657,11 @@ pub(crate) fn exists(url: &str) -> bool {
     std::path::Path::new(path).exists()
 }
 
-fn scheme(url: &str) -> &str {
-    url.split_once(':').map_or("", |(scheme, _)| scheme)
-}
-
-fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
-    // Without who asks, and with what password.
-    let url = match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{place}"),
-        _ => url.to_owned(),
-    };
+fn no_store(url: &StoreUrl, what: &str) -> StoreError {
     let off = |feature: &str| {
         format!("the {what} `{url}` needs the feature `{feature}` of `evented`, which is off; turn it on in Cargo.toml")
     };
-    let text = match scheme {
+    let text = match url.scheme() {
         "sqlite" => off("sqlite"),
         "mysql" | "mariadb" if what == "queue" => format!(
             "the queue `{url}` is of MySQL, which keeps the outbox alone; give the pool to `.outbox(pool)`, and name another \
@@ -678,7 +677,10 @@ fn no_store(url: &str, scheme: &str, what: &str) -> StoreError {
              through a tunnel"
         ),
         "redis" => "redis keeps a queue and no outbox: the outbox is in the application's own database".to_owned(),
-        "" => format!("the {what}'s URL `{url}` does not say what it is; write `sqlite:{url}`"),
+        "" => format!(
+            "the {what}'s URL `{url}` does not say what it is; write a file as `sqlite:path`, a server as \
+             `postgres://user:password@host/database`"
+        ),
         _ if what == "queue" => format!(
             "the queue `{url}` is of no kind that this release keeps; write one like `sqlite:queue.db`, \
              `postgres://localhost/shop` or `redis://localhost`"

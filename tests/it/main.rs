@@ -21,6 +21,7 @@ mod network;
 mod outbox;
 mod postgres;
 mod redis;
+mod said;
 mod sea_orm;
 mod store;
 mod stores;

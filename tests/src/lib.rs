@@ -12,6 +12,7 @@ pub mod clock;
 pub mod figures;
 pub mod children;
 pub mod ground;
+pub mod heard;
 
 use std::{
     path::PathBuf,

@@ -40,12 +40,12 @@ use std::{
 use sqlx::{MySql, MySqlConnection, MySqlPool, Pool, mysql::MySqlConnectOptions};
 
 use crate::{
-    error::{Error, StoreError, Written},
+    error::{Error, StoreError},
     id::DeliveryId,
     store::{
         Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
         OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
-        Settlement, Stats, Step, StoreTime, Swap, Swept, TxCall, TxEnd,
+        Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
@@ -96,11 +96,9 @@ impl MySqlStore {
     }
 
     /// Opens the outbox at a URL, with a pool of its own. The database must be there: it is the application's.
-    pub(crate) async fn open_outbox_url(url: &str) -> Result<Arc<Self>, StoreError> {
-        // Never with the URL itself, which may have a password.
-        let options = MySqlConnectOptions::from_str(url).map_err(|error| {
-            let text = "the outbox's URL is not one of MySQL, like `mysql://user@localhost:3306/shop`";
-            StoreError::lasting(text, Written::Nothing).because(error)
+    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
+        let options = MySqlConnectOptions::from_str(url.reveal()).map_err(|error| {
+            url.unread("outbox", "is not one of MySQL, like `mysql://user@localhost:3306/shop`", &error)
         })?;
         Self::open_outbox(MySqlPool::connect_lazy_with(options)).await
     }

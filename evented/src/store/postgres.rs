@@ -56,7 +56,7 @@ use crate::{
     store::{
         Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Identity, Lease, Letters, Limits, OutboxRow,
         OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
-        Settlement, Stats, Step, StoreTime, Swap, Swept, TxCall, TxEnd,
+        Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
@@ -114,7 +114,7 @@ struct Outbox {
 
 impl PostgresStore {
     /// Opens the queue at `url`.
-    pub(crate) async fn open_queue(url: &str) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
         Self::open(Place::of("queue", url)?, None).await
     }
 
@@ -124,7 +124,7 @@ impl PostgresStore {
     }
 
     /// Opens the outbox at a URL, with a pool of its own.
-    pub(crate) async fn open_outbox_url(url: &str) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
         let place = Place::of("outbox", url)?;
         let pool = PgPoolOptions::new().connect_lazy_with(place.options.clone());
         Self::open(place, Some(pool)).await

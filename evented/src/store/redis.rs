@@ -49,7 +49,7 @@ use crate::{
     error::StoreError,
     store::{
         Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Identity, Lease, Letters, Limits, Pending,
-        Push, Pushed, QueueStore, Record, Retention, Settlement, Stats, Step, StoreTime, Swap, Swept,
+        Push, Pushed, QueueStore, Record, Retention, Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept,
     },
 };
 
@@ -75,7 +75,7 @@ pub(crate) struct RedisStore {
 
 impl RedisStore {
     /// Opens the queue at `url`: `redis://localhost`, `redis://user:password@host:6379/1?prefix=shop`.
-    pub(crate) async fn open_queue(url: &str) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
         let place = Place::of(url)?;
         let layout: Arc<str> = place.key("layout").into();
         let link = || Link::new(place.client.clone(), Arc::clone(&layout));

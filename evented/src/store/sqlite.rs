@@ -37,7 +37,7 @@ use crate::{
     store::{
         Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
         OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
-        Settlement, Stats, Step, StoreTime, Swap, Swept, TxCall, TxEnd,
+        Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::Fence,
         tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
     },
@@ -86,7 +86,7 @@ pub(crate) struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the queue at `url`: `sqlite:evented.db`, `sqlite:///var/lib/shop/queue.db?synchronous=normal`.
-    pub(crate) async fn open_queue(url: &str) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
         let options = queue_options(url)?;
         let path = options.get_filename().to_owned();
         let fresh = std::fs::metadata(&path).map_or(true, |file| file.len() == 0);
@@ -102,11 +102,9 @@ impl SqliteStore {
     }
 
     /// Opens the outbox at a URL, with a pool of its own. The file must be there: it is the application's.
-    pub(crate) async fn open_outbox_url(url: &str) -> Result<Arc<Self>, StoreError> {
-        let options = SqliteConnectOptions::from_str(url).map_err(|error| {
-            StoreError::lasting(format!("the outbox's URL `{url}` is not one of SQLite"), Written::Nothing)
-                .because(error)
-        })?;
+    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
+        let options = SqliteConnectOptions::from_str(url.reveal())
+            .map_err(|error| url.unread("outbox", "is not one of SQLite, like `sqlite:shop.db`", &error))?;
         Self::open_outbox(SqlitePool::connect_lazy_with(options.busy_timeout(BUSY))).await
     }
 
@@ -260,31 +258,28 @@ fn promise(synchronous: i64) -> &'static str {
 }
 
 /// The options of a queue's URL. `synchronous` is ours, the rest is sqlx's.
-fn queue_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
-    let refused = |what: String| StoreError::lasting(format!("the queue's URL `{url}` {what}"), Written::Nothing);
-    let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
+fn queue_options(url: &StoreUrl) -> Result<SqliteConnectOptions, StoreError> {
+    let refused = |what: &str| url.refused("queue", what);
+    let (base, parameters) = url.parts();
     let mut synchronous = SqliteSynchronous::Full;
     let mut rest = Vec::new();
-    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-        match parameter.split_once('=') {
-            Some(("synchronous", value)) => {
-                synchronous = match value {
-                    "full" => SqliteSynchronous::Full,
-                    "extra" => SqliteSynchronous::Extra,
-                    "normal" => SqliteSynchronous::Normal,
-                    other => {
-                        return Err(refused(format!("has `synchronous={other}`; write `full`, `extra` or `normal`")));
-                    }
-                };
-            }
-            _ => rest.push(parameter),
+    for (name, value) in parameters {
+        if name == "synchronous" {
+            synchronous = match value {
+                "full" => SqliteSynchronous::Full,
+                "extra" => SqliteSynchronous::Extra,
+                "normal" => SqliteSynchronous::Normal,
+                _ => return Err(refused("has another `synchronous=..` than `full`, `extra` or `normal`")),
+            };
+        } else {
+            rest.push(format!("{name}={value}"));
         }
     }
-    let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-    let options = SqliteConnectOptions::from_str(&url)
-        .map_err(|error| refused(format!("is not one of SQLite, like `sqlite:evented.db`: {error}")))?;
+    let whole = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+    let options = SqliteConnectOptions::from_str(&whole)
+        .map_err(|error| url.unread("queue", "is not one of SQLite, like `sqlite:evented.db`", &error))?;
     if options.get_filename() == Path::new(":memory:") || base.contains(":memory:") {
-        return Err(refused("is in memory, which loses everything at a crash; name a file".to_owned()));
+        return Err(refused("is in memory, which loses everything at a crash; name a file"));
     }
     Ok(options.create_if_missing(true).synchronous(synchronous))
 }

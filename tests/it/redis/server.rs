@@ -213,7 +213,7 @@ async fn a_layout_that_needs_newer_code_is_refused() {
 #[tokio::test]
 async fn an_url_that_cannot_be_kept_says_what_to_write() {
     for (url, says) in [
-        ("redis://localhost?prefx=shop", "has the parameter `prefx=shop`; it takes `prefix=..` alone"),
+        ("redis://localhost?prefx=shop", "has a parameter that it does not know; it takes `prefix=..` alone"),
         ("redis://localhost?prefix={shop}", "write letters, digits and `_ . - :`"),
         ("redis://localhost/shop", "is not one of redis"),
         ("rediss://localhost", "asks for TLS, which is not built in"),

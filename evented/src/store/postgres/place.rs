@@ -4,7 +4,29 @@ use std::str::FromStr;
 
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
-use crate::error::{StoreError, Written};
+use crate::{error::StoreError, store::StoreUrl};
+
+/// The parameters that sqlx takes.
+const TAKEN: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
 
 /// A database, as a URL names it.
 pub(super) struct Place {
@@ -19,30 +41,26 @@ pub(super) struct Place {
 
 impl Place {
     /// The place of the URL of a store, the queue or the outbox. `listen` is ours, the rest is sqlx's.
-    pub(super) fn of(what: &str, url: &str) -> Result<Self, StoreError> {
-        // Never with the URL itself, which may have a password.
-        let refused = |why: String| StoreError::lasting(format!("the {what}'s URL {why}"), Written::Nothing);
-        let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
+    pub(super) fn of(what: &str, url: &StoreUrl) -> Result<Self, StoreError> {
+        let (base, parameters) = url.parts();
         let (mut listen, mut prepared) = (true, true);
         let mut rest = Vec::new();
-        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-            match parameter.split_once('=') {
-                Some(("listen", value)) => {
-                    listen = match value {
-                        "on" => true,
-                        "off" => false,
-                        other => return Err(refused(format!("has `listen={other}`; write `on` or `off`"))),
-                    };
-                    continue;
+        for (name, value) in parameters {
+            match (name, value) {
+                ("listen", "on") => listen = true,
+                ("listen", "off") => listen = false,
+                ("listen", _) => return Err(url.refused(what, "has another `listen=..` than `on` or `off`")),
+                _ if TAKEN.contains(&name) || name.starts_with("options[") => {
+                    prepared &= (name, value) != ("statement-cache-capacity", "0");
+                    rest.push(format!("{name}={value}"));
                 }
-                Some(("statement-cache-capacity", "0")) => prepared = false,
-                _ => {}
+                // Not for sqlx either, which logs what it does not know with its value.
+                _ => tracing::warn!(%url, "the {what}'s URL has a parameter that is not known, and is not heeded"),
             }
-            rest.push(parameter);
         }
-        let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-        let options = PgConnectOptions::from_str(&url).map_err(|error| {
-            refused(format!("is not one of Postgres, like `postgres://user@localhost:5432/shop`: {error}"))
+        let whole = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+        let options = PgConnectOptions::from_str(&whole).map_err(|error| {
+            url.unread(what, "is not one of Postgres, like `postgres://user@localhost:5432/shop`", &error)
         })?;
         Ok(Self::at(options, prepared, listen))
     }

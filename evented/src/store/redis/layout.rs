@@ -5,6 +5,7 @@ use redis::{Client, Cmd, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, Va
 use crate::error::{StoreError, Written};
 
 use super::{
+    super::StoreUrl,
     link::Link,
     script::{OPEN, digits, text, tuple},
 };
@@ -24,23 +25,21 @@ pub(super) struct Place {
 
 impl Place {
     /// Of a URL: `redis://localhost`, `redis://user:password@host:6379/1?prefix=shop`.
-    pub(super) fn of(url: &str) -> Result<Self, StoreError> {
-        let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
-        let shown = without_password(base);
-        let refused = |what: String| StoreError::lasting(format!("the queue's URL `{shown}` {what}"), Written::Nothing);
+    pub(super) fn of(url: &StoreUrl) -> Result<Self, StoreError> {
+        let (base, parameters) = url.parts();
         let mut prefix = "evented";
-        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-            match parameter.split_once('=') {
-                Some(("prefix", value)) => prefix = value,
-                _ => return Err(refused(format!("has the parameter `{parameter}`; it takes `prefix=..` alone"))),
+        for (name, value) in parameters {
+            if name != "prefix" {
+                return Err(url.refused("queue", "has a parameter that it does not know; it takes `prefix=..` alone"));
             }
+            prefix = value;
         }
         if prefix.is_empty() || !prefix.chars().all(|c| c.is_ascii_alphanumeric() || "_.-:".contains(c)) {
-            return Err(refused(format!("has the prefix `{prefix}`; write letters, digits and `_ . - :`")));
+            let why = "has a prefix that cannot be one of keys; write letters, digits and `_ . - :`";
+            return Err(url.refused("queue", why));
         }
-        let info = base.into_connection_info().map_err(|error| {
-            refused("is not one of redis, like `redis://localhost:6379/0?prefix=shop`".to_owned()).because(error)
-        })?;
+        let strange = "is not one of redis, like `redis://localhost:6379/0?prefix=shop`";
+        let info = base.into_connection_info().map_err(|error| url.unread("queue", strange, &error))?;
         let place = match info.addr() {
             ConnectionAddr::Tcp(host, port) => format!("{}:{port}", host.to_ascii_lowercase()),
             other => other.to_string(),
@@ -49,19 +48,12 @@ impl Place {
         // With the protocol's third version a connection tells its end, and messages come beside answers.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings))
-            .map_err(|error| refused("cannot be used".to_owned()).because(error))?;
+            .map_err(|error| url.unread("queue", "cannot be used", &error))?;
         Ok(Self { client, name, prefix: prefix.to_owned() })
     }
 
     pub(super) fn key(&self, name: &str) -> String {
         format!("{{{}}}:{name}", self.prefix)
-    }
-}
-
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://..@{place}"),
-        _ => url.to_owned(),
     }
 }
 
