@@ -45,6 +45,8 @@
 //! An outbox store implements [`OutboxSite`] for its site too, and adds
 //! [`outbox_contract_suite!`](crate::outbox_contract_suite).
 //!
+//! A promise whose site cannot be made is skipped, and says so; with `EVENTED_REQUIRE_SERVERS=1` in the environment it fails.
+//!
 //! No promise is shown by sleeping and hoping: a check waits for what must happen, for 20 seconds at most, and what must not
 //! happen is shown by something later that does.
 

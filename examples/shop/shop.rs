@@ -47,8 +47,11 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Opens the shop whose files are in `data`, or a new one. Its queue is a file there, or at the URL `queue`.
+    /// Opens the shop whose files are in `data`, or a new one. Its queue is a file there, or at the URL `queue`; then the files
+    /// are in a folder of their own, since an outbox feeds one queue: to change it is `evented::adopt`'s.
     pub async fn open(data: PathBuf, queue: Option<String>) -> anyhow::Result<Self> {
+        let scheme = queue.as_deref().and_then(|url| url.split_once(':')).map(|(scheme, _)| scheme.to_owned());
+        let data = scheme.map_or_else(|| data.clone(), |scheme| data.join(scheme));
         let db = open_database(&data).await?;
         let queue = queue.unwrap_or_else(|| format!("sqlite:{}", data.join("evented.db").display()));
         let shop = Self { data, queue, db, metrics: Metrics::default(), timings: Timings::default() };

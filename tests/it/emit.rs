@@ -198,6 +198,30 @@ async fn many_events_are_stored_in_one_write() {
     assert!((0..200).all(|number| seen.count(&format!("first {number}")) == 1));
 }
 
+/// How many transactions were committed to the queue's file since its log of writes began: the last frame of each says how long
+/// the file is after it, see <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
+fn commits(place: &Place) -> usize {
+    let log = std::fs::read(place.path("evented.db-wal")).unwrap();
+    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
+    let (page, salt) = (number(8) as usize, (number(16), number(20)));
+    let frames = (32..).step_by(24 + page).take_while(|at| at + 24 + page <= log.len());
+    frames.filter(|at| (number(at + 8), number(at + 12)) == salt && number(at + 4) > 0).count()
+}
+
+#[tokio::test]
+async fn an_emit_is_one_commit_whatever_the_number_of_handlers_and_events() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run(&place, &seen).role(Role::Emit).await.unwrap();
+    // The first opens the writer's connection.
+    app.emit(Ping { number: 1 }).await.unwrap();
+    let before = commits(&place);
+    app.emit(Ping { number: 2 }).await.unwrap();
+    assert_eq!(commits(&place) - before, 1, "one event, two stored handlers");
+    app.emit_all((0..200).map(|number| Ping { number })).await.unwrap();
+    assert_eq!(commits(&place) - before, 2, "200 events");
+    assert_eq!(stored(&place).await, 2 * 202);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_emits_are_all_stored_and_run_once() {
     let (place, seen) = (Place::new(), Seen::default());

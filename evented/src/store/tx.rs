@@ -32,7 +32,8 @@ use super::kind::Kind;
 /// committed when the handler returns `Ok` and rolled back otherwise.
 ///
 /// A delivery of the `outbox` route lies in the same database. One of the `background` route may lie elsewhere: that it ran is
-/// written beside what the handler wrote, and remembered for 30 days; an older delivery goes to the dead letters unrun.
+/// written beside what the handler wrote, and remembered for 30 days, or until 10 minutes after it is settled; an older
+/// delivery goes to the dead letters unrun.
 ///
 /// On SQLite it holds the write lock of the whole file while the handler runs, and every other writer waits. Keep the
 /// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in

@@ -15,11 +15,17 @@ pub fn outbox_promises<S: OutboxSite>() -> Vec<Promise<S>> {
     crate::__outbox_promises! { as_data }
 }
 
-/// What a test of the macros does.
+/// What a test of the macros does. One whose site cannot be made checks nothing: it says so, and fails where the environment
+/// asks that nothing is skipped.
 #[doc(hidden)]
 pub fn hold<S: Site>(promises: &[Promise<S>], about: &str, name: &str) {
     let promise = promises.iter().find(|promise| promise.about == about && promise.name == name);
-    let _checked = promise.expect("the tests are made of the list that the promises are made of").test();
+    let promise = promise.expect("the tests are made of the list that the promises are made of");
+    if !promise.test() {
+        let required = std::env::var_os("EVENTED_REQUIRE_SERVERS").is_some_and(|value| !value.is_empty());
+        assert!(!required, "not checked, since its site could not be made: {}, {promise}", S::NAME);
+        println!("skipped: {}, {promise}: its site could not be made", S::NAME);
+    }
 }
 
 /// The contract suite over a store of your own: a module with a test for each promise of a queue store, named by the
