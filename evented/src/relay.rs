@@ -119,10 +119,11 @@ async fn turn(
     forwarding: &mut Forwarding,
 ) -> Result<Relayed, StoreError> {
     let instance = &shared.instance;
-    if let Forwarding::Rests(forwarder) = &forwarding
-        && forwarder.wants_clock()
-    {
-        forwarding.start(|forwarder| tokio::spawn(forwarder.read_clock()));
+    if let Forwarding::Rests(forwarder) = &mut *forwarding {
+        forwarder.look_at_target().await;
+        if forwarder.wants_clock() {
+            forwarding.start(|forwarder| tokio::spawn(forwarder.read_clock()));
+        }
     }
     let _in_time = time::within(PATIENCE, forwarding.ended()).await;
     let (until, away) = match &forwarding {

@@ -18,7 +18,10 @@
 use std::{
     any::Any,
     pin::pin,
-    sync::{Arc, Mutex as SyncMutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex as SyncMutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -90,6 +93,8 @@ pub(crate) struct Worker {
     /// There may be more to claim than was seen: a blocking function that had outlived its delivery gave its slot back, or
     /// the relay has left something.
     look_again: Notify,
+    /// The catalogue is being read again.
+    refreshing: AtomicBool,
     /// Whose it is to claim: the worker's, and the relay's while the worker has nothing to do.
     claiming: Mutex<()>,
     /// Where deliveries go that are over; none before and after the time in which they are claimed.
@@ -186,9 +191,12 @@ impl Worker {
         let queues = Queues::of(runnable);
         let name = name.to_owned();
         let look_again = Notify::new();
-        let (claiming, endings) = (Mutex::default(), SyncMutex::default());
-        (!queues.is_empty())
-            .then(|| Arc::new(Self { shared, store, name, outbox, queues, leases, look_again, claiming, endings }))
+        let (refreshing, claiming, endings) = (AtomicBool::new(false), Mutex::default(), SyncMutex::default());
+        (!queues.is_empty()).then(|| {
+            let worker =
+                Self { shared, store, name, outbox, queues, leases, look_again, refreshing, claiming, endings };
+            Arc::new(worker)
+        })
     }
 
     /// Works until the instance stops and all that was claimed is settled.
@@ -356,18 +364,22 @@ impl Worker {
 
     /// The store has another catalogue than this process planned from: it was changed, or emptied, restored or replaced. It
     /// is read again, beside the work.
-    fn look_at_generation(&self, generation: u64) {
+    fn look_at_generation(self: &Arc<Self>, generation: u64) {
         let plans = self.shared.instance.plans();
         let known = if self.outbox.is_some() { plans.outbox_generation } else { plans.queue_generation };
         if generation == known {
             return;
         }
-        let instance = Arc::clone(&self.shared.instance);
-        let name = self.name.clone();
+        if self.refreshing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let worker = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = instance.refresh().await {
-                tracing::debug!(error = %in_one_line(&error), store = %name, "the catalogue could not be read; trying again");
+            if let Err(error) = worker.shared.instance.refresh().await {
+                tracing::debug!(error = %in_one_line(&error), store = %worker.name,
+                    "the catalogue could not be read; trying again");
             }
+            worker.refreshing.store(false, Ordering::Relaxed);
         });
     }
 
