@@ -42,7 +42,7 @@ mod writer;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use redis::{Cmd, cmd};
+use redis::cmd;
 use tokio::task::AbortHandle;
 
 use crate::{
@@ -55,14 +55,9 @@ use crate::{
 
 use self::{catalogue::Known, changes::Changes, layout::Place, link::Link, writer::Writer};
 
-/// How many deliveries one command forgets.
-const FORGET: usize = 500;
-
 pub(crate) struct RedisStore {
     name: String,
     promise: String,
-    /// The key of what was pushed once.
-    once: String,
     writer: Writer,
     link: Link,
     keeper: Link,
@@ -81,18 +76,17 @@ impl RedisStore {
         let link = || Link::new(place.client.clone(), Arc::clone(&layout));
         let asking = link();
         let report = layout::report(&asking).await?;
-        layout::open(&asking, &place.name).await?;
+        let identity = layout::open(&asking, &place.name).await?;
         let promise = layout::promise(&asking, &place.name, &report).await;
         let changes = Changes::new();
         let listening = changes::listen(place.client.clone(), place.key("changes"), changes.clone());
         Ok(Arc::new(Self {
             promise,
-            once: place.key("once"),
             writer: Writer::start(link(), changes.clone()),
             link: asking,
             keeper: link(),
             counter: link(),
-            known: Known::default(),
+            known: Known::new(identity),
             changes,
             listener: tokio::spawn(listening).abort_handle(),
             name: place.name,
@@ -108,19 +102,7 @@ impl Drop for RedisStore {
 
 impl QueueStore for RedisStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        Box::pin(async move {
-            let finished = push.finished.to_vec();
-            let pushed = self.writer.push(push).await?;
-            for some in finished.chunks(FORGET) {
-                let mut forget: Cmd = cmd("ZREM");
-                forget.arg(&self.once);
-                for delivery in some {
-                    forget.arg(&delivery.to_bytes());
-                }
-                self.link.ask(&forget).await?;
-            }
-            Ok(pushed)
-        })
+        self.writer.push(push)
     }
 
     fn clock(&self) -> Pending<'_, StoreTime> {
@@ -133,20 +115,22 @@ impl QueueStore for RedisStore {
 
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
         Box::pin(async move {
-            let seen = self.known.generation();
-            let found = queue::exchange(&self.link, &self.changes, seen, &settlements, claim.as_ref()).await?;
+            let found = queue::exchange(&self.link, &self.changes, &settlements, claim.as_ref()).await?;
             if found.dropped > 0 {
                 tracing::error!(deliveries = found.dropped, store = %self.name,
                     "redis has lost what these deliveries were made of; they are dropped");
             }
-            if found.behind {
+            let mut exchanged = found.exchanged;
+            let is_another = found.identity.is_none_or(|identity| identity != self.known.identity());
+            if claim.is_some() && (exchanged.generation.is_none() || is_another || found.lacks_lane) {
                 // Emits go on when the handlers are known again, also where nobody emits here who would notice. Where that
                 // fails, the next look tries it again: this exchange was made.
-                if let Err(error) = catalogue::read(&self.link, &self.changes, &self.known).await {
-                    tracing::debug!(%error, "the handlers could not be recorded again yet");
+                match self.catalogue().await {
+                    Ok(catalogue) => exchanged.generation = Some(catalogue.generation),
+                    Err(error) => tracing::debug!(%error, "the handlers could not be recorded again yet"),
                 }
             }
-            Ok(found.exchanged)
+            Ok(exchanged)
         })
     }
 
@@ -165,17 +149,15 @@ impl QueueStore for RedisStore {
 
 impl Catalogue for RedisStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
-        Box::pin(async move {
-            catalogue::record(&self.link, &self.changes, &self.known, &record.handlers).await.map(Swap::Done)
-        })
+        Box::pin(async move { catalogue::record(&self.link, &self.changes, &record).await })
     }
 
     fn catalogue(&self) -> Pending<'_, CatalogueState> {
-        Box::pin(catalogue::read(&self.link, &self.changes, &self.known))
+        Box::pin(catalogue::read(&self.link, &self.changes, &self.known, &self.name))
     }
 
-    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
-        Box::pin(async move { catalogue::retire(&self.link, &self.changes, &handler).await.map(Swap::Done) })
+    fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>> {
+        Box::pin(async move { catalogue::retire(&self.link, &self.changes, &handler, generation).await })
     }
 
     fn name(&self) -> &str {
@@ -183,7 +165,7 @@ impl Catalogue for RedisStore {
     }
 
     fn identity(&self) -> Identity {
-        self.name.as_str().into()
+        self.known.identity().into()
     }
 
     fn limits(&self) -> Limits {
@@ -212,18 +194,12 @@ impl Admin for RedisStore {
         Box::pin(async move { admin::dead_letters(&self.counter, handler.as_deref(), limit).await })
     }
 
-    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
-        Box::pin(async move {
-            let count = admin::requeue(&self.counter, &self.changes, &letters).await?;
-            Ok(Step { count, more: false })
-        })
+    fn requeue(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move { admin::requeue(&self.counter, &self.changes, &letters, up_to).await })
     }
 
-    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
-        Box::pin(async move {
-            let count = admin::discard(&self.counter, &self.changes, &letters).await?;
-            Ok(Step { count, more: false })
-        })
+    fn discard(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move { admin::discard(&self.counter, &self.changes, &letters, up_to).await })
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {

@@ -2,7 +2,10 @@
 
 use redis::{Client, Cmd, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, Value, cmd};
 
-use crate::error::{StoreError, Written};
+use crate::{
+    error::{StoreError, Written},
+    id::{new_generation, new_store_name},
+};
 
 use super::{
     super::StoreUrl,
@@ -11,9 +14,10 @@ use super::{
 };
 
 /// The layout that this code writes.
-pub(super) const VERSION: u32 = 1;
-/// The oldest code that may go on with it.
-pub(super) const MIN_COMPATIBLE: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// The oldest code that may go on with it. That of layout 1 forgets at once what is finished, so that a push which was held up is
+/// stored a second time, and brings back handlers that were retired after it began.
+pub(super) const MIN_COMPATIBLE: u32 = 2;
 
 /// Where the store is.
 pub(super) struct Place {
@@ -57,12 +61,13 @@ impl Place {
     }
 }
 
-/// Lays the store out, or says why this code cannot go on with what is there.
-pub(super) async fn open(link: &Link, name: &str) -> Result<(), StoreError> {
+/// Lays the store out and answers its own name, or says why this code cannot go on with what is there.
+pub(super) async fn open(link: &Link, name: &str) -> Result<String, StoreError> {
+    let (new_name, generation) = (new_store_name(), new_generation());
     let fill = |command: &mut Cmd| {
-        command.arg(VERSION).arg(MIN_COMPATIBLE);
+        command.arg(VERSION).arg(MIN_COMPATIBLE).arg(&new_name).arg(generation);
     };
-    let [version, min_compatible] = tuple(link.call(&OPEN, fill).await?)?;
+    let [version, min_compatible, identity] = tuple(link.call(&OPEN, fill).await?)?;
     let (version, min_compatible): (u32, u32) = (digits(version)?, digits(min_compatible)?);
     if min_compatible > VERSION {
         return Err(StoreError::lasting(
@@ -73,7 +78,7 @@ pub(super) async fn open(link: &Link, name: &str) -> Result<(), StoreError> {
             Written::Nothing,
         ));
     }
-    Ok(())
+    text(identity)
 }
 
 /// What the server says of itself, in lines: empty where it may not be asked.

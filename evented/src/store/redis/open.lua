@@ -1,16 +1,13 @@
 -- Lays the store out where it is new.
 --
--- ARGV: this code's version, and the oldest that may go on beside it. The answer: the version that is there, and the oldest
--- that may go on with that.
-local version, min_compatible = arg(), arg()
+-- ARGV: this code's version, and the oldest that may go on beside it; a name and a generation for a store that has none. The
+-- answer: the version that is there, the oldest that may go on with that, and the store's name.
+local version, min_compatible = ARGV[1], ARGV[2]
 local found = call('HMGET', layout, 'version', 'min_compatible')
-if not found[1] then
-    -- A generation never comes again, also after the server has lost its data: it begins as the time.
+make_whole(version, min_compatible, ARGV[3], ARGV[4])
+if found[1] and tonumber(found[1]) < tonumber(version) then
     call('HSET', layout, 'version', version, 'min_compatible', min_compatible)
-    call('HSETNX', layout, 'generation', digits(math.floor(now / 1000)))
-    return { version, min_compatible }
+elseif found[1] then
+    version, min_compatible = found[1], found[2] or min_compatible
 end
-if tonumber(found[1]) < tonumber(version) then
-    call('HSET', layout, 'version', version, 'min_compatible', min_compatible)
-end
-return found
+return { version, min_compatible, call('HGET', layout, 'identity') }
