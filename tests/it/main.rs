@@ -16,6 +16,7 @@ mod contract;
 mod emit;
 mod in_process;
 mod inbox;
+mod late;
 mod mysql;
 mod network;
 mod outbox;
