@@ -10,6 +10,7 @@ macro_rules! run {
 
 mod admin;
 mod attempts;
+mod beside;
 mod boot;
 mod by_hand;
 mod contract;
@@ -17,11 +18,13 @@ mod emit;
 mod in_process;
 mod inbox;
 mod late;
+mod memory;
 mod mysql;
 mod network;
 mod outbox;
 mod postgres;
 mod redis;
+mod relaying;
 mod sea_orm;
 mod stores;
 mod terms;
