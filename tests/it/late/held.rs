@@ -11,7 +11,10 @@ use evented_tests::{
 };
 use tokio::{runtime::Runtime, task::block_in_place};
 
-use super::{EVENTS, base::Base, instance, judge, send, until_delivered, until_leased};
+use super::{EVENTS, KEYS, base::Base, instance, judge, send, until_delivered, until_leased};
+
+/// The first batch, one behind it, and one behind what arrived late.
+const ALL: u32 = EVENTS + 2 * KEYS;
 
 /// A queue's server: its address, and the queue's URL at another address.
 struct Queue {
@@ -70,6 +73,9 @@ async fn happens_once<Db: Base>(queue: Option<Queue>, fate: Fate) {
     // It can take the rows when their lease has ended.
     let other = instance(&pool, &queue.url, &seen).role(Role::Work).await.unwrap();
     until_delivered(&pool, &seen, EVENTS).await;
+    // A relay does one batch after the other: behind this one it is past all that it does about the first.
+    send(&emits, &pool, EVENTS..EVENTS + KEYS).await;
+    until_delivered(&pool, &seen, EVENTS + KEYS).await;
 
     if fate == Fate::Orphaned {
         drop(first);
@@ -85,11 +91,11 @@ async fn happens_once<Db: Base>(queue: Option<Queue>, fate: Fate) {
         block_in_place(|| drop(process));
     }
     // One more event, which is behind whatever has arrived, and then what has arrived.
-    send(&emits, &pool, EVENTS..EVENTS + super::KEYS).await;
-    until_delivered(&pool, &seen, EVENTS + super::KEYS).await;
+    send(&emits, &pool, EVENTS + KEYS..ALL).await;
+    until_delivered(&pool, &seen, ALL).await;
     other.until_idle().await.unwrap();
     other.stop().await;
-    judge(&seen, EVENTS + super::KEYS);
+    judge(&seen, ALL);
 }
 
 macro_rules! pairs {

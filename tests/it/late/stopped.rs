@@ -16,6 +16,9 @@ use tokio::{
 
 use super::{EVENTS, KEYS, base::Base, instance, judge, send, until_delivered, until_leased};
 
+/// The first batch, one behind it, with which the other relay is past the first, and one for the stopped relay.
+const ALL: u32 = EVENTS + 2 * KEYS;
+
 /// Starts a process that only relays, and waits until it does.
 async fn relayer(database: &str, queue: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_relayer"));
@@ -34,13 +37,13 @@ fn signal(process: &Child, signal: Signal) {
 /// hand. Then all is worked off, and judged.
 async fn goes_on<Db: Base>(stopped: Child, emits: &App, pool: &Pool<Db>, queue: &str, seen: &Seen) {
     signal(&stopped, Signal::CONT);
-    send(emits, pool, EVENTS..EVENTS + KEYS).await;
+    send(emits, pool, EVENTS + KEYS..ALL).await;
     eventually("the stopped relay relays again", async || Db::rows(pool).await == 0).await;
     let works = instance(pool, queue, seen).role(Role::Work).await.unwrap();
-    until_delivered(pool, seen, EVENTS + KEYS).await;
+    until_delivered(pool, seen, ALL).await;
     works.until_idle().await.unwrap();
     works.stop().await;
-    judge(seen, EVENTS + KEYS);
+    judge(seen, ALL);
 }
 
 /// The queue is a file: the relay waits for the file's lock with its rows in hand, and is stopped there.
@@ -62,6 +65,8 @@ async fn before_a_file<Db: Base>() {
 
     let other = instance(&pool, &queue, &seen).role(Role::Work).await.unwrap();
     until_delivered(&pool, &seen, EVENTS).await;
+    send(&emits, &pool, EVENTS..EVENTS + KEYS).await;
+    until_delivered(&pool, &seen, EVENTS + KEYS).await;
     other.stop().await;
     goes_on(stopped, &emits, &pool, &queue, &seen).await;
 }
@@ -85,6 +90,8 @@ async fn before_a_network<Db: Base>() {
 
     let other = instance(&pool, &queue, &seen).role(Role::Work).await.unwrap();
     until_delivered(&pool, &seen, EVENTS).await;
+    send(&emits, &pool, EVENTS..EVENTS + KEYS).await;
+    until_delivered(&pool, &seen, EVENTS + KEYS).await;
     other.stop().await;
     proxy.mend().await;
     goes_on(stopped, &emits, &pool, &queue, &seen).await;
