@@ -39,6 +39,21 @@ async fn is_calm(subject: &Subject) {
     .await;
 }
 
+/// The process that had recorded the further handler is gone: nobody records anything after the restore.
+async fn nobody_records(mut subject: Subject) {
+    let seen = Seen::default();
+    let app = subject.run(old::HERE, &seen).await.unwrap();
+    goes_on(&subject, &app, &seen, &["hear", "hear-told"]).await;
+    subject.back_up();
+    let later = subject.run(new::HERE, &seen).await.unwrap();
+    goes_on(&subject, &app, &seen, ALL).await;
+    later.stop().await;
+
+    subject.restore();
+    goes_on(&subject, &app, &seen, &["hear", "hear-told"]).await;
+    is_calm(&subject).await;
+}
+
 /// A handler that was recorded after the restore has the generation that another had before it.
 async fn another_generation(mut subject: Subject) {
     let seen = Seen::default();
@@ -57,5 +72,6 @@ async fn another_generation(mut subject: Subject) {
 
 on_each_store! {
     emits_go_on_and_a_handler_that_the_backup_does_not_know_gets_its_events => restored;
+    emits_go_on_where_nobody_records_a_handler => nobody_records;
     a_handler_recorded_after_the_restore_gets_its_events => another_generation;
 }
