@@ -13,8 +13,10 @@ use tokio::{runtime::Runtime, task::block_in_place};
 
 use super::{EVENTS, KEYS, base::Base, instance, judge, send, until_delivered, until_leased};
 
-/// The first batch, one behind it, and one behind what arrived late.
-const ALL: u32 = EVENTS + 2 * KEYS;
+/// What is relayed before anything happens.
+const WARM: u32 = KEYS;
+/// That, the batch that is held, one behind it, and one behind what arrived late.
+const ALL: u32 = WARM + EVENTS + 2 * KEYS;
 
 /// A queue's server: its address, and the queue's URL at another address.
 struct Queue {
@@ -62,20 +64,23 @@ async fn happens_once<Db: Base>(queue: Option<Queue>, fate: Fate) {
     let relays =
         instance(&Db::pool(&database).await, &queue.behind(&proxy), &seen).role(Role::Work).queues(["late-relays"]);
     let first = process.spawn(async move { relays.await.unwrap() }).await.unwrap();
+    // It has pushed once, so that its connection is there, and a request of it is on its way at once.
+    send(&emits, &pool, 0..WARM).await;
+    eventually("the first relay relays", async || Db::rows(&pool).await == 0).await;
     if fate == Fate::Unanswered {
         proxy.hold_answers().await;
     } else {
         proxy.hang().await;
     }
-    send(&emits, &pool, 0..EVENTS).await;
+    send(&emits, &pool, WARM..WARM + EVENTS).await;
     until_leased(&pool, EVENTS).await;
 
     // It can take the rows when their lease has ended.
     let other = instance(&pool, &queue.url, &seen).role(Role::Work).await.unwrap();
-    until_delivered(&pool, &seen, EVENTS).await;
+    until_delivered(&pool, &seen, WARM + EVENTS).await;
     // A relay does one batch after the other: behind this one it is past all that it does about the first.
-    send(&emits, &pool, EVENTS..EVENTS + KEYS).await;
-    until_delivered(&pool, &seen, EVENTS + KEYS).await;
+    send(&emits, &pool, WARM + EVENTS..ALL - KEYS).await;
+    until_delivered(&pool, &seen, ALL - KEYS).await;
 
     if fate == Fate::Orphaned {
         drop(first);
@@ -91,7 +96,7 @@ async fn happens_once<Db: Base>(queue: Option<Queue>, fate: Fate) {
         block_in_place(|| drop(process));
     }
     // One more event, which is behind whatever has arrived, and then what has arrived.
-    send(&emits, &pool, EVENTS + KEYS..ALL).await;
+    send(&emits, &pool, ALL - KEYS..ALL).await;
     until_delivered(&pool, &seen, ALL).await;
     other.until_idle().await.unwrap();
     other.stop().await;
