@@ -93,7 +93,7 @@ async fn forward(shared: &Shared, outbox: &dyn OutboxStore, rows: &[OutboxRow]) 
     let queue = instance.queue().expect("a relay without a queue takes no row that needs one");
     let mut trouble = instance.health.watch(format!("pushing relayed events to {}", queue.name()));
     // Well before the rows' lease ends: another relay may take them then.
-    let until = time::now() + shared.lease / 2;
+    let until = time::after(shared.lease / 2);
     let fans: Vec<Fan> = loop {
         let plans = instance.plans();
         let fans: Vec<_> = rows.iter().map(|row| fan(row, &plans)).collect();
@@ -121,8 +121,7 @@ fn fan_or_leave(row: &OutboxRow, plans: &Plans, has_queue: bool) -> Fan {
         Some(plan) if !plan.background.is_empty() && !has_queue => later(QUEUE_LOOK),
         Some(_) => fan(row, plans),
         None => {
-            let age = time::unix_ms() - row.emitted_unix_ms;
-            if age > time::millis(UNKNOWN_RETENTION) {
+            if time::since(row.emitted_unix_ms) > UNKNOWN_RETENTION {
                 tracing::error!(event = %row.event, event_id = %row.event_id,
                     "an event of the outbox is given up: no handler was recorded for it in {UNKNOWN_RETENTION:?}");
                 return Fan::default();

@@ -30,7 +30,7 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
     let mut marks = (0, 0);
     let mut unknown = Unknown::default();
     let mut say_at = time::now();
-    let mut sweep_at = time::now() + FIRST_SWEEP;
+    let mut sweep_at = time::after(FIRST_SWEEP);
     loop {
         tokio::select! {
             () = time::sleep(CATALOGUE_LOOK) => {}
@@ -40,7 +40,7 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
             open_queue(instance).await;
         } else if instance.lacks_queue() && time::now() >= say_at {
             // Never made here: the handlers' workers have it, perhaps elsewhere.
-            say_at = time::now() + UNKNOWN_LOOK;
+            say_at = time::after(UNKNOWN_LOOK);
             tracing::warn!(
                 "handlers of other processes are on `background`, and this process has no queue: name theirs \
                             with `.queue(url)` or EVENTED_QUEUE"
@@ -62,7 +62,7 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
             }
         }
         if time::now() >= sweep_at {
-            sweep_at = time::now() + SWEEP;
+            sweep_at = time::after(SWEEP);
             for store in instance.stores() {
                 sweep(instance, &*store).await;
             }
