@@ -107,6 +107,7 @@
 extern crate self as evented;
 
 mod time;
+mod guard;
 mod id;
 mod origin;
 mod error;
