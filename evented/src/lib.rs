@@ -114,6 +114,7 @@ mod error;
 mod flag;
 mod retry;
 mod terms;
+mod exact;
 mod key;
 mod delivery;
 mod context;
