@@ -18,7 +18,7 @@ use crate::{
     instance::{Instance, SCOPE, Scope, installed, scope},
     origin::{Cause, Origin},
     plan::{Fact, Planned, Plans},
-    registry::{fill, registry},
+    registry::{Linked, fill, registry},
     slot::Filled,
     store::{INBOX_RETENTION, OutboxStore, Push, Pushed, Store},
     time,
@@ -346,7 +346,7 @@ pub(crate) fn refuse_beyond_memory(instance: &Instance, planned: &[Planned], del
     }
     let forgets = |planned: &&Planned| {
         let linked = registry().handlers.iter().find(|handler| handler.id == planned.handler);
-        linked.is_some_and(|handler| handler.takes_tx())
+        linked.is_some_and(Linked::takes_tx)
     };
     let Some(planned) = planned.iter().find(forgets) else { return Ok(()) };
     let text = format!(
@@ -367,7 +367,7 @@ pub(crate) fn payload<E: Event>(event: &E) -> Result<Vec<u8>, Error> {
             E::ID
         ))
     })?;
-    let encoded = guarded(|| encode(event).map_err(|error| refused::<E>(error)));
+    let encoded = guarded(|| encode(event).map_err(refused::<E>));
     let payload = encoded.unwrap_or_else(|panic| Err(refused::<E>(panic.into())))?;
     if payload.len() > PAYLOAD_MAX {
         return Err(unstorable(format!(
