@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
+use crate::guard::{guarded, let_go};
+
 /// Any error that a handler may return.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -33,7 +35,8 @@ pub enum ErrorKind {
     /// Whether the event was stored is not known. An emit with an id chosen before, [`Emit::id`](crate::Emit::id), can be
     /// repeated: that stores it at most once.
     Unknown,
-    /// The event cannot be stored: it cannot be encoded, or it is larger than the limit. Nothing was stored.
+    /// The event cannot be stored: it cannot be encoded, would not come back as it is, or is larger than the limit; or its delay
+    /// is longer than the database of a handler with `&mut Tx` remembers. Nothing was stored.
     Unstorable,
     /// The transaction's database is not the outbox that `run()` was given, or it cannot be the `&mut Tx` of a handler that
     /// would run in it. Nothing was written.
@@ -280,16 +283,49 @@ impl StdError for Steer {
     }
 }
 
+/// What is left of a handler's error once we have it: its text, and what it asks for. The error itself is the application's,
+/// and its `Display`, its `source()` and its `Drop` may panic.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    retry: Retry,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Failure {}
+
+/// A handler's error as one of ours, which can be looked at and dropped anywhere.
+#[cold]
+pub(crate) fn tamed(error: BoxError) -> BoxError {
+    if error.is::<Failure>() {
+        return error;
+    }
+    let failure = Failure { text: in_one_line(&*error), retry: retry_of(&*error) };
+    let_go(error);
+    failure.into()
+}
+
 /// What `error` asks for, found anywhere in its chain of sources.
 pub(crate) fn retry_of(error: &(dyn StdError + Send + Sync + 'static)) -> Retry {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(steer) = error.downcast_ref::<Steer>() {
-            return steer.retry;
+    let look = || {
+        let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+        while let Some(error) = next {
+            if let Some(steer) = error.downcast_ref::<Steer>() {
+                return steer.retry;
+            }
+            if let Some(failure) = error.downcast_ref::<Failure>() {
+                return failure.retry;
+            }
+            next = error.source();
         }
-        next = error.source();
-    }
-    Retry::WithBackoff
+        Retry::WithBackoff
+    };
+    guarded(look).unwrap_or(Retry::WithBackoff)
 }
 
 /// The longest text of an error that is logged or stored, in bytes.
@@ -297,6 +333,10 @@ const TEXT_MAX: usize = 4_000;
 
 /// An error with its causes in one line, as it is logged and kept with a dead letter. What is too long is cut.
 pub(crate) fn in_one_line(error: &(dyn StdError + 'static)) -> String {
+    guarded(|| line_of(error)).unwrap_or_else(|panic| format!("an error whose text cannot be had: it {panic}"))
+}
+
+fn line_of(error: &(dyn StdError + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

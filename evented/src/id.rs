@@ -138,8 +138,10 @@ pub fn new_store_name() -> String {
 
 /// A duration drawn evenly from zero to `limit`, both included: the full jitter of a retry.
 pub(crate) fn up_to(limit: Duration) -> Duration {
-    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX - 1);
-    Duration::from_millis(u64::from_be_bytes(random_bytes()) % (millis + 1))
+    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let drawn = u64::from_be_bytes(random_bytes());
+    // All that can be drawn are below the one for which there is no number.
+    Duration::from_millis(millis.checked_add(1).map_or(drawn, |count| drawn % count))
 }
 
 /// Eight random bytes. They are the tail of a version 4 UUID, from the operating system's generator, without its two

@@ -107,12 +107,14 @@
 extern crate self as evented;
 
 mod time;
+mod guard;
 mod id;
 mod origin;
 mod error;
 mod flag;
 mod retry;
 mod terms;
+mod exact;
 mod key;
 mod delivery;
 mod context;

@@ -45,7 +45,7 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
             open_queue(instance).await;
         } else if instance.lacks_queue() && time::now() >= say_at {
             // Never made here: the handlers' workers have it, perhaps elsewhere.
-            say_at = time::now() + UNKNOWN_LOOK;
+            say_at = time::after(UNKNOWN_LOOK);
             tracing::warn!(
                 "handlers of other processes are on `background`, and this process has no queue: name theirs \
                             with `.queue(url)` or EVENTED_QUEUE"

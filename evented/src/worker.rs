@@ -16,7 +16,6 @@
 //! To add an outcome: `Outcome` in store.rs, `exchange` of each store, judge.rs.
 
 use std::{
-    any::Any,
     pin::pin,
     sync::{
         Arc, Mutex as SyncMutex, PoisonError,
@@ -31,12 +30,13 @@ use tokio::sync::{
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    attempt::{Decoded, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
     capacity::{BATCH, Found, Queues, queue_of},
     def::ErasedCall,
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
     flag::Flag,
+    guard::guarded,
     in_flight::{Ended, InFlight},
     instance::{Instance, SCOPE, Scope, catch},
     judge::{decode, judge, judge_dead, note_lost},
@@ -111,7 +111,7 @@ enum Look {
 struct Attempt {
     index: usize,
     policy: Policy,
-    event: Box<dyn Any + Send>,
+    event: Decoded,
     delivery: Delivery,
     scope: Scope,
     span: Span,
@@ -263,7 +263,7 @@ impl Worker {
             }
             let asked = claim.is_some();
             // Counted from before the store is asked, so that our end of the lease comes before the store's.
-            let until = time::now() + self.shared.lease;
+            let until = time::after(self.shared.lease);
             match trouble.ask(self.store.exchange(settlements, claim)).await {
                 Ok(exchanged) => {
                     note_late(&batch, &exchanged.held);
@@ -279,7 +279,7 @@ impl Worker {
                     let Claims { deliveries, next_due } = exchanged.claims;
                     let more = next_due == Some(Duration::ZERO);
                     look = if deliveries.is_empty() || !more {
-                        Look::At(time::now() + next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX)))
+                        Look::At(time::after(next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX))))
                     } else {
                         Look::Now
                     };
@@ -340,7 +340,7 @@ impl Worker {
         let ended = self.endings.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let lease = self.shared.lease;
         let claim = self.queues.wanted(std::iter::empty(), lease)?;
-        Some(Offer { worker: self, _claiming: claiming, ended, until: time::now() + lease, claim })
+        Some(Offer { worker: self, _claiming: claiming, ended, until: time::after(lease), claim })
     }
 
     fn take_endings(&self, ended: Option<mpsc::UnboundedSender<Ended>>) {
@@ -472,7 +472,7 @@ impl Worker {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
             origin: claimed.origin.clone(),
-            attempt: claimed.failed + 1,
+            attempt: claimed.failed.saturating_add(1),
             attempts_max: policy.attempts_max,
             emitted_unix_ms: claimed.emitted_unix_ms,
             timeout: self.timeout(handler, policy),
@@ -496,6 +496,8 @@ impl Worker {
                     }
                     Ok(TxEnd::Lost) => return note_lost(handler, claimed),
                     Ok(TxEnd::Failed(error)) => Err(error),
+                    // Nothing changes until somebody changes something: what waits behind it must not wait for ever.
+                    Err(error) if !error.is_transient() => Err(error.into()),
                     Err(error) => {
                         // Not the handler's fault, so no attempt is counted. If the commit went through after all, the
                         // release comes late and changes nothing, or the database remembers that it ran.
@@ -527,9 +529,10 @@ impl Worker {
     /// The span of one attempt, in which the handler runs.
     fn span(&self, handler: &Linked, claimed: &Claimed) -> Span {
         let span = tracing::info_span!("delivery", handler = %handler.id, delivery = %claimed.lease.delivery,
-            event_id = %claimed.event_id, correlation = %claimed.origin.correlation, attempt = claimed.failed + 1);
+            event_id = %claimed.event_id, correlation = %claimed.origin.correlation, attempt = claimed.failed.saturating_add(1));
         if let (Some(traces), Some(trace)) = (&self.shared.instance.traces, &claimed.origin.trace) {
-            traces.link(&span, trace);
+            // What cannot be traced is run all the same.
+            let _linked = guarded(|| traces.link(&span, trace));
         }
         span
     }
@@ -629,7 +632,7 @@ fn note_late(batch: &[Ended], held: &[bool]) {
 
 /// Whether the database of transactional handlers may have forgotten that a delivery of another store ran in it.
 fn is_forgotten(claimed: &Claimed) -> bool {
-    time::unix_ms() - claimed.emitted_unix_ms > time::millis(INBOX_RETENTION)
+    time::since(claimed.emitted_unix_ms) > INBOX_RETENTION
 }
 
 /// The handlers of an instance whose deliveries can run from a store.

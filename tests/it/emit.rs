@@ -324,4 +324,20 @@ mod origin {
         assert_eq!(seen.count(&format!("followed {id} {:?} {trace:?}", Some(id))), 2, "{:?}", seen.all());
         assert_eq!(linked.lock().unwrap().len(), 3);
     }
+
+    #[tokio::test]
+    async fn what_handlers_emit_inside_emit_all_names_their_own_event() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit_all([Opened, Opened]).await.unwrap();
+        app.until_idle().await.unwrap();
+        let seen = seen.all();
+        let began: Vec<_> = seen.iter().filter_map(|line| line.strip_prefix("began ")?.split(' ').next()).collect();
+        assert_eq!(began.len(), 2, "{seen:?}");
+        for id in began {
+            let id: EventId = id.parse().unwrap();
+            let of_both = format!("followed {id} {:?} None", Some(id));
+            assert_eq!(seen.iter().filter(|line| **line == of_both).count(), 2, "{seen:?}");
+        }
+    }
 }

@@ -221,7 +221,7 @@ async fn read_on<T>(
 /// Opens the first connection. Where several processes start at once on a new file, one of them sets its journal mode,
 /// for which SQLite does not let the others wait: they try again.
 async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
-    let until = time::now() + BUSY;
+    let until = time::after(BUSY);
     loop {
         match SqliteConnection::connect_with(options).await {
             Ok(conn) => return Ok(conn),

@@ -359,5 +359,5 @@ pub(super) async fn rows(conn: &mut SqliteConnection) -> Result<u64, SqlxError> 
 /// How long until the next outbox row is due; zero when one is.
 pub(super) async fn next_row(conn: &mut SqliteConnection) -> Result<Option<Duration>, SqlxError> {
     let due_at: Option<i64> = query_scalar("select min(due_at) from evented_outbox").fetch_one(conn).await?;
-    Ok(due_at.map(|due_at| time::from_millis(due_at - time::unix_ms())))
+    Ok(due_at.map(|due_at| time::from_millis(due_at.saturating_sub(time::unix_ms()))))
 }
