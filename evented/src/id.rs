@@ -125,14 +125,14 @@ impl LeaseToken {
 
 /// Another generation of a catalogue: random, so that none comes again after a store was restored; from 1, and one that a
 /// signed column holds.
-#[must_use]
-pub fn new_generation() -> u64 {
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+pub(crate) fn new_generation() -> u64 {
     (u64::from_be_bytes(random_bytes()) >> 1).max(1)
 }
 
 /// A name that no other store has.
-#[must_use]
-pub fn new_store_name() -> String {
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+pub(crate) fn new_store_name() -> String {
     Uuid::new_v4().to_string()
 }
 

@@ -15,6 +15,8 @@
 //!
 //! To add an outcome: `Outcome` in store.rs, `exchange` of each store, judge.rs.
 
+mod held;
+
 use std::{
     pin::pin,
     sync::{
@@ -24,9 +26,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{
-    Mutex, MutexGuard, Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch,
-};
+use tokio::sync::{Mutex, MutexGuard, Notify, RwLock, mpsc, watch};
 use tracing::{Instrument as _, Span};
 
 use crate::{
@@ -44,9 +44,12 @@ use crate::{
     origin::Cause,
     registry::{Linked, registry},
     retry::Policy,
-    store::{Claim, Claimed, Claims, INBOX_RETENTION, OutboxStore, Outcome, QueueStore, TxEnd},
+    store::{Claimed, Claims, INBOX_RETENTION, OutboxStore, Outcome, QueueStore, TxEnd},
     time::{self, Instant},
 };
+
+pub(crate) use self::held::Offer;
+use self::held::{BlockingSlot, Turn, Waiting};
 
 /// While more is due than was claimed, an exchange is worth more when more of it has ended: it waits so long for that.
 const GATHER: Duration = Duration::from_millis(1);
@@ -116,66 +119,6 @@ struct Attempt {
     scope: Scope,
     span: Span,
     lost: Flag,
-}
-
-/// Room that is kept while the relay claims for it.
-pub(crate) struct Offer<'w> {
-    worker: &'w Arc<Worker>,
-    _claiming: MutexGuard<'w, ()>,
-    ended: mpsc::UnboundedSender<Ended>,
-    until: Instant,
-    pub claim: Claim,
-}
-
-impl Offer<'_> {
-    /// Starts what was claimed.
-    pub(crate) fn start(self, claims: Claims) {
-        self.worker.start_all(claims.deliveries, self.until, &self.ended);
-        if claims.next_due.is_some_and(|next| next <= SOON) {
-            self.worker.look_again.notify_one();
-        }
-    }
-}
-
-/// One of those that wait for a slot.
-struct Waiting {
-    worker: Arc<Worker>,
-    queue: usize,
-}
-
-impl Waiting {
-    fn enter(worker: &Arc<Worker>, queue: usize) -> Self {
-        worker.queues.list[queue].waiting.fetch_add(1, Ordering::Relaxed);
-        Self { worker: Arc::clone(worker), queue }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.worker.queues.list[self.queue].waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What a delivery has when it is its turn: a slot, and its side of the lock on running alone.
-struct Turn<'w> {
-    slot: OwnedSemaphorePermit,
-    beside: Option<RwLockReadGuard<'w, ()>>,
-    alone: Option<RwLockWriteGuard<'w, ()>>,
-}
-
-/// The slot of a blocking function, held by the function itself: given back when it returns.
-struct BlockingSlot {
-    slot: Option<OwnedSemaphorePermit>,
-    worker: Arc<Worker>,
-    handler: usize,
-}
-
-impl Drop for BlockingSlot {
-    fn drop(&mut self) {
-        drop(self.slot.take());
-        self.worker.shared.instance.blocking.leave(self.handler);
-        self.worker.look_again.notify_one();
-    }
 }
 
 impl Worker {
