@@ -18,8 +18,13 @@ use crate::{
     terms::Priority,
 };
 
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "no database has transactions")
+)]
 mod borrowed;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod room;
 pub mod kind;
 #[cfg(feature = "mysql")]
 mod mysql;

@@ -1,0 +1,55 @@
+//! How much may wait before a store's writer. A server that takes what is sent and never answers must not fill the process's memory:
+//! whoever finds no room waits a little, and is told then that nothing was written.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    error::{StoreError, Written},
+    store::Push,
+    time,
+};
+
+/// So many pushes may wait for their answer.
+const PUSHES_MAX: usize = 10_000;
+/// So many KiB of them. One that is larger waits until it is alone.
+const KIB_MAX: u32 = 64 * 1024;
+/// What a delivery weighs beside its payload.
+const DELIVERY_BYTES: usize = 256;
+/// How long to wait for room.
+const WAIT: Duration = Duration::from_secs(5);
+
+pub(super) struct Room {
+    pushes: Arc<Semaphore>,
+    kib: Arc<Semaphore>,
+}
+
+/// A place in the room, given back when the push is answered.
+pub(super) struct Place {
+    _push: OwnedSemaphorePermit,
+    _kib: OwnedSemaphorePermit,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self { pushes: Arc::new(Semaphore::new(PUSHES_MAX)), kib: Arc::new(Semaphore::new(KIB_MAX as usize)) }
+    }
+
+    /// Who came first goes first.
+    pub(super) async fn enter(&self, push: &Push) -> Result<Place, StoreError> {
+        let bytes: usize = push.deliveries.iter().map(|delivery| delivery.payload.len() + DELIVERY_BYTES).sum();
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(KIB_MAX).min(KIB_MAX);
+        let entering = async {
+            let push = Arc::clone(&self.pushes).acquire_owned().await.ok()?;
+            Some(Place { _push: push, _kib: Arc::clone(&self.kib).acquire_many_owned(kib).await.ok()? })
+        };
+        time::within(WAIT, entering).await.flatten().ok_or_else(|| {
+            let text = format!(
+                "{PUSHES_MAX} pushes or {} MiB of them already wait for the store, and none was answered within {WAIT:?}",
+                KIB_MAX / 1024
+            );
+            StoreError::transient(text, Written::Nothing)
+        })
+    }
+}
