@@ -300,6 +300,30 @@ pub struct NewRow {
 /// there, who came first goes first, up to 5 seconds; SQLite's own wait, which those of other processes are met at, sleeps and
 /// looks.
 ///
+/// A connection of the pool that is inside a transaction which nobody ended is never answered: it is closed, and another taken. sqlx puts
+/// such a connection back where its `ROLLBACK` failed, as on a full disk with SQLite, or where nobody waited for the end of its `BEGIN`,
+/// as in a `select!` or a timeout; what is written on it next is lost, though its commit answers `Ok`. So a pool on which transactions
+/// are also begun by `pool.begin()` checks what comes back. On SQLite:
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # fn checked() -> evented::sqlx::sqlite::SqlitePoolOptions {
+/// use evented::sqlx::{Connection as _, sqlite::SqlitePoolOptions};
+///
+/// let options = SqlitePoolOptions::new().after_release(|conn, _| {
+///     Box::pin(async move {
+///         conn.ping().await?; // waits for a rollback that is under way
+///         Ok(!conn.is_in_transaction()) // `false` closes the connection
+///     })
+/// });
+/// # options
+/// # }
+/// ```
+///
+/// On Postgres, where a connection that is lost is closed by itself, the same with the statement
+/// `select transaction_timestamp() = statement_timestamp()`, by `raw_sql` since a prepared one has other times, and its answer; on MySQL
+/// with the statement `rollback`, and `Ok(true)`.
+///
 /// # Errors
 /// The driver's, when no connection could be had or the database stayed locked.
 pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sqlx::Error> {

@@ -21,6 +21,12 @@ struct OddlyPaid {
     entry: i64,
 }
 
+#[event(transactional)]
+#[derive(Serialize, Deserialize)]
+struct OddlySold {
+    entry: i64,
+}
+
 mod on_postgres {
     use super::*;
 
@@ -95,15 +101,15 @@ mod on_postgres {
 mod on_mysql {
     use super::*;
 
-    #[handler(OddlyPaid, outbox(retries = 0))]
-    async fn book(event: OddlyPaid, tx: &mut Tx<MySql>) -> anyhow::Result<()> {
+    #[handler(OddlySold, outbox(retries = 0))]
+    async fn book(event: OddlySold, tx: &mut Tx<MySql>) -> anyhow::Result<()> {
         query("insert into ledger values (?)").bind(event.entry).execute(&mut **tx).await?;
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         Ok(())
     }
 
-    #[handler(OddlyPaid, background(retries = 0))]
-    async fn file(event: OddlyPaid, tx: &mut Tx<MySql>) -> anyhow::Result<()> {
+    #[handler(OddlySold, background(retries = 0))]
+    async fn file(event: OddlySold, tx: &mut Tx<MySql>) -> anyhow::Result<()> {
         query("insert into ledger values (?)").bind(-event.entry).execute(&mut **tx).await?;
         Ok(())
     }
@@ -143,11 +149,11 @@ mod on_mysql {
         let app = run.state(seen).lease(Duration::from_secs(3)).await.unwrap();
         for entry in 1..=5 {
             let mut tx = evented::begin(&pool).await.unwrap();
-            app.emit_in(&mut tx, OddlyPaid { entry }).await.unwrap();
+            app.emit_in(&mut tx, OddlySold { entry }).await.unwrap();
             tx.commit().await.unwrap();
         }
         app.until_idle().await.unwrap();
-        assert_eq!(count_of(&app, "OddlyPaid/book").await.dead, 0);
+        assert_eq!(count_of(&app, "OddlySold/book").await.dead, 0);
         let look = MySqlPool::connect(&url).await.unwrap();
         let found: Vec<i64> = query_scalar("select entry from ledger order by entry").fetch_all(&look).await.unwrap();
         assert_eq!(found, [-5, -4, -3, -2, -1, 1, 2, 3, 4, 5]);
