@@ -158,14 +158,14 @@ async fn pays_over_a_full_disk(disk: &Disk, pool: SqlitePool, plainly: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_over_a_full_disk_is_there_on_sqlite() {
-    let Some(disk) = Disk::new(3 * 1024) else { return };
+    let Some(disk) = Disk::new(32 * 1024) else { return };
     let pool = open_pool(disk.path().join("shop.db")).await;
     pays_over_a_full_disk(&disk, pool, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_is_in_transactions_of_sqlx_where_the_pool_checks_what_comes_back() {
-    let Some(disk) = Disk::new(3 * 1024) else { return };
+    let Some(disk) = Disk::new(32 * 1024) else { return };
     let pool = open_pool(disk.path().join("shop.db")).await;
     let options = (*pool.connect_options()).clone();
     pool.close().await;

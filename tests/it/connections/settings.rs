@@ -33,7 +33,7 @@ mod on_postgres {
     /// Longer than a third of its lease, which is renewed meanwhile.
     #[handler(OddlyPaid, outbox(retries = 0))]
     async fn book(event: OddlyPaid, tx: &mut Tx<Postgres>) -> anyhow::Result<()> {
-        raw_sql("set search_path = pg_catalog").execute(&mut **tx).await?;
+        raw_sql("set local search_path = pg_catalog").execute(&mut **tx).await?;
         query("insert into public.ledger values ($1)").bind(event.entry).execute(&mut **tx).await?;
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         Ok(())
