@@ -26,13 +26,17 @@ use super::{
 
 /// The handler works inside the savepoint. If it ended the transaction, that is gone and its release fails: nothing is settled
 /// then.
-const BEGIN_HANDLER: &str = "rollback; set transaction isolation level read committed; start transaction read write;
+const BEGIN_HANDLER: &str =
+    "rollback and no chain no release; set transaction isolation level read committed; start transaction read write;
     savepoint evented_handler";
 
 /// How a transaction of the application's begins. A connection that is inside one would commit it with that, unsaid: what nobody
 /// committed is undone before.
-pub(super) const BEGIN: Beginning =
-    Beginning { sql: "rollback; start transaction", is_inside: |_| false, is_harmless: |_| false };
+pub(super) const BEGIN: Beginning = Beginning {
+    sql: "rollback and no chain no release; start transaction",
+    is_inside: |_| false,
+    is_harmless: |_| false,
+};
 
 /// How long a delivery is waited for that runs elsewhere, in seconds.
 const ELSEWHERE_MAX: i64 = 60;
