@@ -87,8 +87,11 @@ impl Run {
 
     /// The application's own database, by its pool: the outbox is kept in it, and transactional handlers run in it.
     ///
-    /// evented adds its tables, all named `evented_..`, and opens connections of its own with the pool's options. Transactional
-    /// handlers take a connection of the pool.
+    /// evented adds its tables, all named `evented_..`, and opens connections of its own with the pool's options, on which it sets what
+    /// its statements depend on. Transactional handlers take a connection of the pool: give it two or more, since with one the
+    /// application has none while such a handler runs, which the start says.
+    ///
+    /// Of a pool on which the application also begins transactions by itself, see [`begin`](crate::begin) for what it must check.
     ///
     /// On SQLite it opens up to five, the file must be in WAL mode, and transactional handlers run one at a time, each with
     /// the file's write lock for a third of the lease at the most. On Postgres it opens up to nine, the tables are in the
@@ -96,7 +99,8 @@ impl Run {
     /// quarters of the pool's connections. A pool without prepared statements, `statement_cache_capacity(0)`, is taken for one behind a pooler,
     /// where other processes' changes are found by looking.
     ///
-    /// On MySQL it opens up to six, and transactional handlers run side by side and lock the rows that they write.
+    /// On MySQL it opens up to six, and transactional handlers run side by side, on three quarters of the pool's connections, and lock
+    /// the rows that they write.
     ///
     /// Without it, `EVENTED_OUTBOX` may name the database by its URL.
     pub fn outbox<Db: Outboxed>(mut self, pool: Pool<Db>) -> Self {

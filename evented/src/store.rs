@@ -17,8 +17,13 @@ mod told;
 mod outbox;
 pub mod kind;
 pub mod tx;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "no database has transactions")
+)]
 mod borrowed;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod room;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "postgres")]

@@ -12,6 +12,7 @@ mod admin;
 mod attempts;
 mod boot;
 mod by_hand;
+mod connections;
 mod contract;
 mod emit;
 mod in_process;
