@@ -269,10 +269,14 @@ async fn store<E: Event>(
             planned.iter().map(move |planned| planned.delivery(&fact))
         });
         let push = Push { generation: plans.queue_generation, once, deliveries: deliveries.collect() };
-        match queue.push(push).await.map_err(Error::emitting)? {
-            Pushed::Stored => return Ok(()),
+        let pushed = match queue.push(push).await {
             // A handler was added somewhere since this process looked: it gets this event too.
-            Pushed::CatalogueMoved => instance.refresh().await.map_err(Error::emitting)?,
+            Ok(Pushed::CatalogueMoved) => instance.refresh().await.map(|()| Pushed::CatalogueMoved),
+            pushed => pushed,
+        };
+        instance.health.emitted(pushed.as_ref().err());
+        if pushed.map_err(Error::emitting)? == Pushed::Stored {
+            return Ok(());
         }
     }
     Err(Error::new(

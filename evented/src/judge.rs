@@ -6,16 +6,16 @@ use crate::{
     attempt::Interrupt,
     def::Stores,
     error::{HandlerResult, Retry, in_one_line, retry_of},
-    instance::panicked,
     registry::Linked,
     retry::Policy,
     store::{Claimed, Outcome},
 };
 
-/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others.
+/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others. What it said may quote the payload,
+/// and is left out.
 pub(crate) fn decode(stored: Stores, claimed: &Claimed) -> Result<Box<dyn Any + Send>, String> {
     let decoded = catch_unwind(|| (stored.decode.read)(claimed.version, &claimed.payload));
-    decoded.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(|error| {
+    decoded.unwrap_or_else(|_| Err("its `Deserialize` panicked".into())).map_err(|error| {
         format!(
             "the payload could not be decoded: {}; give new fields `#[serde(default)]`, or requeue it with a release that \
              reads it",

@@ -117,6 +117,7 @@ mod key;
 mod delivery;
 mod context;
 mod slot;
+mod unread;
 mod event;
 mod handler;
 mod def;
@@ -128,6 +129,7 @@ mod catalog;
 mod plan;
 mod health;
 mod instance;
+mod names;
 mod dispatch;
 mod emit;
 mod emit_in;
@@ -146,7 +148,7 @@ mod run;
 pub mod testing;
 
 pub use crate::{
-    app::{App, Count, QueueCount},
+    app::{App, Count, QueueCount, Retired},
     catalog::{Registered, catalog},
     context::{Context, Needs, State},
     delivery::Delivery,
