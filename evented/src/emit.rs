@@ -285,11 +285,14 @@ async fn store<E: Event>(
         let deliveries: Arc<[_]> = deliveries.collect();
         fits::<E>(&deliveries, queue.limits())?;
         let push = Push { once, ..Push::of(plans.queue_generation, deliveries) };
-        match queue.push(push).await.map_err(Error::emitting)? {
-            Pushed::Stored => return Ok(()),
+        let pushed = match queue.push(push).await {
             // A handler was added somewhere since this process looked: it gets this event too.
-            Pushed::CatalogueMoved => instance.refresh().await.map_err(Error::emitting)?,
-            Pushed::TooLate => break,
+            Ok(Pushed::CatalogueMoved) => instance.refresh().await.map(|()| Pushed::CatalogueMoved),
+            pushed => pushed,
+        };
+        instance.health.emitted(pushed.as_ref().err());
+        if pushed.map_err(Error::emitting)? == Pushed::Stored {
+            return Ok(());
         }
     }
     Err(Error::new(

@@ -157,14 +157,19 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
             outbox.nudge();
         }
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
-        if handlers.count() == 0 {
-            insert_row(tx, &row).await?;
+        let written = if handlers.count() == 0 {
+            insert_row(tx, &row).await
         } else {
             let scope = Scope { instance: Arc::clone(&instance), cause: Some(cause), in_tx: true };
+            let running = Arc::clone(&instance);
             let handlers: Then =
-                Box::new(move |tx| Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, instance))));
-            in_savepoint(tx, &row, handlers).await?;
+                Box::new(move |tx| Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, running))));
+            in_savepoint(tx, &row, handlers).await
+        };
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Database) {
+            instance.health.doubt();
         }
+        written?;
         tx.wrote(&outbox);
         if !tells {
             // The commit may follow any moment.

@@ -4,7 +4,7 @@ use std::{any::Any, marker::PhantomData};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{error::BoxError, exact, key::fields_of, slot::Slot};
+use crate::{error::BoxError, exact, key::fields_of, slot::Slot, unread::Unread};
 
 /// A fact that happened. [`#[event]`](macro@crate::event) implements it and registers the type; [`by_hand`](crate::by_hand)
 /// shows how to do both without the attribute.
@@ -167,7 +167,7 @@ pub trait Readable: Sized {
 #[diagnostic::do_not_recommend]
 impl<Old: DeserializeOwned> Readable for Old {
     fn read(payload: &[u8]) -> Result<Self, BoxError> {
-        Ok(serde_json::from_slice(payload)?)
+        serde_json::from_slice(payload).map_err(|error| Unread::of(&error).into())
     }
 }
 
@@ -210,7 +210,7 @@ pub fn upcast<Old: DeserializeOwned, E: From<Old>>(payload: &[u8]) -> Result<E, 
 
 fn decode<E: Event + DeserializeOwned>(version: u32, payload: &[u8]) -> Result<Box<dyn Any + Send>, BoxError> {
     let event: E = if version == E::VERSION {
-        serde_json::from_slice(payload)?
+        serde_json::from_slice(payload).map_err(|error| Unread::of(&error))?
     } else {
         // Workers claim no newer versions than they read.
         let back = E::VERSION.saturating_sub(version) as usize;

@@ -23,7 +23,7 @@ use crate::{
     origin::{Cause, Traces},
     plan::Plans,
     registry::registry,
-    store::{CatalogueEntry, CatalogueState, Identity, OutboxStore, Record, Retention, Store, StoreTime, Swap},
+    store::{CatalogueEntry, CatalogueState, Identity, OutboxStore, Record, Retention, Store, StoreTime, Swap, placed},
     time::{self, Instant},
 };
 
@@ -149,7 +149,7 @@ impl Instance {
     /// Takes a queue that was opened after the start.
     pub(crate) fn take_queue(&self, queue: Arc<dyn Store>) {
         // The look around, which alone calls this, does so once.
-        let _had_one = self.queue.set(queue);
+        let _had_one = self.queue.set(placed::queue(queue));
     }
 
     /// Whether some handler, here or in another process, needs a queue that is not open here.

@@ -10,10 +10,11 @@ use crate::{
     store::{Claimed, Outcome},
 };
 
-/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others.
+/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others. What it said may quote the payload,
+/// and is left out.
 pub(crate) fn decode(stored: Stores, claimed: &Claimed) -> Result<Decoded, String> {
     let decoded = guarded(|| (stored.decode.read)(claimed.version, &claimed.payload));
-    decoded.unwrap_or_else(|panic| Err(panic.into())).map(Guarded::new).map_err(|error| {
+    decoded.unwrap_or_else(|_| Err("its `Deserialize` panicked".into())).map(Guarded::new).map_err(|error| {
         format!(
             "the payload could not be decoded: {}; give new fields `#[serde(default)]`, or requeue it with a release that \
              reads it",

@@ -119,6 +119,7 @@ mod key;
 mod delivery;
 mod context;
 mod slot;
+mod unread;
 mod event;
 mod handler;
 mod def;
@@ -130,6 +131,7 @@ mod catalog;
 mod plan;
 mod health;
 mod instance;
+mod names;
 mod dispatch;
 mod emit;
 mod emit_in;
@@ -150,7 +152,7 @@ pub mod testing;
 
 pub use crate::{
     adopt::adopt,
-    app::{App, Count, QueueCount},
+    app::{App, Count, QueueCount, Retired},
     catalog::{Registered, catalog},
     context::{Context, Needs, State},
     delivery::Delivery,

@@ -41,11 +41,15 @@ pub fn run() -> Run {
         notifies: false,
         install: true,
         module: None,
+        look: LOOK,
     })
 }
 
 /// How long dead letters are kept, and how many, unless said otherwise.
 const RETENTION: Retention = Retention { age: Duration::from_hours(180 * 24), count: 100_000 };
+
+/// How often deliveries that nobody takes are looked for.
+const LOOK: Duration = Duration::from_mins(1);
 
 /// The settings of an instance, started by awaiting it. Made by [`run`].
 #[must_use = "evented is not started until this is awaited: add `.await`"]
@@ -70,6 +74,12 @@ impl Run {
     /// `?synchronous=full` is the default: a stored delivery survives a power cut. With `normal` the last commits before
     /// a power cut may be gone, though a crash of the process loses nothing; `extra` also syncs the directory. See
     /// <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+    ///
+    /// A file of SQLite has no clock but the host's. Where that is set back by an hour, what was stored before waits that hour
+    /// longer and leases end an hour later; set forward, leases end at once and what they held runs again: let the clock be
+    /// slewed. And the file has one writer: a runtime of one thread that a handler blocks, with a plain call that sleeps or
+    /// computes inside an `async fn`, may hold the file's lock as long, and emits of other processes wait and then fail.
+    /// Make such a handler a plain `fn`, which runs on the blocking pool.
     ///
     /// With the feature `redis`: `redis://user:password@host:6379/0`, of Redis 6.2 or later; `?prefix=shop` keeps several
     /// queues apart on one server, and is the hash tag of all keys. What a stored delivery survives is up to the server, and
@@ -177,6 +187,16 @@ impl Run {
     /// but every id in the binary must be unique all the same.
     pub fn module(mut self, path: impl Into<String>) -> Self {
         self.0.module = Some(path.into());
+        self
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Run {
+    /// How often what nobody takes is looked for: a test does not wait for a minute.
+    #[doc(hidden)]
+    pub fn looking_each(mut self, period: Duration) -> Self {
+        self.0.look = period;
         self
     }
 }

@@ -17,6 +17,7 @@ mod told;
 mod outbox;
 pub mod kind;
 pub mod tx;
+pub(crate) mod placed;
 #[cfg_attr(
     not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
     expect(dead_code, reason = "no database has transactions")

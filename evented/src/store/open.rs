@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::StoreError;
+use crate::error::{Act, StoreError};
 
 #[cfg(feature = "mysql")]
 use super::mysql;
@@ -27,15 +27,18 @@ pub fn open_queue(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn Store>> 
     let url = url.into();
     Box::pin(async move {
         url.check("queue")?;
-        match url.scheme() {
+        let opened = match url.scheme() {
             #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(sqlite::SqliteStore::open_queue(&url).await? as Arc<dyn Store>),
+            "sqlite" => sqlite::SqliteStore::open_queue(&url).await.map(|store| store as Arc<dyn Store>),
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Ok(postgres::PostgresStore::open_queue(&url).await? as Arc<dyn Store>),
+            "postgres" | "postgresql" => {
+                postgres::PostgresStore::open_queue(&url).await.map(|store| store as Arc<dyn Store>)
+            }
             #[cfg(feature = "redis")]
-            "redis" => Ok(redis::RedisStore::open_queue(&url).await? as Arc<dyn Store>),
-            _ => Err(no_store(&url, "queue")),
-        }
+            "redis" => redis::RedisStore::open_queue(&url).await.map(|store| store as Arc<dyn Store>),
+            _ => return Err(no_store(&url, "queue")),
+        };
+        opened.map_err(|error: StoreError| error.at(Act::Open("opening the queue"), &url.to_string()))
     })
 }
 
@@ -49,17 +52,20 @@ pub fn open_outbox(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn OutboxS
     let url = url.into();
     Box::pin(async move {
         url.check("outbox")?;
-        match url.scheme() {
+        let opened = match url.scheme() {
             #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>),
+            "sqlite" => sqlite::SqliteStore::open_outbox_url(&url).await.map(|store| store as Arc<dyn OutboxStore>),
             #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => Ok(mysql::MySqlStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>),
+            "mysql" | "mariadb" => {
+                mysql::MySqlStore::open_outbox_url(&url).await.map(|store| store as Arc<dyn OutboxStore>)
+            }
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
-                Ok(postgres::PostgresStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>)
+                postgres::PostgresStore::open_outbox_url(&url).await.map(|store| store as Arc<dyn OutboxStore>)
             }
-            _ => Err(no_store(&url, "outbox")),
-        }
+            _ => return Err(no_store(&url, "outbox")),
+        };
+        opened.map_err(|error: StoreError| error.at(Act::Open("opening the outbox"), &url.to_string()))
     })
 }
 
