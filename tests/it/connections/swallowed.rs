@@ -27,7 +27,7 @@ fn push(number: usize) -> Push {
         order: None,
         payload: [0; 100].into(),
     };
-    Push { generation: 1, once: false, deliveries: [delivery].into() }
+    Push::of(1, [delivery])
 }
 
 /// More pushes than may wait.
