@@ -219,7 +219,7 @@ impl Forwarder {
                         self.stand_aside(rows, &error).await;
                         refused += 1;
                         if refused == ASIDE_MAX {
-                            self.away_until = Some(time::now() + REFUSING);
+                            self.away_until = Some(time::after(REFUSING));
                             break;
                         }
                     } else {
@@ -376,7 +376,7 @@ impl Forwarder {
             }
             Err((wait, error)) => {
                 if error.is_transient() {
-                    self.away_until = Some(time::now() + wait);
+                    self.away_until = Some(time::after(wait));
                 }
                 Err(error)
             }
