@@ -8,10 +8,11 @@
 //!
 //! | key | kind | what |
 //! |---|---|---|
-//! | `layout` | hash | `version`, `min_compatible`, and the catalogue's `generation` |
+//! | `layout` | hash | `version`, `min_compatible`; the store's own name, `identity`; the catalogue's `generation`; `lanes`, the highest number of a handler; `forgotten`, how many marks were forgotten early since that was told last |
 //! | `handlers` | hash | handler's id -> its entry, in JSON (`catalogue.rs`) |
 //! | `lanes` | hash | handler's id -> its number, and the payload versions that were ever stored for it: `3:1,2` |
 //! | `retired` | set | ids of retired handlers |
+//! | `retired_at` | hash | retired handler's id -> when it was, in milliseconds since 1970 |
 //! | `deliveries` | hash | delivery's id -> what never changes of it (`body.rs`) |
 //! | `due:<handler's number>:<version>` | zset | a lane: ids of deliveries that wait, by when they may be claimed, in microseconds since 1970; `inf` while they wait for another of their order key |
 //! | `leased:<handler's number>:<version>` | zset | ids of those that are leased, by the end of their lease |
@@ -20,7 +21,7 @@
 //! | `order:<key>` | list | ids of an order key's deliveries; the head is due, the others are parked |
 //! | `parked` | hash | id of a parked delivery -> its own time, and its lane |
 //! | `unique:<key>` | text | the delivery that stands for the others of its unique key; it expires |
-//! | `once` | zset | ids of deliveries whose push may be repeated, by when it was |
+//! | `once` | zset | ids of deliveries whose push may be repeated, by when it was; of finished ones by when it would have been that are forgotten as soon |
 //! | `letters` | hash | delivery's id -> dead letter: number, version, failed, deaths, time, error, body |
 //! | `dead`, `dead:<handler's number>` | zset | ids of dead letters by when they died |
 //! | `counts` | hash | `<handler's number>:done`, `:retried`, `:dead` |
@@ -28,12 +29,15 @@
 //! | `changes` | channel | what one process says to the others |
 //!
 //! A server that lost its data, or a part, is gone on with: a delivery without its body is dropped, a settlement of a lease
-//! that is gone changes nothing, and each process records the handlers again that it knew.
+//! that is gone changes nothing, and each process records the handlers again that it knew, in the store that has the name that it
+//! knew; where none has a name, it has that one. A process that opens a store without a name asks those who listen to it first.
+//! The generation is a number of 63 bits, which no script reads as a number.
 
 mod admin;
 mod body;
 mod catalogue;
 mod changes;
+mod copies;
 mod layout;
 mod link;
 mod queue;
@@ -59,11 +63,13 @@ pub(crate) struct RedisStore {
     name: String,
     promise: String,
     writer: Writer,
-    link: Link,
+    link: Arc<Link>,
     keeper: Link,
     /// For what is asked seldom and may be long: a claim must not wait for its answer.
     counter: Link,
     known: Known,
+    /// What tells it from the store whose data it has a copy of.
+    copy: String,
     changes: Changes,
     listener: AbortHandle,
 }
@@ -76,7 +82,10 @@ impl RedisStore {
         let link = || Link::new(place.client.clone(), Arc::clone(&layout));
         let asking = link();
         let report = layout::report(&asking).await?;
-        let identity = layout::open(&asking, &place.name).await?;
+        let own_name = layout::open(&asking, &place.name).await?;
+        let asking = Arc::new(asking);
+        let identity = copies::identify(&own_name, &report, &asking).await;
+        let copy = identity.strip_prefix(&own_name).unwrap_or_default().to_owned();
         let promise = layout::promise(&asking, &place.name, &report).await;
         let changes = Changes::new();
         let listening = changes::listen(place.client.clone(), place.key("changes"), changes.clone());
@@ -86,7 +95,8 @@ impl RedisStore {
             link: asking,
             keeper: link(),
             counter: link(),
-            known: Known::new(identity),
+            known: Known::new(own_name),
+            copy,
             changes,
             listener: tokio::spawn(listening).abort_handle(),
             name: place.name,
@@ -165,7 +175,7 @@ impl Catalogue for RedisStore {
     }
 
     fn identity(&self) -> Identity {
-        self.known.identity().into()
+        format!("{}{}", self.known.identity(), self.copy).into()
     }
 
     fn limits(&self) -> Limits {

@@ -14,7 +14,9 @@ for i = 1, #known, 2 do
     highest = math.max(highest, tonumber(num))
 end
 
--- Numbers are given once, also where the server has lost to whom: what is stored under one is never another's.
+-- Numbers are given once, also where the server has lost to whom: what is stored under one is never another's. So the first is
+-- random.
+if highest == 0 then highest = tonumber(sub(next_generation, -9)) end
 local function give_lane(id, was)
     if lanes[id] then return end
     if was == '' or numbers[string.match(was, '^%d+')] then was = digits(highest + 1) .. ':' end
