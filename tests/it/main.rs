@@ -10,6 +10,7 @@ macro_rules! run {
 
 mod admin;
 mod attempts;
+mod beside;
 mod boot;
 mod by_hand;
 mod connections;
@@ -17,11 +18,14 @@ mod contract;
 mod emit;
 mod in_process;
 mod inbox;
+mod late;
+mod memory;
 mod mysql;
 mod network;
 mod outbox;
 mod postgres;
 mod redis;
+mod relaying;
 mod said;
 mod sea_orm;
 mod store;
