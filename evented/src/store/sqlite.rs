@@ -33,7 +33,7 @@ use std::{
 
 use sqlx::{
     Connection, Sqlite, SqliteConnection, SqlitePool, query_scalar,
-    sqlite::{SqliteConnectOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteLockingMode, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, watch as changes};
 
@@ -43,7 +43,8 @@ use crate::{
     store::{
         Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
         OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
-        Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd, borrowed::Fence,
+        Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
+        borrowed::{self, Fence},
     },
     time,
 };
@@ -101,6 +102,7 @@ impl SqliteStore {
     /// Opens the outbox in the database of the application's pool.
     async fn open_outbox(pool: SqlitePool) -> Result<Arc<Self>, StoreError> {
         let options = (*pool.connect_options()).clone();
+        borrowed::say_if_small(&pool);
         Self::open(options, Some(pool)).await
     }
 
@@ -112,7 +114,7 @@ impl SqliteStore {
     }
 
     async fn open(options: SqliteConnectOptions, pool: Option<SqlitePool>) -> Result<Arc<Self>, StoreError> {
-        let options = options.busy_timeout(BUSY);
+        let options = ours(options);
         file::refuse_second_name(options.get_filename())?;
         let mut conn = connect(&options, pool.is_none()).await?;
         // Named by its real path, so that two ways of writing one path are one store.
@@ -173,7 +175,7 @@ impl SqliteStore {
         let pool = self.pool.as_ref().expect("an outbox is opened with its pool");
         // One at a time asks for a connection, and holds nobody up while it waits for one.
         let mut one = self.one_tx.lock().await;
-        let conn = pool.acquire().await.map_err(|error| {
+        let taken = borrowed::take(pool).await.map_err(|error| {
             let text = "no connection of the application's pool came free for a handler's transaction";
             read_failed(text, &error).because(error)
         })?;
@@ -182,7 +184,7 @@ impl SqliteStore {
         };
         let nudges = self.nudges.load(Ordering::Relaxed);
         let began = time::now();
-        let end = transact::transact(conn, fence, call).await;
+        let end = transact::transact(taken, fence, call).await;
         let held_for = began.elapsed();
         drop(turn);
         // What the handler emitted is committed now, and the next of its order key is due.
@@ -241,10 +243,20 @@ async fn use_link<T>(
     })
 }
 
+/// The options of a connection of ours, whatever the application's pool or the URL says: it writes, waits for others, sees what is
+/// committed, and leaves the file to others when it does not.
+fn ours(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    let options = options.busy_timeout(BUSY).read_only(false).shared_cache(false);
+    let options = options.locking_mode(SqliteLockingMode::Normal);
+    ["query_only", "read_uncommitted", "ignore_check_constraints", "case_sensitive_like"]
+        .into_iter()
+        .fold(options, |options, pragma| options.pragma(pragma, "off"))
+}
+
 /// Opens the first connection. Where several processes start at once on a new file, one of them sets its journal mode,
 /// for which SQLite does not let the others wait: they try again.
 async fn connect(options: &SqliteConnectOptions, is_ours: bool) -> Result<SqliteConnection, StoreError> {
-    let until = time::now() + BUSY;
+    let until = time::after(BUSY);
     loop {
         // A new file is ours to set up. An existing one may be the application's: its journal mode is its own.
         let made = if is_ours { file::make(options).await } else { Ok(None) };

@@ -97,7 +97,8 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
         rows.extend(picked);
         left |= more;
     }
-    let next = if left { Some(Duration::ZERO) } else { (next < NEVER).then(|| time::from_millis(next - now)) };
+    let next =
+        if left { Some(Duration::ZERO) } else { (next < NEVER).then(|| time::from_millis(next.saturating_sub(now))) };
     Ok(Due { rows, next })
 }
 

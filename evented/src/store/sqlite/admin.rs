@@ -62,7 +62,7 @@ pub(super) async fn stats(conn: &mut SqliteConnection) -> Result<Stats, SqlxErro
             done: number(6)?.cast_unsigned(),
             retried: number(7)?.cast_unsigned(),
             dead: number(8)?.cast_unsigned(),
-            due_for: due_at.map(|due_at| time::from_millis(now - due_at)),
+            due_for: due_at.map(|due_at| time::from_millis(now.saturating_sub(due_at))),
         })
     };
     let handlers = rows.iter().map(count).collect::<Result<_, SqlxError>>()?;
@@ -203,7 +203,7 @@ pub(super) fn sweep<'a>(
 ) -> Running<'a, Swept> {
     Box::pin(async move {
         let now = time::unix_ms();
-        let over = now - time::millis(ONCE_RETENTION);
+        let over = now.saturating_sub(time::millis(ONCE_RETENTION));
         let mut more = false;
         let mut deleted = async |sql: &'static str, from: i64, to: i64| -> Result<u64, SqlxError> {
             let deleted = query(sql).bind(from).bind(to).bind(STEP).execute(&mut *conn).await?.rows_affected();
@@ -221,7 +221,7 @@ pub(super) fn sweep<'a>(
         };
         let inbox = "delete from evented_inbox where delivery in
             (select delivery from evented_inbox where at >= ?1 and at < ?2 order by at limit ?3)";
-        deleted(inbox, i64::MIN, now - time::millis(INBOX_KEPT)).await?;
+        deleted(inbox, i64::MIN, now.saturating_sub(time::millis(INBOX_KEPT))).await?;
         let unique = "delete from evented_unique where key in
             (select key from evented_unique where until >= ?1 and until < ?2 order by until limit ?3)";
         deleted(unique, i64::MIN, now + 1).await?;

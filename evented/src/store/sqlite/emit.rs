@@ -2,18 +2,18 @@
 
 use std::{path::Path, sync::Arc};
 
-use sqlx::{Error as SqlxError, Pool, SqlSafeStr as _, Sqlite, SqliteConnection, Transaction, query, query_scalar};
+use sqlx::{Error as SqlxError, Pool, Sqlite, SqliteConnection, query, query_scalar};
 
 use crate::{
     error::{Error, ErrorKind},
     store::{
-        OutboxStore, Pending,
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Value},
+        OutboxStore, Pending, borrowed,
+        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken, Value},
     },
     time,
 };
 
-use super::{SqliteStore, file, file::store_name, push::bytes, turn, writer::is_busy};
+use super::{SqliteStore, file, file::store_name, push::bytes, transact::BEGIN, turn, writer::is_busy};
 
 impl Outboxed for Sqlite {
     const KIND: &'static str = "SQLite";
@@ -62,12 +62,14 @@ impl Outboxed for Sqlite {
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
         Box::pin(async move {
-            // First the connection: whoever has the turn must not wait for one.
-            let conn = pool.acquire().await?;
-            let turn = turn::take(pool.connect_options().get_filename()).await;
-            // What `pool.begin_with(..)` does once it has a connection.
-            let tx = Transaction::begin(conn, Some("BEGIN IMMEDIATE".into_sql_str())).await?;
-            Ok((tx, turn))
+            loop {
+                // First the connection: whoever has the turn must not wait for one.
+                let mut taken = borrowed::take(pool).await?;
+                let turn = turn::take(pool.connect_options().get_filename()).await;
+                if BEGIN.on(&mut taken).await? {
+                    return Ok((Taken(taken), turn));
+                }
+            }
         })
     }
 

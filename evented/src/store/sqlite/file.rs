@@ -206,7 +206,7 @@ pub(super) async fn make(options: &SqliteConnectOptions) -> Result<Option<Sqlite
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Of several processes that find it missing, one makes it. A folder that cannot be locked is not shared either.
     let lock = fs::File::open(folder).ok();
-    let until = time::now() + super::BUSY;
+    let until = time::after(super::BUSY);
     while lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
         && time::now() < until
     {

@@ -427,5 +427,5 @@ pub(super) async fn next_row(conn: &mut SqliteConnection, target: Option<&str>) 
     .fetch_all(conn)
     .await?;
     let due_at = due_at.into_iter().flatten().filter(|due_at| *due_at < NEVER).min();
-    Ok(due_at.map(|due_at| time::from_millis(due_at - time::unix_ms())))
+    Ok(due_at.map(|due_at| time::from_millis(due_at.saturating_sub(time::unix_ms()))))
 }

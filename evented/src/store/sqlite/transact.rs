@@ -3,16 +3,14 @@
 use std::any::Any;
 
 use ref_cast::RefCast;
-use sqlx::{
-    Connection, Error as SqlxError, Sqlite, SqliteConnection, Transaction, pool::PoolConnection, query, query_scalar,
-};
+use sqlx::{Connection, Error as SqlxError, Sqlite, SqliteConnection, Transaction, query, query_scalar};
 
 use crate::{
     error::{StoreError, Written},
     id::DeliveryId,
     store::{
         Lease, TxCall, TxEnd,
-        borrowed::{Borrowed, Fence},
+        borrowed::{Beginning, Borrowed, Fence},
         tx::Tx,
     },
     time,
@@ -24,19 +22,29 @@ use super::{
     writer::{is_busy, is_constraint, read_failed},
 };
 
+/// How a transaction begins that will write, of the application's and of handlers.
+pub(super) const BEGIN: Beginning = Beginning {
+    sql: "BEGIN IMMEDIATE",
+    is_inside: |error| error.as_database_error().is_some_and(|error| error.message().contains("within a transaction")),
+    is_harmless: is_busy,
+};
+
 /// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
 pub(super) async fn transact(
-    conn: PoolConnection<Sqlite>,
+    mut borrowed: Borrowed<Sqlite>,
     fence: Fence<'_>,
     call: TxCall<'_>,
 ) -> Result<TxEnd, StoreError> {
     let failed = |error: SqlxError| read_failed("the transaction of a handler could not go on", &error).because(error);
-    let mut borrowed = Borrowed { conn, clean: false };
-    let mut tx = match borrowed.conn.begin_with("BEGIN IMMEDIATE").await {
+    let mut tx = match borrowed.conn.begin_with(BEGIN.sql).await {
         Ok(tx) => tx,
         Err(error) => {
             // A lock that others hold is no fault of the connection.
             borrowed.clean = is_busy(&error);
+            if (BEGIN.is_inside)(&error) {
+                let text = "a connection of the application's pool was inside a transaction already, and was closed";
+                return Err(StoreError::transient(text, Written::Nothing).because(error));
+            }
             return Err(failed(error));
         }
     };
