@@ -109,9 +109,15 @@ impl Changes {
 fn state<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, String> {
     Box::pin(async move {
         let row = sql("select concat_ws(' ',
-                (select catalogue from evented_schema),
+                coalesce((select catalogue from evented_schema), 0),
                 (select count(*) from evented_queues where paused),
-                coalesce((select min(due_at) from evented_outbox), 0),
+                (select feeds from evented_schema),
+                (select due_at from evented_outbox force index (evented_outbox_next)
+                    where target is null order by due_at limit 1),
+                (select due_at from evented_outbox force index (evented_outbox_next)
+                    where target = '' order by due_at limit 1),
+                (select due_at from evented_outbox force index (evented_outbox_next)
+                    where target = (select feeds from evented_schema) order by due_at limit 1),
                 coalesce((select max(seq) from evented_outbox), 0),
                 coalesce((select max(seq) from evented_deliveries), 0),
                 coalesce((select sum((select d.due_at from evented_deliveries d force index (evented_deliveries_due)
