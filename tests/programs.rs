@@ -110,3 +110,26 @@ fn outbox_prints_how_fast_it_is_with_few_and_many_events_in_a_transaction() {
         assert_positive(line, &[&speeds[..], &latencies].concat());
     }
 }
+
+#[test]
+fn growth_measures_each_table_three_times_and_says_which_is_flat() {
+    let lines = lines(env!("CARGO_BIN_EXE_growth"), &["--store", "sqlite", "--seconds", "4", "--rate", "100"]);
+    let of = |case: &str| lines.iter().filter(move |line| line["case"] == case).collect::<Vec<_>>();
+    let (marks, verdicts) = (of("growth"), of("verdict"));
+    for line in &marks {
+        assert_figures(line, "growth", &["at_s", "rows", "bytes"]);
+        assert_positive(line, &["at_s", "bytes"]);
+    }
+    let tables: Vec<_> = verdicts.iter().map(|line| line["table"].as_str().expect("a name")).collect();
+    for table in ["queue.evented_deliveries", "queue.evented_once", "outbox.evented_outbox", "outbox.evented_inbox"] {
+        assert!(tables.contains(&table), "{table} is not measured: {tables:?}");
+        assert_eq!(marks.iter().filter(|line| line["table"] == table).count(), 3, "{table}");
+    }
+    for line in &verdicts {
+        assert_figures(line, "verdict", &["grown", "explained", "bytes_grown"]);
+        assert_eq!(line["flat"], true, "{line:?}");
+    }
+    let last = of("lag").pop().expect("it looks at what waits");
+    assert_figures(last, "lag", &["at_s", "waiting", "running", "done", "dead", "due_for_s"]);
+    assert_positive(last, &["done", "dead"]);
+}

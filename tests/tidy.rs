@@ -101,6 +101,23 @@ fn clocks_are_read_in_one_room_and_random_numbers_asked_for_in_another() {
     assert_eq!(offenders(&["uuid", "Uuid"], |name| name == "evented/src/id.rs"), [""; 0]);
 }
 
+/// What a caller or a handler says may be the longest duration there is: sums are made where they are bounded.
+#[test]
+fn times_are_added_in_the_room_of_clocks_alone() {
+    let sums = ["now() +", "now + ", "now() -", "unix_ms() +", "unix_ms() -", "UNIX_EPOCH +"];
+    let elsewhere = |name: &str| name != "evented/src/time.rs" && !name.starts_with("evented/src/testing");
+    let files = rust_files("evented/src").into_iter().filter(|(name, _)| elsewhere(name));
+    let wrong = files.flat_map(|(name, text)| {
+        // A statement's text is the database's to reckon.
+        let outside: String = code(&text).split('"').step_by(2).collect();
+        sums.iter()
+            .filter(move |sum| outside.contains(*sum))
+            .map(move |sum| format!("{name}: {sum}"))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);
+}
+
 #[test]
 fn registrations_are_collected_in_the_registry_alone() {
     // lib.rs re-exports inventory to what the attributes write.
@@ -135,7 +152,7 @@ fn no_test_is_switched_off() {
 fn each_file_begins_with_its_idea_and_stays_one_room() {
     let libraries = ["evented/src", "evented-macros/src", "examples/shop", "examples/foreign", "tests/src"];
     let tests = ["tests/it", "tests/crash", "tests/releases", "tests/servers"];
-    let programs = ["tests/bench", "tests/idle", "tests/outbox", "tests/survive"];
+    let programs = ["tests/bench", "tests/growth", "tests/idle", "tests/outbox", "tests/relayer", "tests/survive"];
     for folder in libraries.into_iter().chain(tests).chain(programs) {
         for (name, text) in rust_files(folder) {
             assert!(text.starts_with("//! "), "{name} does not begin with a line that says its idea");

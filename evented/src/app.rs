@@ -17,6 +17,7 @@ use crate::{
     health::Health,
     id::DeliveryId,
     instance::{self, Instance, SCOPE, Scope},
+    names::{check_handler, check_queue},
     registry::{names_of, registry},
     store::{DeadLetter, Letters, Pending, Route, Stats, Step, Store, StoreTime, StoredCount, tx::InTx},
     time,
@@ -128,7 +129,24 @@ impl App {
     /// Afterwards emits through this instance answer [`NotStarted`](crate::ErrorKind::NotStarted), and another instance can
     /// be started. A second stop waits for the first, or goes on with it where it was dropped. A blocking handler goes on
     /// until it returns, which ends no earlier than the process.
+    ///
+    /// Called by a handler of this instance, it begins the stop and returns: the handler that calls it is one of those which
+    /// the stop waits for. [`until_stopped`](Self::until_stopped) returns when all is done.
     pub async fn stop(&self) {
+        if SCOPE
+            .try_with(|scope| scope.cause.is_some() && Arc::ptr_eq(&scope.instance, &self.0.instance))
+            .unwrap_or(false)
+        {
+            // It would wait for the handler that waits for it.
+            self.0.instance.stopping.send_replace(true);
+            let app = self.clone();
+            tokio::spawn(async move { app.drain().await });
+            return;
+        }
+        self.drain().await;
+    }
+
+    async fn drain(&self) {
         let Inner { instance, grace, work, .. } = &*self.0;
         instance.stopping.send_replace(true);
         let mut work = work.lock().await;
@@ -255,7 +273,7 @@ impl App {
     /// goes on, and emits go on being stored. May be called from any process, also while no worker runs.
     ///
     /// # Errors
-    /// When a store cannot be written.
+    /// [`NotFound`](ErrorKind::NotFound) where no handler that a store knows is in the queue; when a store cannot be written.
     pub async fn pause(&self, queue: &str) -> Result<(), Error> {
         self.set_paused(queue, true).await
     }
@@ -263,12 +281,13 @@ impl App {
     /// Lets a paused queue go on.
     ///
     /// # Errors
-    /// When a store cannot be written.
+    /// As [`pause`](Self::pause).
     pub async fn resume(&self, queue: &str) -> Result<(), Error> {
         self.set_paused(queue, false).await
     }
 
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), Error> {
+        check_queue(&self.0.instance, queue).await?;
         for store in self.0.instance.stores() {
             store.pause(queue.to_owned(), paused).await?;
         }
@@ -293,8 +312,9 @@ impl App {
     /// The newest dead letters of one handler, at most 1,000.
     ///
     /// # Errors
-    /// When a store cannot be read.
+    /// [`NotFound`](ErrorKind::NotFound) where no store knows the handler; when a store cannot be read.
     pub async fn dead_letters_of(&self, handler: &str) -> Result<Vec<DeadLetter>, Error> {
+        check_handler(&self.0.instance, handler).await?;
         self.letters(Some(handler)).await
     }
 
@@ -317,8 +337,9 @@ impl App {
     /// Makes all dead letters of a handler deliveries again. Answers how many there were.
     ///
     /// # Errors
-    /// When a store cannot be written.
+    /// [`NotFound`](ErrorKind::NotFound) where no store knows the handler; when a store cannot be written.
     pub async fn requeue_all(&self, handler: &str) -> Result<u64, Error> {
+        check_handler(&self.0.instance, handler).await?;
         self.requeue_letters(&Letters::Of(handler.to_owned())).await
     }
 
@@ -341,8 +362,9 @@ impl App {
     /// Deletes all dead letters of a handler. Answers how many there were.
     ///
     /// # Errors
-    /// When a store cannot be written.
+    /// [`NotFound`](ErrorKind::NotFound) where no store knows the handler; when a store cannot be written.
     pub async fn discard_all(&self, handler: &str) -> Result<u64, Error> {
+        check_handler(&self.0.instance, handler).await?;
         self.discard_letters(&Letters::Of(handler.to_owned())).await
     }
 
@@ -354,19 +376,37 @@ impl App {
         Ok(discarded)
     }
 
-    /// Takes a handler that no release has any more from the catalogue: nothing is stored for it from now on. Deliveries
-    /// that wait for it stay. Answers whether it was there; a process that links the handler brings it back at its start.
+    /// Takes a handler that no release has any more from the catalogue: nothing is stored for it from now on. Answers whether
+    /// it was there, and how many of its deliveries are left: they stay, and none of them runs unless a process links the
+    /// handler again, which also brings it back to the catalogue at its start.
     ///
     /// # Errors
-    /// When a store cannot be written.
-    pub async fn retire(&self, handler: &str) -> Result<bool, Error> {
+    /// [`NotFound`](ErrorKind::NotFound) where no store knows the handler; when a store cannot be written.
+    pub async fn retire(&self, handler: &str) -> Result<Retired, Error> {
         let Inner { instance, .. } = &*self.0;
-        let mut was_there = false;
+        check_handler(instance, handler).await?;
+        let mut retired = Retired { was_there: false, waiting: 0 };
         for store in instance.stores() {
-            was_there |= instance.retire_in(&*store, handler).await?;
+            retired.was_there |= instance.retire_in(&*store, handler).await?;
+        }
+        // Counted after it was taken out: nothing is added any more.
+        for store in instance.stores() {
+            let stats = store.stats().await?.handlers;
+            retired.waiting += stats
+                .iter()
+                .filter(|count| count.handler == handler)
+                .map(|count| count.waiting + count.running)
+                .sum::<u64>();
         }
         instance.refresh().await?;
-        Ok(was_there)
+        if retired.waiting > 0 {
+            tracing::warn!(
+                handler,
+                waiting = retired.waiting,
+                "a handler is retired whose deliveries wait: they stay as they are"
+            );
+        }
+        Ok(retired)
     }
 }
 
@@ -400,6 +440,16 @@ async fn in_steps<'s>(store: &dyn Store, step: impl Fn(StoreTime) -> Pending<'s,
     }
 }
 
+/// What became of a handler that was [retired](App::retire).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retired {
+    /// It was in a catalogue until now.
+    pub was_there: bool,
+    /// Deliveries of it that are stored still, running ones included.
+    pub waiting: u64,
+}
+
 /// A handler's deliveries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -422,7 +472,8 @@ pub struct Count {
     pub done: u64,
     /// Failed attempts that were, or will be, tried again.
     pub retried: u64,
-    /// Dead letters. For an in-process handler: calls that failed.
+    /// How many became dead letters since the store was made, those that were requeued or discarded since included. Those that are
+    /// there now: [`App::dead_letters_of`]. For an in-process handler: calls that failed.
     pub dead: u64,
     /// For how long the delivery that has waited longest has been due; `None` where none is due.
     pub due_for: Option<Duration>,
@@ -465,7 +516,7 @@ pub struct QueueCount {
     pub done: u64,
     /// Failed attempts that were, or will be, tried again.
     pub retried: u64,
-    /// Dead letters.
+    /// How many became dead letters since the store was made, as in [`Count::dead`].
     pub dead: u64,
     /// For how long the delivery that has waited longest has been due: the queue's delay. `None` where none is due.
     pub due_for: Option<Duration>,

@@ -9,9 +9,10 @@ use crate::{
     context::Context,
     def::ErasedCall,
     delivery::Delivery,
-    error::{BoxError, HandlerResult, StoreError},
+    error::{BoxError, HandlerResult, StoreError, tamed},
     flag::Flag,
-    instance::{Instance, SCOPE, Scope, catch, panicked},
+    guard::Guarded,
+    instance::{Instance, SCOPE, Scope, catch, catch_sync},
     store::{Lease, OutboxStore, TxCall, TxEnd},
     time,
 };
@@ -55,15 +56,18 @@ impl Interrupts {
     }
 }
 
+/// An event that was decoded for a handler, which may leave it to us to drop.
+pub(crate) type Decoded = Guarded<Box<dyn Any + Send>>;
+
 pub(crate) async fn run_async(
     call: &'static dyn ErasedCall,
-    mut event: Box<dyn Any + Send>,
+    mut event: Decoded,
     delivery: Delivery,
     instance: Arc<Instance>,
     tx: Option<&mut (dyn Any + Send)>,
 ) -> HandlerResult {
     let mut context = Context { states: &instance.states, delivery: Some(delivery), tx };
-    catch(|| call.start(&mut *event, &mut context)).await
+    catch(|| call.start(&mut **event, &mut context)).await.map_err(tamed)
 }
 
 /// Runs a transactional handler: with the lease of a delivery beside its data, or once for one of another store.
@@ -71,7 +75,7 @@ pub(crate) async fn run_in_tx(
     outbox: &dyn OutboxStore,
     lease: Option<Lease>,
     call: &'static dyn ErasedCall,
-    event: Box<dyn Any + Send>,
+    event: Decoded,
     delivery: Delivery,
     scope: Scope,
     interrupts: Interrupts,
@@ -93,7 +97,7 @@ pub(crate) async fn run_in_tx(
 /// the function goes on to its end, in its slot, and its result is discarded.
 pub(crate) async fn run_blocking(
     call: &'static dyn ErasedCall,
-    mut event: Box<dyn Any + Send>,
+    mut event: Decoded,
     delivery: Delivery,
     scope: Scope,
     span: Span,
@@ -105,11 +109,9 @@ pub(crate) async fn run_blocking(
         let instance = Arc::clone(&scope.instance);
         SCOPE.sync_scope(scope, || {
             let mut context = Context { states: &instance.states, delivery: Some(delivery), tx: None };
-            call.run_blocking(&mut *event, &mut context)
+            // Nobody may wait any more: what is returned is dropped by the runtime then.
+            catch_sync(|| call.run_blocking(&mut **event, &mut context)).map_err(tamed)
         })
     });
-    match running.await {
-        Ok(ended) => ended,
-        Err(error) => Err(error.try_into_panic().map_or_else(BoxError::from, |panic| panicked(&*panic))),
-    }
+    running.await.map_err(BoxError::from)?
 }

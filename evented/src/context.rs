@@ -10,6 +10,7 @@ use std::{
 use crate::{
     delivery::Delivery,
     error::{Error, ErrorKind},
+    guard::let_go,
 };
 
 /// A value that the application gave to [`run().state(..)`](crate::Run::state), in a handler's arguments.
@@ -46,6 +47,13 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
 /// The values given to `run().state(..)`: few, so a walk over them beats a hash.
 #[derive(Default)]
 pub(crate) struct States(Vec<(TypeId, Arc<dyn Any + Send + Sync>)>);
+
+/// Whoever lets the last of an instance go, be it a task of ours, does not go down with a state.
+impl Drop for States {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(let_go);
+    }
+}
 
 impl States {
     pub(crate) const fn none() -> Self {

@@ -54,7 +54,7 @@ impl Delivery {
             attempt: starting.attempt,
             attempts_max: starting.attempts_max,
             emitted_unix_ms: starting.emitted_unix_ms,
-            deadline: time::now() + starting.timeout,
+            deadline: time::after(starting.timeout),
             cancelled: AtomicBool::new(false),
         }))
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     context::{Context, States},
-    error::{BoxError, HandlerResult, in_one_line},
+    error::{BoxError, HandlerResult, tamed},
     event::Event,
     instance::{Instance, SCOPE, Scope, catch, catch_sync, installed, scope},
     registry::registry,
@@ -66,17 +66,17 @@ fn context(instance: Option<&Instance>) -> Context<'_> {
 
 fn note(ended: HandlerResult, handler: usize, instance: Option<&Instance>) {
     if let Err(error) = ended {
-        note_failure(&error, handler, instance);
+        note_failure(error, handler, instance);
     }
 }
 
 #[cold]
-fn note_failure(error: &BoxError, handler: usize, instance: Option<&Instance>) {
+fn note_failure(error: BoxError, handler: usize, instance: Option<&Instance>) {
     if let Some(instance) = instance {
         instance.failures[handler].fetch_add(1, Ordering::Relaxed);
     }
-    let handler = &registry().handlers[handler];
-    tracing::error!(handler = %handler.id, place = %handler.place, error = %in_one_line(&**error), "an in-process handler failed");
+    let (handler, error) = (&registry().handlers[handler], tamed(error));
+    tracing::error!(handler = %handler.id, place = %handler.place, %error, "an in-process handler failed");
 }
 
 fn note_emitted<E>(filled: &Filled<E>, instance: Option<&Instance>) {

@@ -10,14 +10,17 @@ use std::{
 
 use crate::{
     dispatch,
-    error::{Error, ErrorKind},
+    error::{BoxError, Error, ErrorKind},
     event::{Declared, EmittedDirectly, Event},
+    exact::Refused,
+    guard::{Guarded, guarded},
     id::EventId,
     instance::{Instance, SCOPE, Scope, installed, scope},
     origin::{Cause, Origin},
     plan::{Fact, Planned, Plans},
-    registry::fill,
-    store::{Limits, NewDelivery, OutboxStore, Payload, Push, Pushed, Store},
+    registry::{Linked, fill, registry},
+    slot::Filled,
+    store::{INBOX_RETENTION, Limits, NewDelivery, OutboxStore, Payload, Push, Pushed, Store},
     time,
 };
 
@@ -67,7 +70,7 @@ const PLANS_MAX: usize = 10;
 /// nothing was stored and no handler ran. [`Unknown`](ErrorKind::Unknown): emit it again with the same
 /// [`id`](Emit::id). Dropping the future before it is done leaves the same doubt.
 pub fn emit<E: Event<Delivery: Declared<E, Kind: EmittedDirectly<E>>>>(event: E) -> Emit<E> {
-    Emit { event, instance: None, id: None, delay: Duration::ZERO, start: start::<E> }
+    Emit { event: Guarded::new(event), instance: None, id: None, delay: Duration::ZERO, start: start::<E> }
 }
 
 /// Says that each of `events` happened: their deliveries are stored in one write, all or nothing. At most 10,000.
@@ -78,13 +81,17 @@ pub fn emit_all<I>(events: I) -> EmitAll<I::Item>
 where
     I: IntoIterator<Item: Event<Delivery: Declared<I::Item, Kind: EmittedDirectly<I::Item>>>>,
 {
-    EmitAll { events: events.into_iter().collect(), instance: None, emit: store_and_run_all::<I::Item> }
+    EmitAll {
+        events: events.into_iter().map(Guarded::new).collect(),
+        instance: None,
+        emit: store_and_run_all::<I::Item>,
+    }
 }
 
 /// An emit that happens when it is awaited. Made by [`emit`].
 #[must_use = "the event is not emitted until this is awaited: add `.await`"]
 pub struct Emit<E> {
-    event: E,
+    event: Guarded<E>,
     instance: Option<Arc<Instance>>,
     id: Option<EventId>,
     delay: Duration,
@@ -106,7 +113,10 @@ impl<E> Emit<E> {
         self
     }
 
-    /// Stored deliveries are due `delay` from now. In-process handlers run at once.
+    /// Stored deliveries are due `delay` from now, at most ten years. In-process handlers run at once.
+    ///
+    /// [`Unstorable`](ErrorKind::Unstorable) from 30 days on, where a `background` handler takes a `&mut Tx`: its database does not
+    /// remember for longer that it ran.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -217,15 +227,19 @@ fn start<E: Event>(emit: Emit<E>) -> Started {
             let once = emit.id.is_some();
             let origin = origin(&instance, cause.as_ref(), id);
             let cause = Cause::new(id, &origin);
-            store(&instance, &[(id, &emit.event)], emit.delay, |_| origin.clone(), once).await?;
-            // What the in-process handlers emit comes from this event.
-            let scope = Scope { instance: Arc::clone(&instance), cause: Some(cause), in_tx: in_tx() };
-            SCOPE.scope(scope, dispatch::run(filled, &emit.event, Some(&instance))).await;
+            store(&instance, &[(id, origin, &emit.event)], emit.delay, once).await?;
+            run_as_cause(filled, &emit.event, &instance, cause).await;
             return Ok(());
         }
         dispatch::run_in_scope(filled, &emit.event, &instance).await;
         Ok(())
     }))
+}
+
+/// Runs the in-process handlers of a stored event: what they emit comes from it.
+async fn run_as_cause<E: Event>(filled: &Filled<E>, event: &E, instance: &Arc<Instance>, cause: Cause) {
+    let scope = Scope { instance: Arc::clone(instance), cause: Some(cause), in_tx: in_tx() };
+    SCOPE.scope(scope, dispatch::run(filled, event, Some(instance))).await;
 }
 
 /// The instance that an emit uses, with the event whose handler emits.
@@ -242,9 +256,8 @@ pub(crate) fn instance_for(explicit: Option<&Arc<Instance>>) -> Option<(Arc<Inst
 /// Stores the background deliveries of `events` in one write.
 async fn store<E: Event>(
     instance: &Instance,
-    events: &[(EventId, &E)],
+    events: &[(EventId, Origin, &Guarded<E>)],
     delay: Duration,
-    origin_of: impl Fn(EventId) -> Origin,
     once: bool,
 ) -> Result<(), Error> {
     let Some(queue) = instance.queue() else {
@@ -258,23 +271,28 @@ async fn store<E: Event>(
         ));
     };
     refuse_inside_tx::<E>(instance)?;
-    let payloads = events.iter().map(|(_, event)| payload(*event).map(Payload::from)).collect::<Result<Vec<_>, _>>()?;
+    let payloads =
+        events.iter().map(|(.., event)| payload::<E>(event).map(Payload::from)).collect::<Result<Vec<_>, _>>()?;
     for _ in 0..PLANS_MAX {
         let plans = instance.plans();
         let planned = planned_background::<E>(&plans);
-        let deliveries = events.iter().zip(&payloads).flat_map(|((id, _), payload)| {
+        refuse_beyond_memory(instance, planned, delay)?;
+        let deliveries = events.iter().zip(&payloads).flat_map(|((id, origin, _), payload)| {
             let fact =
-                Fact { id: *id, origin: origin_of(*id), version: E::VERSION, emitted_unix_ms: None, delay, payload };
+                Fact { id: *id, origin: origin.clone(), version: E::VERSION, emitted_unix_ms: None, delay, payload };
             planned.iter().map(move |planned| planned.delivery(&fact))
         });
         let deliveries: Arc<[_]> = deliveries.collect();
         fits::<E>(&deliveries, queue.limits())?;
         let push = Push { once, ..Push::of(plans.queue_generation, deliveries) };
-        match queue.push(push).await.map_err(Error::emitting)? {
-            Pushed::Stored => return Ok(()),
+        let pushed = match queue.push(push).await {
             // A handler was added somewhere since this process looked: it gets this event too.
-            Pushed::CatalogueMoved => instance.refresh().await.map_err(Error::emitting)?,
-            Pushed::TooLate => break,
+            Ok(Pushed::CatalogueMoved) => instance.refresh().await.map(|()| Pushed::CatalogueMoved),
+            pushed => pushed,
+        };
+        instance.health.emitted(pushed.as_ref().err());
+        if pushed.map_err(Error::emitting)? == Pushed::Stored {
+            return Ok(());
         }
     }
     Err(Error::new(
@@ -329,7 +347,8 @@ pub(crate) fn is_stopped(instance: &Instance) -> bool {
 
 /// Where an event comes from that is emitted now.
 pub(crate) fn origin(instance: &Instance, cause: Option<&Cause>, id: EventId) -> Origin {
-    let trace = instance.traces.as_ref().and_then(|traces| traces.current());
+    // What cannot be traced is emitted all the same.
+    let trace = instance.traces.as_ref().and_then(|traces| guarded(|| traces.current()).ok().flatten());
     Cause::origin(cause, id, trace.map(Arc::from))
 }
 
@@ -357,18 +376,40 @@ fn refuse_inside_tx<E: Event>(instance: &Instance) -> Result<(), Error> {
     Ok(())
 }
 
+/// A delayed delivery whose handler's database will not remember by then whether it ran would be a dead letter at its first
+/// run. Beside its data a delivery is its own memory.
+pub(crate) fn refuse_beyond_memory(instance: &Instance, planned: &[Planned], delay: Duration) -> Result<(), Error> {
+    if delay < INBOX_RETENTION {
+        return Ok(());
+    }
+    if instance.is_one_store() {
+        return Ok(());
+    }
+    let forgets = |planned: &&Planned| {
+        let linked = registry().handlers.iter().find(|handler| handler.id == planned.handler);
+        linked.is_some_and(Linked::takes_tx)
+    };
+    let Some(planned) = planned.iter().find(forgets) else { return Ok(()) };
+    let text = format!(
+        "the delay is longer than {INBOX_RETENTION:?}, for which the database of handler `{}` with `&mut Tx` remembers what \
+         ran in it; emit the event nearer to its time, or take the transaction out of the handler",
+        planned.handler
+    );
+    Err(Error::new(ErrorKind::Unstorable, text))
+}
+
 /// Encodes an event, within the limit.
 pub(crate) fn payload<E: Event>(event: &E) -> Result<Vec<u8>, Error> {
     let unstorable = |why: String| Error::new(ErrorKind::Unstorable, why);
     let encode = E::ENCODE.ok_or_else(|| {
         unstorable(format!(
-            "a handler of `{}` in another process needs it stored, but it is not `Serialize`; add \
+            "a handler of `{}` in another process needs it stored, but it is not `Serialize` and `Deserialize`; add \
              `#[derive(serde::Serialize, serde::Deserialize)]`",
             E::ID
         ))
     })?;
-    let payload =
-        encode(event).map_err(|error| unstorable(format!("`{}` could not be encoded", E::ID)).because(error))?;
+    let encoded = guarded(|| encode(event).map_err(refused::<E>));
+    let payload = encoded.unwrap_or_else(|panic| Err(refused::<E>(panic.into())))?;
     if payload.len() > PAYLOAD_MAX {
         return Err(unstorable(format!(
             "`{}` is encoded in {} bytes, more than the {PAYLOAD_MAX} that are stored; store what is large elsewhere and \
@@ -380,10 +421,25 @@ pub(crate) fn payload<E: Event>(event: &E) -> Result<Vec<u8>, Error> {
     Ok(payload)
 }
 
+/// Why an event could not be encoded, and where in it.
+fn refused<E: Event>(error: BoxError) -> Error {
+    match error.downcast::<Refused>() {
+        Ok(refused) => {
+            let Refused { at, why, source } = *refused;
+            let error = Error::new(ErrorKind::Unstorable, format!("`{}{at}` {why}", E::ID));
+            match source {
+                Some(source) => error.because(source),
+                None => error,
+            }
+        }
+        Err(error) => Error::new(ErrorKind::Unstorable, format!("`{}` could not be encoded", E::ID)).because(error),
+    }
+}
+
 /// Many emits of one type that happen when this is awaited. Made by [`emit_all`].
 #[must_use = "the events are not emitted until this is awaited: add `.await`"]
 pub struct EmitAll<E> {
-    events: Vec<E>,
+    events: Vec<Guarded<E>>,
     instance: Option<Arc<Instance>>,
     /// `store_and_run_all::<E>`, as in [`Emit`].
     emit: fn(Self) -> Boxed<'static>,
@@ -432,9 +488,16 @@ fn store_and_run_all<E: Event>(emit: EmitAll<E>) -> Boxed<'static> {
             ));
         }
         if instance.is_stored(filled.event) {
-            let events: Vec<_> = events.iter().map(|event| (EventId::new(), event)).collect();
-            let origin_of = |id| origin(&instance, cause.as_ref(), id);
-            store(&instance, &events, Duration::ZERO, origin_of, false).await?;
+            let with_origin = |event| {
+                let id = EventId::new();
+                (id, origin(&instance, cause.as_ref(), id), event)
+            };
+            let events: Vec<_> = events.iter().map(with_origin).collect();
+            store(&instance, &events, Duration::ZERO, false).await?;
+            for (id, origin, event) in &events {
+                run_as_cause(filled, event, &instance, Cause::new(*id, origin)).await;
+            }
+            return Ok(());
         }
         for event in &events {
             dispatch::run_in_scope(filled, event, &instance).await;

@@ -9,9 +9,10 @@ use std::{
 
 use crate::{
     context::Context,
-    emit::{Boxed, fits_when_relayed, instance_for, is_stopped, origin, payload},
+    emit::{Boxed, fits_when_relayed, instance_for, is_stopped, origin, payload, refuse_beyond_memory},
     error::{BoxError, Error, ErrorKind, in_one_line},
     event::{Declared, EmittedInTransaction, Event},
+    guard::Guarded,
     id::EventId,
     instance::{Instance, SCOPE, Scope, catch, catch_sync},
     origin::Cause,
@@ -59,14 +60,21 @@ where
     E: Event<Delivery: Declared<E, Kind: EmittedInTransaction<E>>>,
     Db: 't,
 {
-    EmitIn { tx, event, instance: None, id: None, delay: Duration::ZERO, emit: write_row::<T, E, Db> }
+    EmitIn {
+        tx,
+        event: Guarded::new(event),
+        instance: None,
+        id: None,
+        delay: Duration::ZERO,
+        emit: write_row::<T, E, Db>,
+    }
 }
 
 /// An emit inside a transaction that happens when it is awaited. Made by [`emit_in`].
 #[must_use = "the event is not emitted until this is awaited: add `.await`"]
 pub struct EmitIn<'t, T, E> {
     tx: &'t mut T,
-    event: E,
+    event: Guarded<E>,
     instance: Option<Arc<Instance>>,
     id: Option<EventId>,
     delay: Duration,
@@ -87,7 +95,8 @@ impl<T, E> EmitIn<'_, T, E> {
         self
     }
 
-    /// The event is relayed `delay` from now, at the earliest after the commit.
+    /// The event is relayed `delay` from now, at most ten years, at the earliest after the commit. Of `background` handlers with
+    /// `&mut Tx`, see [`Emit::after`](crate::Emit::after).
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -126,8 +135,11 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
         let id = id.unwrap_or_else(EventId::new);
         let origin = origin(&instance, cause.as_ref(), id);
         let cause = Cause::new(id, &origin);
-        let payload = payload(&event)?;
+        let payload = payload::<E>(&event)?;
         fits_when_relayed::<E>(&instance, &payload)?;
+        if let Some(plan) = instance.plans().of(E::ID) {
+            refuse_beyond_memory(&instance, &plan.background, delay)?;
+        }
         let row = NewRow {
             event_id: id,
             event: E::ID,
@@ -145,14 +157,19 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
             outbox.nudge();
         }
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
-        if handlers.count() == 0 {
-            insert_row(tx, &row).await?;
+        let written = if handlers.count() == 0 {
+            insert_row(tx, &row).await
         } else {
             let scope = Scope { instance: Arc::clone(&instance), cause: Some(cause), in_tx: true };
+            let running = Arc::clone(&instance);
             let handlers: Then =
-                Box::new(move |tx| Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, instance))));
-            in_savepoint(tx, &row, handlers).await?;
+                Box::new(move |tx| Box::pin(SCOPE.scope(scope, run_in_transaction(tx, filled, event, running))));
+            in_savepoint(tx, &row, handlers).await
+        };
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Database) {
+            instance.health.doubt();
         }
+        written?;
         tx.wrote(&outbox);
         if !tells {
             // The commit may follow any moment.
@@ -187,7 +204,7 @@ fn check_databases<E>(filled: &Filled<E>, instance: &Instance, kind: Kind, is_ow
 async fn run_in_transaction<E: Event>(
     mut tx: Option<&mut (dyn Any + Send)>,
     filled: &'static Filled<E>,
-    event: E,
+    event: Guarded<E>,
     instance: Arc<Instance>,
 ) -> Result<(), Error> {
     for entry in filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]) {

@@ -4,7 +4,7 @@ use std::{any::Any, marker::PhantomData};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{error::BoxError, key::fields_of, slot::Slot};
+use crate::{error::BoxError, exact, key::fields_of, slot::Slot, unread::Unread};
 
 /// A fact that happened. [`#[event]`](macro@crate::event) implements it and registers the type; [`by_hand`](crate::by_hand)
 /// shows how to do both without the attribute.
@@ -167,7 +167,7 @@ pub trait Readable: Sized {
 #[diagnostic::do_not_recommend]
 impl<Old: DeserializeOwned> Readable for Old {
     fn read(payload: &[u8]) -> Result<Self, BoxError> {
-        Ok(serde_json::from_slice(payload)?)
+        serde_json::from_slice(payload).map_err(|error| Unread::of(&error).into())
     }
 }
 
@@ -194,9 +194,10 @@ pub struct Decode {
 /// The payload that evented writes unless told otherwise: JSON.
 ///
 /// # Errors
-/// Those of the type's own `Serialize`, and of what JSON cannot say, such as a map whose keys are no strings.
-pub fn json<E: Serialize>(event: &E) -> Result<Vec<u8>, BoxError> {
-    serde_json::to_vec(event).map_err(Into::into)
+/// Those of the type's own `Serialize`, of what JSON cannot say, such as a number that is not finite, and of what `serde` would
+/// not read back as it was.
+pub fn json<E: Serialize + DeserializeOwned>(event: &E) -> Result<Vec<u8>, BoxError> {
+    exact::encode(event).map_err(Into::into)
 }
 
 /// Reads the JSON of an earlier version's type, which becomes the event through `From`.
@@ -209,7 +210,7 @@ pub fn upcast<Old: DeserializeOwned, E: From<Old>>(payload: &[u8]) -> Result<E, 
 
 fn decode<E: Event + DeserializeOwned>(version: u32, payload: &[u8]) -> Result<Box<dyn Any + Send>, BoxError> {
     let event: E = if version == E::VERSION {
-        serde_json::from_slice(payload)?
+        serde_json::from_slice(payload).map_err(|error| Unread::of(&error))?
     } else {
         // Workers claim no newer versions than they read.
         let back = E::VERSION.saturating_sub(version) as usize;
@@ -228,13 +229,13 @@ fn decode<E: Event + DeserializeOwned>(version: u32, payload: &[u8]) -> Result<B
     Ok(Box::new(Some(event)))
 }
 
-/// Asks whether `E` is `Serialize`, without requiring it: the inherent constant wins where its bound holds, the trait's
+/// Asks whether `E` can be written and read back, without requiring it: the inherent constant wins where its bound holds, the trait's
 /// constant stands in elsewhere.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct EncodeOf<E>(PhantomData<E>);
 
-impl<E: Serialize> EncodeOf<E> {
+impl<E: Serialize + DeserializeOwned> EncodeOf<E> {
     pub const ENCODE: Option<Encode<E>> = Some(json::<E>);
 }
 

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,8 +23,12 @@ const SILENT: Duration = Duration::from_secs(5);
 
 /// Whether an instance makes progress: [`App::health`](crate::App::health).
 ///
-/// It is red while a store cannot be reached or does not answer, and green again by itself when it does. Nothing is lost
-/// meanwhile: what is stored waits. `Display` is one line for each problem, and `ok` without one.
+/// It is red while a store cannot be reached or does not answer, while emits fail, and where deliveries are due that no running
+/// process takes; in every [role](crate::Role), and green again by itself when that is over. Nothing is lost meanwhile: what is
+/// stored waits.
+///
+/// What nobody takes is looked for once a minute, and told when it was there at two looks. An application's transaction that
+/// fails is its own; where an `emit_in` failed in the database, the outbox is looked at. `Display` is one line for each problem, and `ok` without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -64,7 +71,13 @@ impl fmt::Display for Health {
 
 /// What the loops of an instance do, each by its name.
 #[derive(Default)]
-pub(crate) struct Board(Arc<Mutex<BTreeMap<String, Doing>>>);
+pub(crate) struct Board {
+    lines: Arc<Mutex<BTreeMap<String, Doing>>>,
+    /// The last emit failed, or a look since has. Read by each emit, so that those which go well take no lock.
+    emits_fail: AtomicBool,
+    /// An `emit_in` failed in its database since somebody looked whether the outbox can be reached.
+    doubted: AtomicBool,
+}
 
 /// What one loop does.
 #[derive(Default)]
@@ -73,18 +86,73 @@ struct Doing {
     asking: Option<Instant>,
     /// Since when it has failed, and how it failed last.
     failing: Option<(Instant, String)>,
+    /// When it failed last.
+    failed_last: Option<Instant>,
 }
+
+/// The line of the emits.
+const EMITTING: &str = "storing what is emitted";
 
 impl Board {
     /// A loop's own line on the board, until it is dropped.
     pub(crate) fn watch(&self, what: impl Into<String>) -> Trouble {
         let what = what.into();
-        lock(&self.0).insert(what.clone(), Doing::default());
-        Trouble { what, board: Arc::clone(&self.0), tries: 0 }
+        lock(&self.lines).insert(what.clone(), Doing::default());
+        Trouble { what, board: Arc::clone(&self.lines), tries: 0 }
+    }
+
+    /// Notes how an emit went at its store: emits have no loop that would try again, so what comes next ends the trouble.
+    pub(crate) fn emitted(&self, failed: Option<&StoreError>) {
+        match failed {
+            None if !self.emits_fail.load(Ordering::Relaxed) => {}
+            None => {
+                self.emits_fail.store(false, Ordering::Relaxed);
+                self.set(EMITTING, None);
+                tracing::info!("{EMITTING} works again");
+            }
+            Some(error) => {
+                let text = in_one_line(error);
+                if !self.emits_fail.swap(true, Ordering::Relaxed) {
+                    tracing::error!(error = %text, "{EMITTING} failed; the callers were told");
+                }
+                self.set(EMITTING, Some(text));
+            }
+        }
+    }
+
+    /// Whether emits fail, as far as is known, and none has for a while: then a look tells more.
+    pub(crate) fn emits_in_doubt(&self) -> bool {
+        self.emits_fail.load(Ordering::Relaxed)
+            && lock(&self.lines)
+                .get(EMITTING)
+                .is_some_and(|doing| doing.failed_last.is_some_and(|at| at.elapsed() > SILENT))
+    }
+
+    /// An `emit_in` failed in its database: that may be its transaction's own fault, or the outbox is away.
+    pub(crate) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the outbox was doubted since this was asked.
+    pub(crate) fn doubted(&self) -> bool {
+        self.doubted.swap(false, Ordering::Relaxed)
+    }
+
+    /// Puts a line on the board that belongs to no loop, or takes it off.
+    pub(crate) fn set(&self, what: &str, error: Option<String>) {
+        let mut lines = lock(&self.lines);
+        let Some(error) = error else {
+            lines.remove(what);
+            return;
+        };
+        let doing = lines.entry(what.to_owned()).or_default();
+        let since = doing.failing.take().map_or_else(time::now, |(since, _)| since);
+        doing.failing = Some((since, error));
+        doing.failed_last = Some(time::now());
     }
 
     pub(crate) fn health(&self) -> Health {
-        let board = lock(&self.0);
+        let board = lock(&self.lines);
         let problems = board.iter().filter_map(|(what, doing)| {
             let silent = doing.asking.filter(|since| since.elapsed() > SILENT);
             let (since, error) = match (&doing.failing, silent) {

@@ -125,21 +125,23 @@ impl LeaseToken {
 
 /// Another generation of a catalogue: random, so that none comes again after a store was restored; from 1, and one that a
 /// signed column holds.
-#[must_use]
-pub fn new_generation() -> u64 {
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+pub(crate) fn new_generation() -> u64 {
     (u64::from_be_bytes(random_bytes()) >> 1).max(1)
 }
 
 /// A name that no other store has.
-#[must_use]
-pub fn new_store_name() -> String {
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
+pub(crate) fn new_store_name() -> String {
     Uuid::new_v4().to_string()
 }
 
 /// A duration drawn evenly from zero to `limit`, both included: the full jitter of a retry.
 pub(crate) fn up_to(limit: Duration) -> Duration {
-    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX - 1);
-    Duration::from_millis(u64::from_be_bytes(random_bytes()) % (millis + 1))
+    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let drawn = u64::from_be_bytes(random_bytes());
+    // All that can be drawn are below the one for which there is no number.
+    Duration::from_millis(millis.checked_add(1).map_or(drawn, |count| drawn % count))
 }
 
 /// Eight random bytes. They are the tail of a version 4 UUID, from the operating system's generator, without its two

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::HashSet,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
     sync::{
@@ -18,12 +17,13 @@ use tokio::{sync::watch, task::AbortHandle};
 use crate::{
     context::States,
     error::{BoxError, Error, ErrorKind, HandlerResult, StoreError, Written},
+    guard::{Guarded, guarded},
     health::Board,
     id::DeliveryId,
     origin::{Cause, Traces},
     plan::Plans,
     registry::registry,
-    store::{CatalogueEntry, CatalogueState, Identity, OutboxStore, Record, Retention, Store, StoreTime, Swap},
+    store::{CatalogueEntry, CatalogueState, Identity, OutboxStore, Record, Retention, Store, StoreTime, Swap, placed},
     time::{self, Instant},
 };
 
@@ -149,7 +149,7 @@ impl Instance {
     /// Takes a queue that was opened after the start.
     pub(crate) fn take_queue(&self, queue: Arc<dyn Store>) {
         // The look around, which alone calls this, does so once.
-        let _had_one = self.queue.set(queue);
+        let _had_one = self.queue.set(placed::queue(queue));
     }
 
     /// Whether some handler, here or in another process, needs a queue that is not open here.
@@ -426,24 +426,14 @@ pub(crate) fn scope() -> Option<Scope> {
 pub(crate) async fn catch<'a, T>(
     start: impl FnOnce() -> Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>,
 ) -> Result<T, BoxError> {
-    let mut running = match catch_unwind(AssertUnwindSafe(start)) {
-        Ok(running) => running,
-        Err(panic) => return Err(panicked(&*panic)),
-    };
+    let mut running = Guarded::new(guarded(start)?);
     std::future::poll_fn(move |cx| {
-        catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)))
-            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
+        guarded(|| running.as_mut().poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())))
     })
     .await
 }
 
 /// A plain function's run, with its panic as its failure.
 pub(crate) fn catch_sync(run: impl FnOnce() -> HandlerResult) -> HandlerResult {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(&*panic)))
-}
-
-/// A panic as an error, with its message.
-pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> BoxError {
-    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", said.unwrap_or("with a value that is not text")).into()
+    guarded(run)?
 }

@@ -1,25 +1,24 @@
 //! What an attempt's end means for its delivery, and the line in the log that says so.
 
-use std::{any::Any, panic::catch_unwind};
-
 use crate::{
-    attempt::Interrupt,
+    attempt::{Decoded, Interrupt},
     def::Stores,
-    error::{HandlerResult, Retry, in_one_line, retry_of},
-    instance::panicked,
+    error::{HandlerResult, Retry, in_one_line, retry_of, tamed},
+    guard::{Guarded, guarded},
     registry::Linked,
     retry::Policy,
     store::{Claimed, Outcome},
 };
 
-/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others.
-pub(crate) fn decode(stored: Stores, claimed: &Claimed) -> Result<Box<dyn Any + Send>, String> {
-    let decoded = catch_unwind(|| (stored.decode.read)(claimed.version, &claimed.payload));
-    decoded.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(|error| {
+/// Decodes the payload; a panic of the event's own `Deserialize` is an error like others. What it said may quote the payload,
+/// and is left out.
+pub(crate) fn decode(stored: Stores, claimed: &Claimed) -> Result<Decoded, String> {
+    let decoded = guarded(|| (stored.decode.read)(claimed.version, &claimed.payload));
+    decoded.unwrap_or_else(|_| Err("its `Deserialize` panicked".into())).map(Guarded::new).map_err(|error| {
         format!(
             "the payload could not be decoded: {}; give new fields `#[serde(default)]`, or requeue it with a release that \
              reads it",
-            in_one_line(&*error)
+            tamed(error)
         )
     })
 }
@@ -36,7 +35,7 @@ pub(crate) fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: 
         }
         Some(Interrupt::TimedOut(_)) | None => {}
     }
-    let failed = claimed.failed + 1;
+    let failed = claimed.failed.saturating_add(1);
     let text = in_one_line(&*error);
     let delay = match retry_of(&*error) {
         Retry::Never => return Some(judge_dead(handler, claimed, failed, text)),

@@ -3,21 +3,29 @@
 //! A key is read from the stored payload and not from the event, so that a process which does not link the handler, and the
 //! relay, find the same key as one that does.
 
-use std::fmt;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{
     Deserializer,
     de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
     forward_to_deserialize_any,
 };
+use serde_json::value::RawValue;
+
+use crate::guard::{guarded, let_go};
 
 /// The text of a payload's field, as JSON writes it; `None` where it is missing or null, or the payload is no JSON object:
 /// the delivery has no key then.
+///
+/// A number is the text that stands in the payload and never goes through a number of ours: `u128` ids that differ are
+/// different keys, and `1.0` is not `1`. Texts are compared as texts, however they are escaped, and objects with their
+/// fields in order, since a hash map writes them in any. Earlier releases read numbers: of what they wrote, only integers
+/// beyond 64 bits and some floats of 16 digits and more have another key now.
 pub(crate) fn value_of(payload: &[u8], field: &str) -> Option<String> {
     struct Field<'f>(&'f str);
 
     impl<'de> Visitor<'de> for Field<'_> {
-        type Value = Option<serde_json::Value>;
+        type Value = Option<&'de RawValue>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -25,7 +33,7 @@ pub(crate) fn value_of(payload: &[u8], field: &str) -> Option<String> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut found = None;
-            while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            while let Some(name) = map.next_key::<Cow<'de, str>>()? {
                 if name == self.0 {
                     found = Some(map.next_value()?);
                 } else {
@@ -38,16 +46,60 @@ pub(crate) fn value_of(payload: &[u8], field: &str) -> Option<String> {
 
     let mut json = serde_json::Deserializer::from_slice(payload);
     let found = json.deserialize_map(Field(field)).ok()??;
-    (!found.is_null()).then(|| found.to_string())
+    let mut text = String::new();
+    push(&mut text, found, DEPTH_MAX)?;
+    (text != "null").then_some(text)
+}
+
+/// What lies deeper within a field is no key.
+const DEPTH_MAX: usize = 127;
+
+/// Appends the one text of all that are written for this value.
+fn push(text: &mut String, value: &RawValue, depth_left: usize) -> Option<()> {
+    let raw = value.get();
+    match raw.as_bytes().first()? {
+        b'"' if raw.contains('\\') => {
+            // Half of a surrogate pair is no text, and stays as it is written.
+            let plain = serde_json::from_str::<Cow<'_, str>>(raw).ok();
+            text.push_str(
+                &plain.and_then(|plain| serde_json::to_string(&plain).ok()).unwrap_or_else(|| raw.to_owned()),
+            );
+        }
+        b'[' => {
+            text.push('[');
+            for (at, part) in serde_json::from_str::<Vec<&RawValue>>(raw).ok()?.into_iter().enumerate() {
+                text.push_str(if at > 0 { "," } else { "" });
+                push(text, part, depth_left.checked_sub(1)?)?;
+            }
+            text.push(']');
+        }
+        b'{' => {
+            text.push('{');
+            let parts: BTreeMap<String, &RawValue> = serde_json::from_str(raw).ok()?;
+            for (at, (name, part)) in parts.into_iter().enumerate() {
+                text.push_str(if at > 0 { "," } else { "" });
+                text.push_str(&serde_json::to_string(&name).ok()?);
+                text.push(':');
+                push(text, part, depth_left.checked_sub(1)?)?;
+            }
+            text.push('}');
+        }
+        _ => text.push_str(raw),
+    }
+    Some(())
 }
 
 /// The names under which serde reads the fields of `E`; empty where it does not read a struct by its fields, as with
 /// `#[serde(flatten)]`.
 pub(crate) fn fields_of<E: DeserializeOwned>() -> &'static [&'static str] {
-    match E::deserialize(Asked) {
-        Err(Fields(fields)) => fields,
-        // A type that reads nothing has no fields.
-        Ok(_) => &[],
+    match guarded(|| E::deserialize(Asked)) {
+        Ok(Err(Fields(fields))) => fields,
+        // A type that reads nothing has no fields, and one that panics does not tell them.
+        Ok(Ok(nothing)) => {
+            let_go(nothing);
+            &[]
+        }
+        Err(_) => &[],
     }
 }
 

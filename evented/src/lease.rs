@@ -144,7 +144,7 @@ async fn renew(store: &dyn QueueStore, leases: &Leases, lease: Duration) -> Resu
         return Ok(());
     }
     // Counted from before the store is asked: the store's clock starts later, so ours ends first.
-    let until = time::now() + lease;
+    let until = time::after(lease);
     let held = store.extend(&all, lease).await?;
     for (lease, held) in all.into_iter().zip(held) {
         if held {

@@ -107,16 +107,19 @@
 extern crate self as evented;
 
 mod time;
+mod guard;
 mod id;
 mod origin;
 mod error;
 mod flag;
 mod retry;
 mod terms;
+mod exact;
 mod key;
 mod delivery;
 mod context;
 mod slot;
+mod unread;
 mod event;
 mod handler;
 mod def;
@@ -128,6 +131,7 @@ mod catalog;
 mod plan;
 mod health;
 mod instance;
+mod names;
 mod dispatch;
 mod emit;
 mod emit_in;
@@ -148,7 +152,7 @@ pub mod testing;
 
 pub use crate::{
     adopt::adopt,
-    app::{App, Count, QueueCount},
+    app::{App, Count, QueueCount, Retired},
     catalog::{Registered, catalog},
     context::{Context, Needs, State},
     delivery::Delivery,

@@ -119,10 +119,11 @@ async fn turn(
     forwarding: &mut Forwarding,
 ) -> Result<Relayed, StoreError> {
     let instance = &shared.instance;
-    if let Forwarding::Rests(forwarder) = &forwarding
-        && forwarder.wants_clock()
-    {
-        forwarding.start(|forwarder| tokio::spawn(forwarder.read_clock()));
+    if let Forwarding::Rests(forwarder) = &mut *forwarding {
+        forwarder.look_at_target().await;
+        if forwarder.wants_clock() {
+            forwarding.start(|forwarder| tokio::spawn(forwarder.read_clock()));
+        }
     }
     let _in_time = time::within(PATIENCE, forwarding.ended()).await;
     let (until, away) = match &forwarding {
@@ -171,8 +172,7 @@ fn fan_or_leave(row: &OutboxRow, plans: &Plans, knows_queue: bool) -> Fan {
         Some(plan) if !plan.background.is_empty() && !knows_queue => later(QUEUE_LOOK),
         Some(_) => fan(row, plans),
         None => {
-            let age = time::unix_ms() - row.emitted_unix_ms;
-            if age > time::millis(UNKNOWN_RETENTION) {
+            if time::since(row.emitted_unix_ms) > UNKNOWN_RETENTION {
                 tracing::error!(event = %row.event, event_id = %row.event_id,
                     "an event of the outbox is given up: no handler was recorded for it in {UNKNOWN_RETENTION:?}");
                 return Fan::default();

@@ -41,11 +41,15 @@ pub fn run() -> Run {
         notifies: false,
         install: true,
         module: None,
+        look: LOOK,
     })
 }
 
 /// How long dead letters are kept, and how many, unless said otherwise.
 const RETENTION: Retention = Retention { age: Duration::from_hours(180 * 24), count: 100_000 };
+
+/// How often deliveries that nobody takes are looked for.
+const LOOK: Duration = Duration::from_mins(1);
 
 /// The settings of an instance, started by awaiting it. Made by [`run`].
 #[must_use = "evented is not started until this is awaited: add `.await`"]
@@ -71,6 +75,12 @@ impl Run {
     /// a power cut may be gone, though a crash of the process loses nothing; `extra` also syncs the directory. See
     /// <https://www.sqlite.org/pragma.html#pragma_synchronous>.
     ///
+    /// A file of SQLite has no clock but the host's. Where that is set back by an hour, what was stored before waits that hour
+    /// longer and leases end an hour later; set forward, leases end at once and what they held runs again: let the clock be
+    /// slewed. And the file has one writer: a runtime of one thread that a handler blocks, with a plain call that sleeps or
+    /// computes inside an `async fn`, may hold the file's lock as long, and emits of other processes wait and then fail.
+    /// Make such a handler a plain `fn`, which runs on the blocking pool.
+    ///
     /// With the feature `redis`: `redis://user:password@host:6379/0`, of Redis 6.2 or later; `?prefix=shop` keeps several
     /// queues apart on one server, and is the hash tag of all keys. What a stored delivery survives is up to the server, and
     /// the start logs it: nothing is lost with `appendonly yes` and `appendfsync always`, and a server that evicts keys loses
@@ -87,8 +97,11 @@ impl Run {
 
     /// The application's own database, by its pool: the outbox is kept in it, and transactional handlers run in it.
     ///
-    /// evented adds its tables, all named `evented_..`, and opens connections of its own with the pool's options. Transactional
-    /// handlers take a connection of the pool.
+    /// evented adds its tables, all named `evented_..`, and opens connections of its own with the pool's options, on which it sets what
+    /// its statements depend on. Transactional handlers take a connection of the pool: give it two or more, since with one the
+    /// application has none while such a handler runs, which the start says.
+    ///
+    /// Of a pool on which the application also begins transactions by itself, see [`begin`](crate::begin) for what it must check.
     ///
     /// On SQLite it opens up to five, the file must be in WAL mode, and transactional handlers run one at a time, each with
     /// the file's write lock for a third of the lease at the most. On Postgres it opens up to nine, the tables are in the
@@ -96,7 +109,8 @@ impl Run {
     /// quarters of the pool's connections. A pool without prepared statements, `statement_cache_capacity(0)`, is taken for one behind a pooler,
     /// where other processes' changes are found by looking.
     ///
-    /// On MySQL it opens up to six, and transactional handlers run side by side and lock the rows that they write.
+    /// On MySQL it opens up to six, and transactional handlers run side by side, on three quarters of the pool's connections, and lock
+    /// the rows that they write.
     ///
     /// Without it, `EVENTED_OUTBOX` may name the database by its URL.
     pub fn outbox<Db: Outboxed>(mut self, pool: Pool<Db>) -> Self {
@@ -173,6 +187,16 @@ impl Run {
     /// but every id in the binary must be unique all the same.
     pub fn module(mut self, path: impl Into<String>) -> Self {
         self.0.module = Some(path.into());
+        self
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Run {
+    /// How often what nobody takes is looked for: a test does not wait for a minute.
+    #[doc(hidden)]
+    pub fn looking_each(mut self, period: Duration) -> Self {
+        self.0.look = period;
         self
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     origin::Traces,
     registry::{Linked, registry},
     relay::relay_until_stopped,
-    store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store, StoreUrl},
+    store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store, StoreUrl, placed},
     watch::watch_catalogue,
     worker::{Shared, Worker},
 };
@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub notifies: bool,
     pub install: bool,
     pub module: Option<String>,
+    /// How often deliveries that nobody takes are looked for.
+    pub look: Duration,
 }
 
 /// What a process does with stored deliveries.
@@ -102,6 +104,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
             None => None,
         },
     };
+    let outbox = outbox.map(placed::outbox);
     // An outbox that was given and could not be opened is one problem, not one for each handler.
     let outbox_failed = problems.len() > before_outbox;
     problems.extend(check_queues(&handlers, queues.as_deref()));
@@ -123,7 +126,8 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
         instance::install(&instance)?;
     }
     log(&instance, &handlers, role);
-    let work = spawn_work(&instance, role, run.lease, queues).inspect_err(|_| instance::uninstall(&instance))?;
+    let work =
+        spawn_work(&instance, role, run.lease, run.look, queues).inspect_err(|_| instance::uninstall(&instance))?;
     Ok(App::new(instance, run.grace, run.install, work))
 }
 
@@ -259,7 +263,7 @@ async fn open_queue(
             queue.close();
             Some(Arc::clone(outbox) as Arc<dyn Store>)
         }
-        _ => Some(queue),
+        _ => Some(placed::queue(queue)),
     }
 }
 
@@ -302,6 +306,7 @@ fn spawn_work(
     instance: &Arc<Instance>,
     role: Role,
     lease: Duration,
+    look: Duration,
     queues: Option<Arc<[String]>>,
 ) -> Result<tokio::task::JoinHandle<()>, Error> {
     let shared = Shared {
@@ -313,7 +318,7 @@ fn spawn_work(
         alone: Arc::new(RwLock::new(())),
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(watch_catalogue(shared.clone()));
+    tasks.spawn(watch_catalogue(shared.clone(), look));
     let mut held = Vec::new();
     if role != Role::Emit {
         let mut stores = Vec::new();

@@ -3,44 +3,57 @@
 //! A store's clock is its own. Stores take durations and answer with times of their clock; a worker's idea of now is
 //! never written. Each promise below has a test of that name.
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use crate::{
-    error::StoreError,
-    id::{DeliveryId, EventId, Key, LeaseToken},
-    origin::Origin,
-    retry::Policy,
-    terms::Priority,
-};
+use crate::error::StoreError;
 
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-mod borrowed;
+mod url;
 mod identity;
-pub mod kind;
-#[cfg(feature = "mysql")]
-mod mysql;
+mod payload;
+mod push;
+mod claim;
+mod catalogue;
+mod told;
 mod outbox;
+pub mod kind;
+pub mod tx;
+pub(crate) mod placed;
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    expect(dead_code, reason = "no database has transactions")
+)]
+mod borrowed;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod room;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "sea-orm")]
 pub mod sea_orm;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
-mod payload;
-pub mod tx;
-mod url;
+mod open;
 
-pub use identity::Identity;
-pub use outbox::{Elsewhere, Fan, FanOut, OutboxRow, OutboxStore, PutBack, Relay, Relayed, TxCall, TxEnd};
-pub use payload::Payload;
-pub use url::StoreUrl;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) use claim::pick;
+pub(crate) use open::{QUEUE_DEFAULT, exists};
+pub use {
+    catalogue::{CatalogueEntry, CatalogueState, Record, Route, Swap},
+    claim::{Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, Outcome, Settlement},
+    identity::Identity,
+    open::{open_outbox, open_queue},
+    outbox::{Elsewhere, Fan, FanOut, OutboxRow, OutboxStore, PutBack, Relay, Relayed, TxCall, TxEnd},
+    payload::Payload,
+    push::{
+        INBOX_RETENTION, INBOX_SETTLED, Limits, NewDelivery, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Push, Pushed,
+        StoreTime, UniqueKey,
+    },
+    told::{DeadLetter, Letters, Retention, Stats, Step, StoredCount, Swept},
+    url::StoreUrl,
+};
 
 pub use sqlx;
 
@@ -161,534 +174,3 @@ pub trait Admin: Send + Sync + 'static {
 /// A store that can be the queue: [`run().queue(..)`](crate::Run::queue) takes its URL.
 pub trait Store: QueueStore + Catalogue + Admin {}
 impl<S: QueueStore + Catalogue + Admin> Store for S {}
-
-/// A batch to store.
-#[derive(Debug, Clone)]
-pub struct Push {
-    /// The generation of the catalogue from which the deliveries were planned.
-    pub generation: u64,
-    /// The push may be repeated, by a relay or by a caller who chose the event's id: remember its deliveries.
-    pub once: bool,
-    /// When the push is over, by the store's clock: it stores nothing after that. `None`: never, since what it may repeat is
-    /// remembered for longer than it can be on its way.
-    pub until: Option<StoreTime>,
-    /// What to store.
-    pub deliveries: Arc<[NewDelivery]>,
-    /// Deliveries that were pushed once and will not be again.
-    pub finished: Arc<[DeliveryId]>,
-}
-
-impl Push {
-    /// A push that is not repeated.
-    pub fn of(generation: u64, deliveries: impl Into<Arc<[NewDelivery]>>) -> Self {
-        Self { generation, once: false, until: None, deliveries: deliveries.into(), finished: [].into() }
-    }
-
-    /// The same, as one that may be repeated.
-    #[must_use]
-    pub fn once(self) -> Self {
-        Self { once: true, ..self }
-    }
-}
-
-/// How long a store remembers the deliveries of a push that may be repeated.
-pub const ONCE_RETENTION: Duration = Duration::from_hours(7 * 24);
-
-/// How long it remembers them once they are [finished](Push::finished): longer than the last repetition can be on its way.
-pub const ONCE_FINISHED: Duration = Duration::from_mins(2);
-
-/// How many of them it remembers: of more, the oldest are forgotten sooner.
-pub const ONCE_COUNT: u64 = 1_000_000;
-
-/// How long a database remembers which deliveries of another store ran in it. An older delivery is not run.
-pub const INBOX_RETENTION: Duration = Duration::from_hours(30 * 24);
-
-/// How long it remembers those that their own store has [settled](OutboxStore::settled): longer than a transaction goes on
-/// whose process stands still.
-pub const INBOX_SETTLED: Duration = Duration::from_mins(10);
-
-/// A time of a store's clock, in milliseconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StoreTime(pub i64);
-
-impl StoreTime {
-    /// The end of all time.
-    pub const MAX: Self = Self(i64::MAX);
-
-    /// So much later.
-    #[must_use]
-    pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(crate::time::millis(duration)))
-    }
-}
-
-/// The most that one push may have: a larger one is refused before it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of payloads.
-    pub push_bytes: usize,
-    /// Deliveries.
-    pub push_deliveries: usize,
-}
-
-/// The answer to a push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
-    /// All of it is stored.
-    Stored,
-    /// Nothing was stored: the catalogue has changed since the push was planned; read it and plan again.
-    CatalogueMoved,
-    /// Nothing was stored: the push came after its end.
-    TooLate,
-}
-
-/// A delivery to store.
-#[derive(Debug, Clone)]
-pub struct NewDelivery {
-    /// Derived from the event's and the handler's id.
-    pub id: DeliveryId,
-    /// The event's id.
-    pub event_id: EventId,
-    /// The handler's id, as the catalogue has it.
-    pub handler: Arc<str>,
-    /// Where the event comes from.
-    pub origin: Origin,
-    /// The payload's version.
-    pub version: u32,
-    /// When the event was emitted, by the clock of the store that took it first; `None`: now.
-    pub emitted_unix_ms: Option<i64>,
-    /// How long until it is due.
-    pub delay: Duration,
-    /// How it is run.
-    pub policy: Policy,
-    /// Stored only where no other delivery has had this key lately.
-    pub unique: Option<UniqueKey>,
-    /// It waits for every delivery of this key that was stored before it.
-    pub order: Option<Key>,
-    /// The encoded event.
-    pub payload: Payload,
-}
-
-/// A key that stands for several deliveries, for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UniqueKey {
-    /// The handler's and the field's value.
-    pub key: Key,
-    /// How long the first delivery of the key stands for the others, from when it was stored.
-    pub within: Duration,
-}
-
-/// What to claim.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// For each queue: its handlers, and how many deliveries there is room for.
-    pub queues: Vec<ClaimQueue>,
-    /// How long the lease is.
-    pub lease: Duration,
-}
-
-/// One queue's part of a claim.
-#[derive(Debug, Clone)]
-pub struct ClaimQueue {
-    /// The queue's name: nothing is claimed while it is paused.
-    pub name: Arc<str>,
-    /// Its handlers, those of higher priority first.
-    pub handlers: Vec<ClaimHandler>,
-    /// At most so many. Evenly from the handlers of one priority, and of a lower one only what a higher one leaves.
-    pub wanted: usize,
-}
-
-/// One handler's part of a claim.
-#[derive(Debug, Clone)]
-pub struct ClaimHandler {
-    /// The name under which its deliveries are stored: its id, or an alias.
-    pub name: Arc<str>,
-    /// The highest payload version that it reads.
-    pub version: u32,
-    /// Before which others it comes.
-    pub priority: Priority,
-    /// At most so many of its own.
-    pub wanted: usize,
-}
-
-/// The answer to an exchange.
-#[derive(Debug, Default)]
-pub struct Exchanged {
-    /// For each settlement, whether its lease was still held.
-    pub held: Vec<bool>,
-    /// What was claimed.
-    pub claims: Claims,
-    /// The generation of the catalogue, where a claim was asked for: when it is another than is known here, the catalogue is to
-    /// be read. It is random and never comes again, so it tells a restored or emptied store as well as a changed one. It costs
-    /// no statement of its own.
-    pub generation: Option<u64>,
-}
-
-/// What was claimed.
-#[derive(Debug, Default)]
-pub struct Claims {
-    /// What was leased, oldest first within a handler.
-    pub deliveries: Vec<Claimed>,
-    /// How long until another delivery of the asked handlers is due, as far as was known before this claim; zero when more
-    /// is due than was wanted, `None` when there was no other.
-    pub next_due: Option<Duration>,
-}
-
-/// A leased delivery.
-#[derive(Debug, Clone)]
-pub struct Claimed {
-    /// The lease on it.
-    pub lease: Lease,
-    /// The event's id.
-    pub event_id: EventId,
-    /// The handler's id as it was stored: perhaps an alias of a linked one.
-    pub handler: Arc<str>,
-    /// Where the event comes from.
-    pub origin: Origin,
-    /// The payload's version.
-    pub version: u32,
-    /// When the event was emitted, by the store's clock.
-    pub emitted_unix_ms: i64,
-    /// Attempts that failed so far.
-    pub failed: u32,
-    /// A lease on it ended without a settlement, and it has not run to an end since.
-    pub lost: bool,
-    /// How often its lease ended so while it ran alone in its process.
-    pub deaths: u32,
-    /// The policy that was stored with it.
-    pub policy: Policy,
-    /// The encoded event.
-    pub payload: Payload,
-}
-
-/// A time-limited claim on a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Lease {
-    /// The delivery.
-    pub delivery: DeliveryId,
-    /// The store's own handle of its row.
-    pub row: i64,
-    /// The fence: it must match for every change.
-    pub token: LeaseToken,
-    /// Others may wait for its end, since it has an order key.
-    pub ordered: bool,
-}
-
-/// What became of a leased delivery.
-#[derive(Debug, Clone)]
-pub struct Settlement {
-    /// The lease that must still be held.
-    pub lease: Lease,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// The ways to settle.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// Done: the delivery is deleted and counted.
-    Completed,
-    /// The attempt failed: due again after `delay`.
-    Retry {
-        /// How long until it is due.
-        delay: Duration,
-        /// What failed, in one line.
-        error: String,
-    },
-    /// Not tried again until a person says so.
-    Dead {
-        /// How many attempts failed in all.
-        failed: u32,
-        /// What failed, in one line.
-        error: String,
-    },
-    /// Not run, or stopped by a shutdown: due at once, no attempt is counted.
-    Released,
-}
-
-/// Handlers to record.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// The generation of the catalogue as it was read.
-    pub generation: u64,
-    /// When the process began, by the store's clock: what was retired later stays retired.
-    pub began: StoreTime,
-    /// The handlers.
-    pub handlers: Arc<[CatalogueEntry]>,
-}
-
-/// The answer to a change of what was read before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Swap<T> {
-    /// It is done.
-    Done(T),
-    /// Nothing was done: another has changed it since it was read. Read it again.
-    Moved,
-}
-
-/// A handler as the catalogue knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CatalogueEntry {
-    /// The handler's id.
-    pub handler: Arc<str>,
-    /// Its earlier ids.
-    pub aliases: Vec<String>,
-    /// The id of its event.
-    pub event: String,
-    /// The event's earlier ids.
-    pub event_aliases: Vec<String>,
-    /// `background` or `outbox`.
-    pub route: Route,
-    /// The queue's name.
-    pub queue: String,
-    /// How its deliveries are run.
-    pub policy: Policy,
-    /// The field of the payload by which its deliveries are unique, and for how long.
-    pub unique: Option<(String, Duration)>,
-    /// The field of the payload by which its deliveries are ordered.
-    pub ordered_by: Option<String>,
-}
-
-/// How an event reaches a handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Route {
-    /// Inside `emit`, or inside `emit_in` for `in_process(in_transaction)`.
-    InProcess,
-    /// In a worker, after `emit` stored it.
-    Background,
-    /// In a worker, after the emitter's commit.
-    Outbox,
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::InProcess => "in_process",
-            Self::Background => "background",
-            Self::Outbox => "outbox",
-        })
-    }
-}
-
-/// The catalogue as it was read.
-#[derive(Debug, Clone, Default)]
-pub struct CatalogueState {
-    /// Another random number after each change, from 1 to 2^63 - 1: compared for equality alone.
-    pub generation: u64,
-    /// Every handler that is not retired.
-    pub handlers: Vec<CatalogueEntry>,
-    /// The ids of those that are.
-    pub retired: Vec<String>,
-}
-
-/// A handler's deliveries in one store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredCount {
-    /// The handler's id.
-    pub handler: String,
-    /// The event's id.
-    pub event: String,
-    /// Its route.
-    pub route: Route,
-    /// Its queue, as it was recorded.
-    pub queue: String,
-    /// Stored and not leased, delayed ones included.
-    pub waiting: u64,
-    /// Leased now.
-    pub running: u64,
-    /// Completed since the store was made.
-    pub done: u64,
-    /// Failed attempts that were, or will be, tried again.
-    pub retried: u64,
-    /// Dead letters since the store was made.
-    pub dead: u64,
-    /// For how long the delivery that is due for the longest time has been so; `None` where none is due.
-    pub due_for: Option<Duration>,
-}
-
-/// What a store holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// By handler, sorted by its id.
-    pub handlers: Vec<StoredCount>,
-    /// The names of the paused queues, sorted.
-    pub paused: Vec<String>,
-}
-
-/// Which dead letters are meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Letters {
-    /// The one of this delivery.
-    One(DeliveryId),
-    /// All of this handler.
-    Of(String),
-}
-
-/// How long dead letters are kept, and how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Older ones are deleted.
-    pub age: Duration,
-    /// Beyond so many of a store, the oldest are deleted.
-    pub count: u64,
-}
-
-/// What a sweep deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Dead letters.
-    pub dead_letters: u64,
-    /// Deliveries pushed once that were forgotten before their time, since there were too many.
-    pub forgotten_early: u64,
-    /// There is more to sweep.
-    pub more: bool,
-}
-
-/// One step of a change of many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Step {
-    /// How many it was.
-    pub count: u64,
-    /// There may be more.
-    pub more: bool,
-}
-
-/// A delivery that will not be tried again until a person says so.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct DeadLetter {
-    /// The delivery.
-    pub id: DeliveryId,
-    /// The event's id.
-    pub event_id: EventId,
-    /// The handler's id.
-    pub handler: String,
-    /// The id of its event's type.
-    pub event: String,
-    /// Attempts that failed.
-    pub attempts: u32,
-    /// Why, in one line.
-    pub error: String,
-    /// When, by the store's clock.
-    pub died_at: SystemTime,
-    /// The encoded event.
-    pub payload: Payload,
-}
-
-/// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
-/// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
-#[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
-    let mut picked = Vec::new();
-    let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
-    priorities.sort_unstable_by(|a, b| b.cmp(a));
-    priorities.dedup();
-    for priority in priorities {
-        let of_it = queue.handlers.iter().zip(due).filter(|(handler, _)| handler.priority == priority);
-        let lists: Vec<&[T]> = of_it.map(|(handler, due)| &due[..due.len().min(handler.wanted)]).collect();
-        let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
-        let turns = (0..longest).flat_map(|turn| lists.iter().filter_map(move |list| list.get(turn).copied()));
-        picked.extend(turns.take(queue.wanted - picked.len()));
-    }
-    // A handler that has all it may run at once says itself when it has room again.
-    let takable: usize = queue.handlers.iter().zip(due).map(|(handler, due)| due.len().min(handler.wanted)).sum();
-    let more = takable > picked.len()
-        || queue
-            .handlers
-            .iter()
-            .zip(due)
-            .any(|(handler, due)| due.len() > handler.wanted && handler.wanted >= queue.wanted);
-    (picked, more)
-}
-
-/// The queue that is used when nothing says otherwise.
-pub(crate) const QUEUE_DEFAULT: &str = "sqlite:evented.db";
-
-/// Opens the queue store of a URL, as [`run().queue(..)`](crate::Run::queue) does: for tests and tools.
-///
-/// # Errors
-/// When the URL is of no kind that this build keeps, or the store cannot be opened or migrated. The URL's secrets are not in
-/// the text.
-#[must_use]
-pub fn open_queue(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn Store>> {
-    let url = url.into();
-    Box::pin(async move {
-        url.check("queue")?;
-        match url.scheme() {
-            #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(sqlite::SqliteStore::open_queue(&url).await? as Arc<dyn Store>),
-            #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Ok(postgres::PostgresStore::open_queue(&url).await? as Arc<dyn Store>),
-            #[cfg(feature = "redis")]
-            "redis" => Ok(redis::RedisStore::open_queue(&url).await? as Arc<dyn Store>),
-            _ => Err(no_store(&url, "queue")),
-        }
-    })
-}
-
-/// Opens the outbox of a URL, for a process that has no pool of its own to give. The database must exist.
-///
-/// # Errors
-/// When the URL is of no kind that this build keeps, or the outbox cannot be opened or migrated. The URL's secrets are not in
-/// the text.
-#[must_use]
-pub fn open_outbox(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn OutboxStore>> {
-    let url = url.into();
-    Box::pin(async move {
-        url.check("outbox")?;
-        match url.scheme() {
-            #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(sqlite::SqliteStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>),
-            #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => Ok(mysql::MySqlStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>),
-            #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => {
-                Ok(postgres::PostgresStore::open_outbox_url(&url).await? as Arc<dyn OutboxStore>)
-            }
-            _ => Err(no_store(&url, "outbox")),
-        }
-    })
-}
-
-/// Whether a queue of this URL was opened before: nothing is created by asking.
-pub(crate) fn exists(url: &str) -> bool {
-    let path = url.strip_prefix("sqlite:").unwrap_or(url);
-    std::path::Path::new(path).exists()
-}
-
-fn no_store(url: &StoreUrl, what: &str) -> StoreError {
-    let off = |feature: &str| {
-        format!("the {what} `{url}` needs the feature `{feature}` of `evented`, which is off; turn it on in Cargo.toml")
-    };
-    let text = match url.scheme() {
-        "sqlite" => off("sqlite"),
-        "mysql" | "mariadb" if what == "queue" => format!(
-            "the queue `{url}` is of MySQL, which keeps the outbox alone; give the pool to `.outbox(pool)`, and name another \
-             queue, like `sqlite:queue.db`"
-        ),
-        "mysql" | "mariadb" => off("mysql"),
-        "postgres" | "postgresql" if cfg!(not(feature = "postgres")) => off("postgres"),
-        "redis" if what == "queue" => {
-            "a queue on redis needs the feature `redis` of `evented`, which is off; turn it on in Cargo.toml".to_owned()
-        }
-        "rediss" => format!(
-            "the {what} `rediss:..` asks for TLS, which is not built in; use `redis://` on a network that you trust, or \
-             through a tunnel"
-        ),
-        "redis" => "redis keeps a queue and no outbox: the outbox is in the application's own database".to_owned(),
-        "" => format!(
-            "the {what}'s URL `{url}` does not say what it is; write a file as `sqlite:path`, a server as \
-             `postgres://user:password@host/database`"
-        ),
-        _ if what == "queue" => format!(
-            "the queue `{url}` is of no kind that this release keeps; write one like `sqlite:queue.db`, \
-             `postgres://localhost/shop` or `redis://localhost`"
-        ),
-        _ => format!(
-            "the {what} `{url}` is of no kind that this release keeps; write one like `sqlite:shop.db` or \
-             `postgres://localhost/shop`"
-        ),
-    };
-    StoreError::lasting(text, crate::error::Written::Nothing)
-}

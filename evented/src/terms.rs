@@ -34,8 +34,9 @@ impl Priority {
 /// the first; the others of the time `within` after that are not stored for it, whatever became of the first. An event whose
 /// field is null or left out is not unique.
 ///
-/// The value is read from the stored JSON, so the field must be there under its own name or as `rename_all` writes it;
-/// [`run()`](crate::run) refuses a key that no payload has.
+/// The value is read from the stored JSON and compared as it is written there: a number of any size is its digits. So the
+/// field must be there under its own name or as `rename_all` writes it; [`run()`](crate::run) refuses a key that no payload
+/// has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unique {
     /// The event's field.

@@ -9,6 +9,20 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// A point `duration` from now; one that is too long ends at [`LONGEST`].
+pub(crate) fn after(duration: Duration) -> Instant {
+    now() + bounded(duration)
+}
+
+/// Ten years: the longest duration that is reckoned with. What asks for more is a mistake, or means for ever, and must overflow
+/// neither our clock nor a store's.
+const LONGEST: Duration = Duration::from_hours(24 * 365 * 10);
+
+/// `duration`, or ten years if that is shorter.
+pub(crate) fn bounded(duration: Duration) -> Duration {
+    duration.min(LONGEST)
+}
+
 /// A point on the host's wall clock, in milliseconds since 1970: for what is stored.
 pub(crate) fn unix_ms() -> i64 {
     millis_since_1970(SystemTime::now())
@@ -19,31 +33,27 @@ pub(crate) fn millis_since_1970(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
-/// The longest delay that is kept: ten years. What asks for more is a mistake, and must not overflow a store's clock.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
-const DELAY_MAX: Duration = Duration::from_hours(24 * 365 * 10);
-
 /// The stored time that is `delay` from now, at most ten years.
 #[cfg(feature = "sqlite")]
 pub(crate) fn due_at(delay: Duration) -> i64 {
-    unix_ms() + delay_ms(delay)
+    unix_ms().saturating_add(delay_ms(delay))
 }
 
 /// Whole milliseconds of a delay, at most ten years, for a store that adds them to its own clock.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) fn delay_ms(delay: Duration) -> i64 {
-    millis(delay.min(DELAY_MAX))
+    millis(bounded(delay))
 }
 
 /// Whole microseconds of a delay, at most ten years.
 #[cfg(feature = "redis")]
 pub(crate) fn micros(delay: Duration) -> i64 {
-    i64::try_from(delay.min(DELAY_MAX).as_micros()).unwrap_or(i64::MAX)
+    i64::try_from(bounded(delay).as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The wall-clock time that `unix_ms` stands for.
 pub(crate) fn from_unix_ms(unix_ms: i64) -> SystemTime {
-    UNIX_EPOCH + from_millis(unix_ms)
+    UNIX_EPOCH.checked_add(from_millis(unix_ms)).unwrap_or(UNIX_EPOCH)
 }
 
 /// How long from now until `time` on the wall clock; zero when it has passed.
@@ -61,18 +71,23 @@ pub(crate) fn from_millis(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
+/// How long ago a stored time was on the wall clock; zero when it is yet to come.
+pub(crate) fn since(stored: i64) -> Duration {
+    from_millis(unix_ms().saturating_sub(stored))
+}
+
 pub(crate) async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
+    tokio::time::sleep(bounded(duration)).await;
 }
 
 /// `None` when `future` was not ready within `limit`; it is dropped then.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    tokio::time::timeout(limit, future).await.ok()
+    tokio::time::timeout(bounded(limit), future).await.ok()
 }
 
 /// Ticks each `period`, for the first time after one; a late tick is followed by a whole period.
 pub(crate) fn tick_every(period: Duration) -> tokio::time::Interval {
-    let mut interval = tokio::time::interval_at(now() + period, period);
+    let mut interval = tokio::time::interval_at(after(period), bounded(period));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     interval
 }

@@ -7,17 +7,18 @@ use std::{
 
 use crate::{
     error::in_one_line,
+    health::Trouble,
     instance::Instance,
     registry::names_of,
-    store::{self, ONCE_COUNT, QUEUE_DEFAULT, Store, StoredCount},
+    store::{self, CatalogueState, ONCE_COUNT, QUEUE_DEFAULT, Stats, Store},
     time::{self, Instant},
     worker::{Shared, runnable},
 };
 
 /// How often a process looks for handlers that others have added.
 const CATALOGUE_LOOK: Duration = Duration::from_secs(1);
-/// How often what waits for nobody is said again.
-const UNKNOWN_LOOK: Duration = Duration::from_mins(1);
+/// How often a missing queue is said again.
+const LACK_LOOK: Duration = Duration::from_mins(1);
 /// How often what is kept no longer is deleted: where something has happened since, and where nothing has.
 const SWEEP: Duration = Duration::from_mins(1);
 const SWEEP_IDLE: Duration = Duration::from_hours(1);
@@ -28,11 +29,11 @@ const SETTLED: usize = 1_000;
 
 /// Looks for handlers that other processes added, so that an event which nobody here needed stored gets stored for them.
 /// An event that is stored anyway does not wait for this: its push notices the change. Also says what waits for nobody.
-pub(crate) async fn watch_catalogue(shared: Shared) {
+pub(crate) async fn watch_catalogue(shared: Shared, look_each: Duration) {
     let instance = &shared.instance;
     let mut stopping = shared.stopping.clone();
     let mut marks = (0, 0);
-    let mut unknown = Unknown::default();
+    let mut looks: HashMap<String, Look> = HashMap::new();
     let mut say_at = time::now();
     let mut swept_at = time::now();
     let mut busy = true;
@@ -45,7 +46,7 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
             open_queue(instance).await;
         } else if instance.lacks_queue() && time::now() >= say_at {
             // Never made here: the handlers' workers have it, perhaps elsewhere.
-            say_at = time::now() + UNKNOWN_LOOK;
+            say_at = time::after(LACK_LOOK);
             tracing::warn!(
                 "handlers of other processes are on `background`, and this process has no queue: name theirs \
                             with `.queue(url)` or EVENTED_QUEUE"
@@ -75,7 +76,8 @@ pub(crate) async fn watch_catalogue(shared: Shared) {
             }
         }
         for store in instance.stores() {
-            unknown.report(instance, &*store).await;
+            let look = looks.entry(store.name().to_owned()).or_insert_with(|| Look::new(instance, &*store));
+            look.turn(instance, &*store, look_each).await;
         }
     }
 }
@@ -138,37 +140,87 @@ async fn open_queue(instance: &Instance) {
     }
 }
 
-/// Deliveries whose handler this process does not have. They wait, at no cost of attempts; they are somebody else's, or
-/// a crate is not linked, or a handler was renamed without an alias.
-#[derive(Default)]
-struct Unknown {
-    /// When each store was last looked at, and what was found then.
-    looked: HashMap<String, (Instant, HashSet<String>)>,
+/// What a process knows of the others' work from looking at the stores. It asks for counts once a minute, and in between only
+/// whether a store answers, where that is in doubt.
+struct Look {
+    /// When to look again.
+    at: Instant,
+    /// How asking goes, on the board.
+    trouble: Trouble,
+    /// What was due at the last look while nobody ran any: by handler, how many had ended by then.
+    idle: HashMap<String, u64>,
+    /// The lines on the board that were put there by the last look.
+    told: HashSet<String>,
 }
 
-impl Unknown {
-    /// Names handlers that were waited for at two looks in a row: at the first, another worker may be at it.
-    async fn report(&mut self, instance: &Instance, store: &dyn Store) {
-        let looked = self.looked.get(store.name());
-        if looked.is_some_and(|(at, _)| at.elapsed() < UNKNOWN_LOOK) {
+impl Look {
+    fn new(instance: &Instance, store: &dyn Store) -> Self {
+        let trouble = instance.health.watch(format!("looking into {}", store.name()));
+        Self { at: time::now(), trouble, idle: HashMap::new(), told: HashSet::new() }
+    }
+
+    async fn turn(&mut self, instance: &Instance, store: &dyn Store, each: Duration) {
+        let emits =
+            instance.queue().is_some_and(|queue| queue.name() == store.name()) && instance.health.emits_in_doubt();
+        let outbox = instance.outbox.as_ref().is_some_and(|outbox| outbox.name() == store.name());
+        let doubted = emits || (outbox && instance.health.doubted());
+        if time::now() < self.at && !doubted {
             return;
         }
-        let (Ok(stats), Ok(catalogue)) = (store.stats().await, store.catalogue().await) else { return };
-        let linked = names_of(runnable(instance));
-        let unknown = |count: &StoredCount| {
-            count.waiting > 0
-                && !linked.contains_key(count.handler.as_str())
-                && !catalogue.retired.contains(&count.handler)
+        let counts = time::now() >= self.at;
+        let asking = async {
+            // The catalogue first: it is short, and tells as well whether the store answers.
+            let catalogue = store.catalogue().await?;
+            Ok((catalogue, if counts { Some(store.stats().await?) } else { None }))
         };
-        let waiting: Vec<_> = stats.handlers.into_iter().filter(unknown).collect();
-        for count in &waiting {
-            if looked.is_some_and(|(_, before)| before.contains(&count.handler)) {
-                tracing::warn!(handler = %count.handler, waiting = count.waiting, store = store.name(),
-                    "deliveries wait for a handler that this process cannot run from this store; if no other can, link \
-                     its crate, name it in the `aliases` of its new name, or take it off with `App::retire`");
+        match self.trouble.ask(asking).await {
+            Ok((catalogue, stats)) => {
+                if emits {
+                    instance.health.emitted(None);
+                }
+                if let Some(stats) = stats {
+                    self.at = time::after(each);
+                    self.report(instance, store.name(), stats, &catalogue);
+                }
             }
+            Err((wait, _)) => self.at = time::after(wait),
         }
-        let found = waiting.into_iter().map(|count| count.handler).collect();
-        self.looked.insert(store.name().to_owned(), (time::now(), found));
+    }
+
+    /// Names handlers whose deliveries were due at two looks in a row while none ran and none ended in between: nobody takes
+    /// them. Which processes run is not known, so one look is not enough: at the first, a worker may be about to.
+    fn report(&mut self, instance: &Instance, store: &str, stats: Stats, catalogue: &CatalogueState) {
+        let linked = names_of(runnable(instance));
+        let (mut idle, mut told) = (HashMap::new(), HashSet::new());
+        for count in stats.handlers {
+            let Some(due_for) = count.due_for.filter(|_| count.running == 0) else { continue };
+            // What a person has stopped waits for that person.
+            if stats.paused.contains(&count.queue) || catalogue.retired.contains(&count.handler) {
+                continue;
+            }
+            let ended = count.done + count.retried + count.dead;
+            if self.idle.get(&count.handler) == Some(&ended) {
+                let cure = if linked.contains_key(count.handler.as_str()) {
+                    "this process links the handler: see that one works on its queue and reads the payloads' version"
+                } else {
+                    "link the handler's crate in a worker, name it in the `aliases` of its new name, or take it off with \
+                     `App::retire`"
+                };
+                let line = format!("running the deliveries of `{}` in {store}", count.handler);
+                let error = format!(
+                    "{} wait, one has been due for {due_for:?}, and no running process takes them; {cure}",
+                    count.waiting
+                );
+                tracing::warn!(handler = %count.handler, waiting = count.waiting, ?due_for, store,
+                    "deliveries are due that no running process takes; {cure}");
+                instance.health.set(&line, Some(error));
+                told.insert(line);
+            }
+            idle.insert(count.handler, ended);
+        }
+        for over in self.told.difference(&told) {
+            instance.health.set(over, None);
+        }
+        (self.idle, self.told) = (idle, told);
     }
 }

@@ -15,25 +15,28 @@
 //!
 //! To add an outcome: `Outcome` in store.rs, `exchange` of each store, judge.rs.
 
+mod held;
+
 use std::{
-    any::Any,
     pin::pin,
-    sync::{Arc, Mutex as SyncMutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex as SyncMutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::sync::{
-    Mutex, MutexGuard, Notify, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc, watch,
-};
+use tokio::sync::{Mutex, MutexGuard, Notify, RwLock, mpsc, watch};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    attempt::{Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    attempt::{Decoded, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
     capacity::{BATCH, Found, Queues, queue_of},
     def::ErasedCall,
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
     flag::Flag,
+    guard::guarded,
     in_flight::{Ended, InFlight},
     instance::{Instance, SCOPE, Scope, catch},
     judge::{decode, judge, judge_dead, note_lost},
@@ -41,9 +44,12 @@ use crate::{
     origin::Cause,
     registry::{Linked, registry},
     retry::Policy,
-    store::{Claim, Claimed, Claims, INBOX_RETENTION, OutboxStore, Outcome, QueueStore, TxEnd},
+    store::{Claimed, Claims, INBOX_RETENTION, OutboxStore, Outcome, QueueStore, TxEnd},
     time::{self, Instant},
 };
+
+pub(crate) use self::held::Offer;
+use self::held::{BlockingSlot, Turn, Waiting};
 
 /// While more is due than was claimed, an exchange is worth more when more of it has ended: it waits so long for that.
 const GATHER: Duration = Duration::from_millis(1);
@@ -90,6 +96,8 @@ pub(crate) struct Worker {
     /// There may be more to claim than was seen: a blocking function that had outlived its delivery gave its slot back, or
     /// the relay has left something.
     look_again: Notify,
+    /// The catalogue is being read again.
+    refreshing: AtomicBool,
     /// Whose it is to claim: the worker's, and the relay's while the worker has nothing to do.
     claiming: Mutex<()>,
     /// Where deliveries go that are over; none before and after the time in which they are claimed.
@@ -106,71 +114,11 @@ enum Look {
 struct Attempt {
     index: usize,
     policy: Policy,
-    event: Box<dyn Any + Send>,
+    event: Decoded,
     delivery: Delivery,
     scope: Scope,
     span: Span,
     lost: Flag,
-}
-
-/// Room that is kept while the relay claims for it.
-pub(crate) struct Offer<'w> {
-    worker: &'w Arc<Worker>,
-    _claiming: MutexGuard<'w, ()>,
-    ended: mpsc::UnboundedSender<Ended>,
-    until: Instant,
-    pub claim: Claim,
-}
-
-impl Offer<'_> {
-    /// Starts what was claimed.
-    pub(crate) fn start(self, claims: Claims) {
-        self.worker.start_all(claims.deliveries, self.until, &self.ended);
-        if claims.next_due.is_some_and(|next| next <= SOON) {
-            self.worker.look_again.notify_one();
-        }
-    }
-}
-
-/// One of those that wait for a slot.
-struct Waiting {
-    worker: Arc<Worker>,
-    queue: usize,
-}
-
-impl Waiting {
-    fn enter(worker: &Arc<Worker>, queue: usize) -> Self {
-        worker.queues.list[queue].waiting.fetch_add(1, Ordering::Relaxed);
-        Self { worker: Arc::clone(worker), queue }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.worker.queues.list[self.queue].waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What a delivery has when it is its turn: a slot, and its side of the lock on running alone.
-struct Turn<'w> {
-    slot: OwnedSemaphorePermit,
-    beside: Option<RwLockReadGuard<'w, ()>>,
-    alone: Option<RwLockWriteGuard<'w, ()>>,
-}
-
-/// The slot of a blocking function, held by the function itself: given back when it returns.
-struct BlockingSlot {
-    slot: Option<OwnedSemaphorePermit>,
-    worker: Arc<Worker>,
-    handler: usize,
-}
-
-impl Drop for BlockingSlot {
-    fn drop(&mut self) {
-        drop(self.slot.take());
-        self.worker.shared.instance.blocking.leave(self.handler);
-        self.worker.look_again.notify_one();
-    }
 }
 
 impl Worker {
@@ -186,9 +134,12 @@ impl Worker {
         let queues = Queues::of(runnable);
         let name = name.to_owned();
         let look_again = Notify::new();
-        let (claiming, endings) = (Mutex::default(), SyncMutex::default());
-        (!queues.is_empty())
-            .then(|| Arc::new(Self { shared, store, name, outbox, queues, leases, look_again, claiming, endings }))
+        let (refreshing, claiming, endings) = (AtomicBool::new(false), Mutex::default(), SyncMutex::default());
+        (!queues.is_empty()).then(|| {
+            let worker =
+                Self { shared, store, name, outbox, queues, leases, look_again, refreshing, claiming, endings };
+            Arc::new(worker)
+        })
     }
 
     /// Works until the instance stops and all that was claimed is settled.
@@ -255,7 +206,7 @@ impl Worker {
             }
             let asked = claim.is_some();
             // Counted from before the store is asked, so that our end of the lease comes before the store's.
-            let until = time::now() + self.shared.lease;
+            let until = time::after(self.shared.lease);
             match trouble.ask(self.store.exchange(settlements, claim)).await {
                 Ok(exchanged) => {
                     note_late(&batch, &exchanged.held);
@@ -271,7 +222,7 @@ impl Worker {
                     let Claims { deliveries, next_due } = exchanged.claims;
                     let more = next_due == Some(Duration::ZERO);
                     look = if deliveries.is_empty() || !more {
-                        Look::At(time::now() + next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX)))
+                        Look::At(time::after(next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX))))
                     } else {
                         Look::Now
                     };
@@ -332,7 +283,7 @@ impl Worker {
         let ended = self.endings.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let lease = self.shared.lease;
         let claim = self.queues.wanted(std::iter::empty(), lease)?;
-        Some(Offer { worker: self, _claiming: claiming, ended, until: time::now() + lease, claim })
+        Some(Offer { worker: self, _claiming: claiming, ended, until: time::after(lease), claim })
     }
 
     fn take_endings(&self, ended: Option<mpsc::UnboundedSender<Ended>>) {
@@ -356,18 +307,22 @@ impl Worker {
 
     /// The store has another catalogue than this process planned from: it was changed, or emptied, restored or replaced. It
     /// is read again, beside the work.
-    fn look_at_generation(&self, generation: u64) {
+    fn look_at_generation(self: &Arc<Self>, generation: u64) {
         let plans = self.shared.instance.plans();
         let known = if self.outbox.is_some() { plans.outbox_generation } else { plans.queue_generation };
         if generation == known {
             return;
         }
-        let instance = Arc::clone(&self.shared.instance);
-        let name = self.name.clone();
+        if self.refreshing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let worker = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = instance.refresh().await {
-                tracing::debug!(error = %in_one_line(&error), store = %name, "the catalogue could not be read; trying again");
+            if let Err(error) = worker.shared.instance.refresh().await {
+                tracing::debug!(error = %in_one_line(&error), store = %worker.name,
+                    "the catalogue could not be read; trying again");
             }
+            worker.refreshing.store(false, Ordering::Relaxed);
         });
     }
 
@@ -460,7 +415,7 @@ impl Worker {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
             origin: claimed.origin.clone(),
-            attempt: claimed.failed + 1,
+            attempt: claimed.failed.saturating_add(1),
             attempts_max: policy.attempts_max,
             emitted_unix_ms: claimed.emitted_unix_ms,
             timeout: self.timeout(handler, policy),
@@ -484,6 +439,8 @@ impl Worker {
                     }
                     Ok(TxEnd::Lost) => return note_lost(handler, claimed),
                     Ok(TxEnd::Failed(error)) => Err(error),
+                    // Nothing changes until somebody changes something: what waits behind it must not wait for ever.
+                    Err(error) if !error.is_transient() => Err(error.into()),
                     Err(error) => {
                         // Not the handler's fault, so no attempt is counted. If the commit went through after all, the
                         // release comes late and changes nothing, or the database remembers that it ran.
@@ -515,9 +472,10 @@ impl Worker {
     /// The span of one attempt, in which the handler runs.
     fn span(&self, handler: &Linked, claimed: &Claimed) -> Span {
         let span = tracing::info_span!("delivery", handler = %handler.id, delivery = %claimed.lease.delivery,
-            event_id = %claimed.event_id, correlation = %claimed.origin.correlation, attempt = claimed.failed + 1);
+            event_id = %claimed.event_id, correlation = %claimed.origin.correlation, attempt = claimed.failed.saturating_add(1));
         if let (Some(traces), Some(trace)) = (&self.shared.instance.traces, &claimed.origin.trace) {
-            traces.link(&span, trace);
+            // What cannot be traced is run all the same.
+            let _linked = guarded(|| traces.link(&span, trace));
         }
         span
     }
@@ -617,7 +575,7 @@ fn note_late(batch: &[Ended], held: &[bool]) {
 
 /// Whether the database of transactional handlers may have forgotten that a delivery of another store ran in it.
 fn is_forgotten(claimed: &Claimed) -> bool {
-    time::unix_ms() - claimed.emitted_unix_ms > time::millis(INBOX_RETENTION)
+    time::since(claimed.emitted_unix_ms) > INBOX_RETENTION
 }
 
 /// The handlers of an instance whose deliveries can run from a store.

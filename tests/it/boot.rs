@@ -120,7 +120,7 @@ mod queue {
         let memory = refused(evented::run().queue("sqlite::memory:")).await;
         assert!(memory.contains("in memory") && memory.contains("name a file"), "{memory}");
         let off = refused(evented::run().queue("sqlite:evented.db?synchronous=off")).await;
-        assert!(off.contains("`synchronous=off`") && off.contains("`full`, `extra` or `normal`"), "{off}");
+        assert!(off.contains("?synchronous=off`") && off.contains("`full`, `extra` or `normal`"), "{off}");
         let nowhere = refused(evented::run().queue("sqlite:/no/such/folder/evented.db")).await;
         assert!(nowhere.contains("/no/such/folder/evented.db"), "{nowhere}");
     }

@@ -121,8 +121,8 @@ async fn a_retired_handler_gets_nothing_more() {
     run(&place, &seen).await.unwrap().stop().await;
 
     let web = run_without_handlers(&place).await.unwrap();
-    assert!(web.retire("Ping/second").await.unwrap());
-    assert!(!web.retire("Ping/second").await.unwrap());
+    assert!(web.retire("Ping/second").await.unwrap().was_there);
+    assert!(!web.retire("Ping/second").await.unwrap().was_there);
     web.emit(Ping { number: 5 }).await.unwrap();
     assert_eq!(stored(&place).await, 1);
 }
@@ -323,5 +323,21 @@ mod origin {
         // From the handler in the worker, and from the one inside the emit.
         assert_eq!(seen.count(&format!("followed {id} {:?} {trace:?}", Some(id))), 2, "{:?}", seen.all());
         assert_eq!(linked.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_handlers_emit_inside_emit_all_names_their_own_event() {
+        let (place, seen) = (Place::new(), Seen::default());
+        let app = run!(place, seen).await.unwrap();
+        app.emit_all([Opened, Opened]).await.unwrap();
+        app.until_idle().await.unwrap();
+        let seen = seen.all();
+        let began: Vec<_> = seen.iter().filter_map(|line| line.strip_prefix("began ")?.split(' ').next()).collect();
+        assert_eq!(began.len(), 2, "{seen:?}");
+        for id in began {
+            let id: EventId = id.parse().unwrap();
+            let of_both = format!("followed {id} {:?} None", Some(id));
+            assert_eq!(seen.iter().filter(|line| **line == of_both).count(), 2, "{seen:?}");
+        }
     }
 }

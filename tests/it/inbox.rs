@@ -83,6 +83,21 @@ async fn one_older_than_its_database_remembers_is_a_dead_letter() {
     assert!(ledger(&pool).await.is_empty() && seen.all().is_empty());
 }
 
+/// Nobody but a person mends it, and who waits for its order key must not wait for ever.
+#[tokio::test]
+async fn a_transaction_that_can_never_be_run_is_a_failed_attempt() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = open_pool(place.path("shop.db")).await;
+    let app = run!(place, seen).outbox(pool.clone()).await.unwrap();
+    query("drop table evented_inbox").execute(&pool).await.unwrap();
+    app.emit(Weighed { grams: 1 }).await.unwrap();
+    eventually("it is a dead letter", async || count_of(&app, "Weighed/book").await.dead == 1).await;
+    let letters = app.dead_letters().await.unwrap();
+    assert_eq!(letters[0].attempts, 2);
+    assert!(letters[0].error.contains("evented_inbox"), "{}", letters[0].error);
+    assert!(ledger(&pool).await.is_empty());
+}
+
 #[tokio::test]
 async fn without_its_database_the_start_is_refused_and_names_the_handler() {
     let (place, seen) = (Place::new(), Seen::default());

@@ -7,6 +7,11 @@ use evented::{
 use evented_tests::heard::heard;
 use serde::{Deserialize, Serialize};
 
+mod act;
+mod payload;
+mod red;
+mod stops;
+
 #[event]
 #[derive(Serialize, Deserialize)]
 struct Told;

@@ -292,13 +292,58 @@ mod limits {
     }
 
     #[tokio::test]
-    async fn no_more_of_a_queue_is_in_flight_than_its_limit() {
+    async fn no_more_of_a_queue_runs_at_once_than_it_has_slots() {
         let place = Place::new();
         let app = run!(place, Seen::default()).await.unwrap();
         app.emit_all((0..500).map(|_| Many)).await.unwrap();
         app.until_idle().await.unwrap();
         let most = MOST.load(Ordering::SeqCst);
         assert!((2..=64).contains(&most), "{most} ran at once");
+    }
+
+    /// From the 3,000th on it hangs.
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Filling {
+        number: u64,
+    }
+
+    static HANGING: AtomicUsize = AtomicUsize::new(0);
+
+    #[handler(Filling, background(queue = "filling"))]
+    async fn fill(event: Filling) {
+        if event.number >= 3_000 {
+            HANGING.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Handlers that are done at once let the worker claim ahead as far as it may. Then they hang, nothing is settled any more,
+    /// and what is claimed stays at the limit.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_more_of_a_queue_is_claimed_and_not_settled_than_its_limit() {
+        const IN_FLIGHT: i64 = 2_048;
+        let place = Place::new();
+        let app = run!(place, Seen::default()).role(Role::Emit).await.unwrap();
+        app.emit_all((0..9_000).map(|number| Filling { number })).await.unwrap();
+        app.stop().await;
+        let app = run!(place, Seen::default()).await.unwrap();
+        let file = file(&place).await;
+        let leased = async || -> i64 {
+            query_scalar("select count(lease) from evented_deliveries").fetch_one(&file).await.unwrap()
+        };
+        eventually("it is full", async || {
+            let leased = leased().await;
+            assert!(leased <= IN_FLIGHT, "{leased} are claimed");
+            leased == IN_FLIGHT && HANGING.load(Ordering::SeqCst) == 64
+        })
+        .await;
+        // An emit makes the worker look for more.
+        for number in 9_000..9_020 {
+            app.emit(Filling { number }).await.unwrap();
+            let leased = leased().await;
+            assert_eq!(leased, IN_FLIGHT, "no more is claimed while nothing is settled");
+        }
     }
 }
 

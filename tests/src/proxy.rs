@@ -51,6 +51,8 @@ struct Network {
 #[derive(Clone, Copy, Default)]
 struct Passage {
     hangs: bool,
+    /// What the server sends is held back, and nothing else.
+    answers_hang: bool,
     delay: Duration,
 }
 
@@ -92,6 +94,12 @@ impl Proxy {
         self.listen().await;
     }
 
+    /// Forwards what clients send, and holds back what the server answers: a request is carried out, and nobody knows.
+    pub async fn hold_answers(&mut self) {
+        self.network.passage.send_modify(|passage| passage.answers_hang = true);
+        self.listen().await;
+    }
+
     /// Each chunk is held for this long, in both directions.
     pub fn delay(&self, delay: Duration) {
         self.network.passage.send_modify(|passage| passage.delay = delay);
@@ -127,14 +135,14 @@ impl Drop for Proxy {
 }
 
 impl Network {
-    /// Waits until a chunk that has just been read may pass.
-    async fn pass(&self) {
+    /// Waits until a chunk that has just been read may pass; `answer`: from the server.
+    async fn pass(&self, answer: bool) {
         let read = Instant::now();
         let mut passage = self.passage.subscribe();
         loop {
-            let Passage { hangs, delay } = *passage.borrow_and_update();
+            let Passage { hangs, answers_hang, delay } = *passage.borrow_and_update();
             // What changes meanwhile holds for this chunk as well.
-            if hangs {
+            if hangs || answer && answers_hang {
                 passage.changed().await.expect("its sender is here");
             } else if timeout_at(read + delay, passage.changed()).await.is_err() {
                 return;
@@ -173,13 +181,14 @@ async fn accept(listener: TcpListener, network: Arc<Network>, mut ended: oneshot
 }
 
 async fn carry(mut client: TcpStream, network: Arc<Network>) {
-    network.pass().await;
+    network.pass(false).await;
     // A server that is down shows as a connection that ends at once.
     let Ok(mut server) = TcpStream::connect(&network.target).await else { return };
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let carried =
-        tokio::try_join!(pump(from_client, to_server, &network), pump(from_server, to_client, &network)).is_ok();
+        tokio::try_join!(pump(from_client, to_server, &network, false), pump(from_server, to_client, &network, true))
+            .is_ok();
     if !carried {
         for stream in [&client, &server] {
             // It fails for a connection that is gone already.
@@ -189,11 +198,11 @@ async fn carry(mut client: TcpStream, network: Arc<Network>) {
 }
 
 /// Forwards one direction until its end. An error is for both sides to see as a reset.
-async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, network: &Network) -> io::Result<()> {
+async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, network: &Network, answers: bool) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let read = from.read(&mut chunk).await;
-        network.pass().await;
+        network.pass(answers).await;
         let bytes = read?;
         if bytes == 0 {
             return to.shutdown().await;

@@ -31,7 +31,11 @@ const BYTES_MAX: usize = 4 << 20;
 /// For how long a push may be repeated at the most, however long the lease: marks outlive it.
 const PUSH_MAX: Duration = Duration::from_mins(1);
 /// For how long a reading of the queue's clock is good: clocks go at almost the same pace.
-const CLOCK_GOOD_FOR: Duration = Duration::from_secs(10);
+const CLOCK_GOOD_FOR: Duration = Duration::from_mins(1);
+/// After so many rows that stand aside one after the other the queue is left alone for a moment: it may refuse them all.
+const ASIDE_MAX: usize = 8;
+/// How long.
+const REFUSING: Duration = Duration::from_secs(1);
 /// How long a row stands aside that the queue refuses.
 const ASIDE: Duration = Duration::from_mins(1);
 /// How many finished deliveries wait at the most for the next push, which carries them.
@@ -66,6 +70,9 @@ pub(super) struct Forwarder {
     /// Rows that stand aside, with what they wait for.
     aside: HashMap<i64, String>,
     aside_told: Trouble,
+    /// Whether this process's queue is the one that the outbox feeds.
+    target_told: Trouble,
+    is_target: bool,
 }
 
 /// Rows that were leased, and until when they may be pushed.
@@ -77,6 +84,7 @@ pub(super) struct Batch {
 impl Forwarder {
     pub(super) fn new(shared: &Shared, outbox: &Arc<dyn OutboxStore>) -> Self {
         let aside_told = shared.instance.health.watch(format!("relaying single events from {}", outbox.name()));
+        let target_told = shared.instance.health.watch(format!("finding the queue that {} feeds", outbox.name()));
         Self {
             shared: shared.clone(),
             outbox: Arc::clone(outbox),
@@ -87,7 +95,30 @@ impl Forwarder {
             finished: Vec::new(),
             aside: HashMap::new(),
             aside_told,
+            target_told,
+            is_target: true,
         }
+    }
+
+    /// Health is red while the outbox feeds another queue than this process has: one of them was replaced under it.
+    pub(super) async fn look_at_target(&mut self) {
+        let (queue, feeds) = (self.instance().queue().map(|queue| queue.identity()), self.instance().feeds());
+        let is_target = feeds.is_none() || queue.is_none() || queue == feeds;
+        if is_target == self.is_target {
+            return;
+        }
+        self.is_target = is_target;
+        let told = match (feeds, queue) {
+            (Some(fed), Some(queue)) if !is_target => Err(StoreError::lasting(
+                format!(
+                    "it is `{fed}`, and this process has `{queue}`: what goes there waits; name the right one, or call \
+                     `evented::adopt` where this one is to take its place"
+                ),
+                Written::Nothing,
+            )),
+            _ => Ok(()),
+        };
+        let _noted = self.target_told.ask(async { told }).await;
     }
 
     fn instance(&self) -> &Instance {
@@ -137,6 +168,7 @@ impl Forwarder {
         };
         let mut rest = batch.rows;
         let mut held_up = HashSet::new();
+        let mut refused = 0;
         while !rest.is_empty() {
             let over = self.clock.is_none_or(|clock| clock.now() >= batch.until);
             if over || *self.shared.stopping.borrow() {
@@ -149,6 +181,7 @@ impl Forwarder {
             }
             match self.push(&*queue, &some, batch.until).await {
                 Ok(Pushed::Stored) => {
+                    refused = 0;
                     self.rows = (some.len().max(self.rows / 2) * 2).min(ROWS_MAX);
                     if !self.finish(some).await {
                         break;
@@ -184,6 +217,11 @@ impl Forwarder {
                     }
                     if alone {
                         self.stand_aside(rows, &error).await;
+                        refused += 1;
+                        if refused == ASIDE_MAX {
+                            self.away_until = Some(time::after(REFUSING));
+                            break;
+                        }
                     } else {
                         rest.splice(0..0, rows);
                     }
@@ -338,7 +376,7 @@ impl Forwarder {
             }
             Err((wait, error)) => {
                 if error.is_transient() {
-                    self.away_until = Some(time::now() + wait);
+                    self.away_until = Some(time::after(wait));
                 }
                 Err(error)
             }

@@ -41,7 +41,7 @@ use std::{
 };
 
 use sqlx::{MySql, MySqlConnection, MySqlPool, Pool, mysql::MySqlConnectOptions};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
     error::{Error, StoreError, Written},
@@ -50,8 +50,8 @@ use crate::{
         Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
         OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
-        borrowed::Fence,
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
+        borrowed::{self, Fence},
+        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
 
@@ -69,6 +69,8 @@ pub(crate) struct MySqlStore {
     promise: &'static str,
     /// The application's pool: transactional handlers run on its connections.
     pool: MySqlPool,
+    /// Leaves a part of the pool to the application, as on Postgres.
+    turns: Semaphore,
     relay: Link,
     exchanger: Link,
     keeper: Link,
@@ -88,10 +90,12 @@ impl MySqlStore {
         let options = (*pool.connect_options()).clone();
         let found = schema::migrate(&options).await?;
         let known = Arc::new(Known::new(found.met));
+        borrowed::say_if_small(&pool);
         Ok(Arc::new(Self {
             name: found.name,
             making_whole: Mutex::default(),
             promise: found.promise,
+            turns: borrowed::turns(&pool),
             pool,
             relay: Link::new(&options, &known),
             exchanger: Link::new(&options, &known),
@@ -195,11 +199,13 @@ impl MySqlStore {
 
     /// Runs a handler's transaction on a connection of the application's pool.
     async fn run_in_tx(&self, fence: Fence<'_>, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
-        let conn = self.pool.acquire().await.map_err(|error| {
+        let turn = self.turns.acquire().await.expect("nobody closes it");
+        let taken = borrowed::take(&self.pool).await.map_err(|error| {
             let text = "no connection of the application's pool came free for a handler's transaction";
             link::failed(text, false, error)
         })?;
-        let end = transact::transact(conn, fence, call).await;
+        let end = transact::transact(taken, fence, call).await;
+        drop(turn);
         // What the handler emitted is committed now.
         self.changes.tell();
         self.counted(1).await;
@@ -428,7 +434,7 @@ impl Outboxed for MySql {
     }
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
-        Box::pin(async move { Ok((pool.begin().await?, None)) })
+        Box::pin(async move { Ok((Taken(transact::BEGIN.at(pool).await?), None)) })
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

@@ -57,8 +57,8 @@ use crate::{
         Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Identity, Lease, Letters, Limits, OutboxRow,
         OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
-        borrowed::Fence,
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
+        borrowed::{self, Fence},
+        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
 
@@ -91,11 +91,6 @@ pub(crate) struct PostgresStore {
     outbox: Option<Outbox>,
 }
 
-/// How many transactional handlers run at once: three quarters of the pool.
-fn turns(connections: u32) -> usize {
-    usize::try_from(connections - connections.div_ceil(4)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
-}
-
 /// What an outbox has beside a queue.
 struct Outbox {
     /// The application's pool: transactional handlers run on its connections.
@@ -104,6 +99,8 @@ struct Outbox {
     /// each other.
     turns: Semaphore,
     identity: String,
+    /// The schema that has our tables, quoted: a handler's transaction may have another search path.
+    schema: String,
     relayer: Link,
     /// Wakes the look for what was committed without a word, and how often it was woken.
     stirred: Arc<Notify>,
@@ -133,6 +130,7 @@ impl PostgresStore {
     async fn open(place: Place, pool: Option<PgPool>) -> Result<Arc<Self>, StoreError> {
         let place = Arc::new(place);
         let found = schema::migrate(&place).await?;
+        let schema = found.schema.clone().unwrap_or_else(|| "public".to_owned());
         let name = match found.schema {
             Some(schema) => format!("{}/{schema}", place.name),
             None => place.name.clone(),
@@ -149,11 +147,13 @@ impl PostgresStore {
                 tokio::spawn(stir::look_when_stirred(looks, Arc::clone(&stirred), Arc::clone(&changes))).abort_handle(),
             );
             let relayer = Link::new(&place, Plans::ByIndex);
-            let turns = Semaphore::new(turns(pool.options().get_max_connections()));
+            let turns = borrowed::turns(&pool);
+            borrowed::say_if_small(&pool);
             Outbox {
                 pool,
                 turns,
                 identity: found.identity,
+                schema,
                 relayer,
                 stirred,
                 stirs: AtomicU64::new(0),
@@ -184,7 +184,7 @@ impl PostgresStore {
         let outbox = self.outbox();
         let stirs = outbox.stirs.load(Ordering::Relaxed);
         let turn = outbox.turns.acquire().await.expect("nobody closes it");
-        let end = transact::transact(&outbox.pool, fence, call).await?;
+        let end = transact::transact(&outbox.pool, &outbox.schema, fence, call).await?;
         drop(turn);
         // What the handler emitted is committed now, and the next of its order key is due.
         let emitted = outbox.stirs.load(Ordering::Relaxed) != stirs;
@@ -450,7 +450,7 @@ impl Outboxed for Postgres {
     }
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
-        Box::pin(async move { Ok((pool.begin().await?, None)) })
+        Box::pin(async move { Ok((Taken(transact::BEGIN.at(pool).await?), None)) })
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

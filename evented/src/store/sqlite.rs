@@ -26,8 +26,8 @@ use std::{
 };
 
 use sqlx::{
-    Connection, Pool, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool, Transaction, query_scalar,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    Connection, Pool, Sqlite, SqliteConnection, SqlitePool, query_scalar,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, MutexGuard, watch as changes};
 
@@ -38,8 +38,8 @@ use crate::{
         Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
         OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
-        borrowed::Fence,
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement},
+        borrowed::{self, Fence},
+        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
     time,
 };
@@ -98,6 +98,7 @@ impl SqliteStore {
     /// Opens the outbox in the database of the application's pool.
     async fn open_outbox(pool: SqlitePool) -> Result<Arc<Self>, StoreError> {
         let options = (*pool.connect_options()).clone();
+        borrowed::say_if_small(&pool);
         Self::open(options, Some(pool)).await
     }
 
@@ -109,7 +110,7 @@ impl SqliteStore {
     }
 
     async fn open(options: SqliteConnectOptions, pool: Option<SqlitePool>) -> Result<Arc<Self>, StoreError> {
-        let options = options.busy_timeout(BUSY);
+        let options = ours(options);
         let mut conn = connect(&options).await?;
         // Named by its real path, so that two ways of writing one path are one store.
         let name = store_name(options.get_filename());
@@ -167,7 +168,7 @@ impl SqliteStore {
         let pool = self.pool.as_ref().expect("an outbox is opened with its pool");
         // One at a time asks for a connection, and holds nobody up while it waits for one.
         let mut one = self.one_tx.lock().await;
-        let conn = pool.acquire().await.map_err(|error| {
+        let taken = borrowed::take(pool).await.map_err(|error| {
             let text = "no connection of the application's pool came free for a handler's transaction";
             read_failed(text, &error).because(error)
         })?;
@@ -176,7 +177,7 @@ impl SqliteStore {
         };
         let nudges = self.nudges.load(Ordering::Relaxed);
         let began = time::now();
-        let end = outbox::transact(conn, fence, call).await;
+        let end = outbox::transact(taken, fence, call).await;
         let held_for = began.elapsed();
         drop(turn);
         // What the handler emitted is committed now, and the next of its order key is due.
@@ -218,10 +219,20 @@ async fn read_on<T>(
     })
 }
 
+/// The options of a connection of ours, whatever the application's pool or the URL says: it writes, waits for others, sees what is
+/// committed, and leaves the file to others when it does not.
+fn ours(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    let options = options.busy_timeout(BUSY).read_only(false).shared_cache(false);
+    let options = options.locking_mode(SqliteLockingMode::Normal);
+    ["query_only", "read_uncommitted", "ignore_check_constraints", "case_sensitive_like"]
+        .into_iter()
+        .fold(options, |options, pragma| options.pragma(pragma, "off"))
+}
+
 /// Opens the first connection. Where several processes start at once on a new file, one of them sets its journal mode,
 /// for which SQLite does not let the others wait: they try again.
 async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
-    let until = time::now() + BUSY;
+    let until = time::after(BUSY);
     loop {
         match SqliteConnection::connect_with(options).await {
             Ok(conn) => return Ok(conn),
@@ -517,12 +528,14 @@ impl Outboxed for Sqlite {
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
         Box::pin(async move {
-            // First the connection: whoever has the turn must not wait for one.
-            let conn = pool.acquire().await?;
-            let turn = turn::take(pool.connect_options().get_filename()).await;
-            // What `pool.begin_with(..)` does once it has a connection.
-            let tx = Transaction::begin(conn, Some("BEGIN IMMEDIATE".into_sql_str())).await?;
-            Ok((tx, turn))
+            loop {
+                // First the connection: whoever has the turn must not wait for one.
+                let mut taken = borrowed::take(pool).await?;
+                let turn = turn::take(pool.connect_options().get_filename()).await;
+                if outbox::BEGIN.on(&mut taken).await? {
+                    return Ok((Taken(taken), turn));
+                }
+            }
         })
     }
 

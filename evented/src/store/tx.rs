@@ -12,6 +12,7 @@ use std::{
 use ref_cast::RefCast;
 pub use sqlx::Pool;
 use sqlx::{Connection, Database};
+use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     time::Instant,
 };
 
-use super::kind::Kind;
+use super::{borrowed::Borrowed, kind::Kind};
 
 /// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>` or `&mut Tx<Postgres>`.
 ///
@@ -39,11 +40,12 @@ use super::kind::Kind;
 /// handler short, and make no network calls in it: slow work belongs on `background`. A write through the pool waits in
 /// such a handler for the handler's own lock, and fails when the pool's busy timeout ends: write through the transaction.
 ///
-/// On Postgres it locks the rows that it writes, and others run beside it, on three quarters of the pool's connections. It has the isolation
-/// that the pool's connections begin with. A statement that failed spoils the transaction, unless it was in a savepoint: a
+/// On Postgres it locks the rows that it writes, and others run beside it, on three quarters of the pool's connections. It is READ
+/// COMMITTED, whatever isolation role, database and pool have by default: its settlement must see what was committed meanwhile. A
+/// handler that needs more locks what it reads, with `select .. for update`. A statement that failed spoils the transaction, unless it was in a savepoint: a
 /// handler that returns `Ok` all the same has failed.
 ///
-/// On MySQL it locks the rows that it writes, and its isolation is READ COMMITTED. A handler whose transaction a deadlock has
+/// On MySQL it locks the rows that it writes, its isolation is READ COMMITTED, and it runs on three quarters of the pool's connections. A handler whose transaction a deadlock has
 /// undone has failed and is tried again; so has one that ended it with a statement which commits by itself, such as
 /// `create table`.
 ///
@@ -91,22 +93,57 @@ mod sealed {
 /// the next two seconds, and each five seconds by the relay; or at once, on Postgres with
 /// [`notify_in_transaction`](crate::Run::notify_in_transaction).
 pub struct Transaction<Db: Database> {
-    tx: sqlx::Transaction<'static, Db>,
-    /// Its turn to write, where those of one process stand in line. Given back after the end of `tx`.
-    turn: Option<Turn>,
+    /// `None` once it has ended.
+    open: Option<Open<Db>>,
     /// Where events were emitted to in it, and whether one surely was.
     emitted: Vec<(Arc<dyn super::OutboxStore>, bool)>,
+}
+
+struct Open<Db: Database> {
+    conn: Borrowed<Db>,
+    /// Its turn to write, where those of one process stand in line. Given back after the end.
+    _turn: Option<Turn>,
+}
+
+impl<Db: Database> Open<Db> {
+    async fn roll_back(mut self) -> Result<(), sqlx::Error> {
+        let conn = &mut self.conn;
+        let depth = Db::TransactionManager::get_transaction_depth(&conn.conn);
+        Db::TransactionManager::rollback(&mut conn.conn).await?;
+        // A savepoint that was never ended is undone by itself, and the transaction is still open.
+        conn.clean = depth == 1;
+        Ok(())
+    }
 }
 
 impl<Db: Database> Transaction<Db> {
     /// Commits: what was written and emitted in it exists from now on.
     ///
     /// # Errors
-    /// The driver's. Where the answer was lost, it may have committed.
-    pub async fn commit(self) -> Result<(), sqlx::Error> {
-        self.tx.commit().await?;
-        drop(self.turn);
-        for (outbox, _) in self.emitted {
+    /// The driver's. Where the answer was lost, it may have committed. Also where the transaction had ended before, or a savepoint
+    /// of it could not be ended: nothing is committed then, where the driver's own would answer `Ok`. The connection is closed after
+    /// each error, and is not seen again in the pool.
+    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        // From here on it is closed unless it has committed, also where nobody waits for the end.
+        let mut open = self.open.take().expect("only its end takes it");
+        let conn = &mut open.conn;
+        if Db::TransactionManager::get_transaction_depth(&conn.conn) != 1 {
+            // The rollback of a savepoint that was dropped may be under way: whatever is asked next waits for it.
+            conn.conn.ping().await?;
+        }
+        match Db::TransactionManager::get_transaction_depth(&conn.conn) {
+            1 => {}
+            0 => {
+                return Err(ended_before(
+                    "it had been rolled back before its commit, by a statement in it that was given up",
+                ));
+            }
+            _ => return Err(ended_before("a savepoint in it was never ended")),
+        }
+        Db::TransactionManager::commit(&mut conn.conn).await?;
+        conn.clean = true;
+        drop(open);
+        for (outbox, _) in std::mem::take(&mut self.emitted) {
             outbox.committed();
         }
         Ok(())
@@ -115,22 +152,43 @@ impl<Db: Database> Transaction<Db> {
     /// Undoes all that was written and emitted in it.
     ///
     /// # Errors
-    /// The driver's; it is undone all the same.
-    pub async fn rollback(self) -> Result<(), sqlx::Error> {
-        self.tx.rollback().await
+    /// The driver's; it is undone all the same, since the connection is closed then.
+    pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
+        self.open.take().expect("only its end takes it").roll_back().await
+    }
+
+    fn conn(&self) -> &Db::Connection {
+        &self.open.as_ref().expect("only its end takes it").conn.conn
+    }
+
+    fn conn_mut(&mut self) -> &mut Db::Connection {
+        &mut self.open.as_mut().expect("only its end takes it").conn.conn
+    }
+}
+
+fn ended_before(why: &str) -> sqlx::Error {
+    sqlx::Error::Protocol(format!("the transaction is not committed: {why}"))
+}
+
+impl<Db: Database> Drop for Transaction<Db> {
+    fn drop(&mut self) {
+        // The driver's own would queue the rollback and put the connection back, whatever comes of it.
+        if let (Some(open), Ok(runtime)) = (self.open.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(open.roll_back());
+        }
     }
 }
 
 impl<Db: Database> Deref for Transaction<Db> {
     type Target = Db::Connection;
     fn deref(&self) -> &Db::Connection {
-        &self.tx
+        self.conn()
     }
 }
 
 impl<Db: Database> DerefMut for Transaction<Db> {
     fn deref_mut(&mut self) -> &mut Db::Connection {
-        &mut self.tx
+        self.conn_mut()
     }
 }
 
@@ -216,8 +274,10 @@ pub trait Outboxed: Database {
 #[doc(hidden)]
 pub type Inserting<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 #[doc(hidden)]
-pub type Beginning<'a, Db> =
-    Pin<Box<dyn Future<Output = Result<(sqlx::Transaction<'static, Db>, Option<Turn>), sqlx::Error>> + Send + 'a>>;
+pub type Beginning<'a, Db> = Pin<Box<dyn Future<Output = Result<(Taken<Db>, Option<Turn>), sqlx::Error>> + Send + 'a>>;
+/// A connection on which a transaction was begun.
+#[doc(hidden)]
+pub struct Taken<Db: Database>(pub(super) Borrowed<Db>);
 /// The turn of one who writes, until it is dropped.
 #[doc(hidden)]
 pub type Turn = OwnedMutexGuard<Instant>;
@@ -245,11 +305,35 @@ pub struct NewRow {
 /// there, who came first goes first, up to 5 seconds; SQLite's own wait, which those of other processes are met at, sleeps and
 /// looks.
 ///
+/// A connection of the pool that is inside a transaction which nobody ended is never answered: it is closed, and another taken. sqlx puts
+/// such a connection back where its `ROLLBACK` failed, as on a full disk with SQLite, or where nobody waited for the end of its `BEGIN`,
+/// as in a `select!` or a timeout; what is written on it next is lost, though its commit answers `Ok`. So a pool on which transactions
+/// are also begun by `pool.begin()` checks what comes back. On SQLite:
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # fn checked() -> evented::sqlx::sqlite::SqlitePoolOptions {
+/// use evented::sqlx::{Connection as _, sqlite::SqlitePoolOptions};
+///
+/// let options = SqlitePoolOptions::new().after_release(|conn, _| {
+///     Box::pin(async move {
+///         conn.ping().await?; // waits for a rollback that is under way
+///         Ok(!conn.is_in_transaction()) // `false` closes the connection
+///     })
+/// });
+/// # options
+/// # }
+/// ```
+///
+/// On Postgres, where a connection that is lost is closed by itself, the same with the statement
+/// `select transaction_timestamp() = statement_timestamp()`, by `raw_sql` since a prepared one has other times, and its answer; on MySQL
+/// with the statement `rollback`, and `Ok(true)`.
+///
 /// # Errors
 /// The driver's, when no connection could be had or the database stayed locked.
 pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sqlx::Error> {
-    let (tx, turn) = Db::begin(pool).await?;
-    Ok(Transaction { tx, turn, emitted: Vec::new() })
+    let (Taken(conn), turn) = Db::begin(pool).await?;
+    Ok(Transaction { open: Some(Open { conn, _turn: turn }), emitted: Vec::new() })
 }
 
 /// An open database transaction: what [`begin`] answers, `sqlx::Transaction`, [`Tx`], with the feature `sea-orm`
@@ -441,10 +525,17 @@ impl<Db: Outboxed> OwnTx for Tx<Db> {
     fn in_savepoint<'a>(&'a mut self, row: &'a NewRow, then: Then) -> Inserting<'a> {
         Box::pin(async move {
             let mut savepoint = self.0.begin().await?;
-            Db::insert_row(&mut savepoint, row).await?;
-            then(Some(Self::ref_cast_mut(&mut *savepoint))).await?;
-            savepoint.commit().await?;
-            Ok(())
+            let done = match Db::insert_row(&mut savepoint, row).await {
+                Ok(()) => then(Some(Self::ref_cast_mut(&mut *savepoint))).await,
+                Err(error) => Err(error),
+            };
+            // Waited for, where a drop would queue it behind the caller's commit.
+            if done.is_ok() {
+                savepoint.commit().await?
+            } else {
+                savepoint.rollback().await?
+            }
+            done
         })
     }
 }

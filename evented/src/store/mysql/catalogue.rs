@@ -12,15 +12,14 @@ use crate::{
 };
 
 use super::{
-    identity::{self, Met},
+    identity::{self, Met, generation},
     link::{NO_SUCH_TABLE, Running, code, sql},
     sql::{backoff, backoff_columns, count, now_ms},
 };
 
 /// The generation of the catalogue, 0 where the store has lost its row; and what the server's clock says.
 pub(super) async fn generation_and_now(conn: &mut MySqlConnection) -> Result<(u64, StoreTime), SqlxError> {
-    let row =
-        sql(concat!("select coalesce((select catalogue from evented_schema), 0), ", now_ms!())).fetch_one(conn).await?;
+    let row = sql(concat!("select ", generation!(), ", ", now_ms!())).fetch_one(conn).await?;
     Ok((row.try_get::<i64, _>(0)?.cast_unsigned(), StoreTime(row.try_get(1)?)))
 }
 

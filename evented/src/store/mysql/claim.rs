@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     counts::{Counted, Counts, write_all},
+    identity::generation,
     link::{NO_SUCH_TABLE, Running, code, read},
     sql::{NEVER, backoff, count, delivery_id, event_id, now_ms, numbers},
 };
@@ -50,7 +51,9 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
     let given_back: Vec<i64> = settled.iter().filter(given_back).map(|settled| settled.lease.row).collect();
     let handlers = || claim.queues.iter().flat_map(|queue| queue.handlers.iter().map(move |handler| (queue, handler)));
     let mut text = String::from(concat!(
-        "(select -1, coalesce((select catalogue from evented_schema), 0), null, ",
+        "(select -1, if(exists (select 1 from evented_handlers), ",
+        generation!(),
+        ", 0), null, ",
         now_ms!(),
         ")"
     ));
@@ -112,7 +115,8 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
         rows.extend(picked);
         left |= more;
     }
-    let next = if left { Some(Duration::ZERO) } else { (next < NEVER).then(|| time::from_millis(next - now)) };
+    let next =
+        if left { Some(Duration::ZERO) } else { (next < NEVER).then(|| time::from_millis(next.saturating_sub(now))) };
     Ok(Due { rows, next, generation })
 }
 

@@ -19,6 +19,16 @@ macro_rules! identity {
 
 pub(super) use identity;
 
+/// The generation of the catalogue, as a number that is there always: 0, which no catalogue is of, where the store has lost a
+/// row of its own. Then somebody reads the catalogue, and it is made whole again.
+macro_rules! generation {
+    () => {
+        "coalesce((select catalogue from evented_schema where exists (select 1 from evented_identity)), 0)"
+    };
+}
+
+pub(super) use generation;
+
 /// A database as it was met.
 #[derive(Clone)]
 pub(super) struct Met {

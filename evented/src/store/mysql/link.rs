@@ -26,10 +26,14 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How often a transaction is tried that the server gave up for another's sake.
 const CONFLICTS_MAX: usize = 5;
 
-/// A session of ours. READ COMMITTED, since the gap locks of the default would have two relays wait for each other in a ring;
-/// strict, since a value that does not fit must not be cut; and a wait for a row ends before we give the statement up.
-const SETTINGS: &str = "set session transaction isolation level read committed;
-    set session innodb_lock_wait_timeout = 5, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1";
+/// A session of ours, whatever the server and the URL have set. READ COMMITTED, since the gap locks of the default would have two
+/// relays wait for each other in a ring; strict, since a value that does not fit must not be cut; and a wait for a row ends before we
+/// give the statement up. The last line is for MariaDB alone.
+const SETTINGS: &str = "set session transaction isolation level read committed, read write;
+    set session innodb_lock_wait_timeout = 5, lock_wait_timeout = 5,
+        sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, completion_type = 0, sql_safe_updates = 0,
+        sql_select_limit = 18446744073709551615, sql_auto_is_null = 0, wait_timeout = 28800
+        /*M! , max_statement_time = 0 */";
 
 /// A statement before its values.
 pub(super) type Sql = sqlx::query::Query<'static, MySql, MySqlArguments>;

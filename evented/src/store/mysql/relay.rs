@@ -27,7 +27,8 @@ use crate::{
 use super::{
     claim,
     counts::{Counts, write_all},
-    link::{BEGIN, NO_SUCH_TABLE, Running, code, read, write},
+    identity::generation,
+    link::{BEGIN, NO_SUCH_TABLE, NULL, Running, code, read, write},
     outbox::{keys_of, wake},
     push::insert,
     sql::{count, event_id, hex, id_bytes, list, now_ms, numbers, text_literal},
@@ -78,8 +79,8 @@ struct Found {
 pub(super) fn relay<'a>(conn: &'a mut MySqlConnection, relay: &'a Relay) -> Running<'a, Turn> {
     Box::pin(async move {
         match turn(conn, relay).await {
-            // Dropped, and made again as soon as somebody reads the catalogue.
-            Err(error) if code(&error) == Some(NO_SUCH_TABLE) => {
+            // Dropped, or a handler's row is gone: made again as soon as somebody reads the catalogue.
+            Err(error) if matches!(code(&error), Some(NO_SUCH_TABLE | NULL)) => {
                 conn.execute("rollback").await?;
                 Ok(moved())
             }
@@ -264,7 +265,7 @@ async fn find(conn: &mut MySqlConnection, relay: &Relay) -> Result<Option<Vec<Fo
             relay.rows
         ));
     }
-    text.push_str("; select -1, coalesce((select catalogue from evented_schema), 0)");
+    text.push_str(concat!("; select -1, ", generation!()));
     let mut rows = Vec::new();
     for row in read(conn, text).await? {
         if row.try_get::<i64, _>(0)? < 0 {

@@ -6,16 +6,13 @@
 use std::any::Any;
 
 use ref_cast::RefCast;
-use sqlx::{
-    Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection, Row as _, Transaction,
-    pool::PoolConnection,
-};
+use sqlx::{Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection, Row as _, Transaction};
 
 use crate::{
     error::{StoreError, Written},
     store::{
         Lease, TxCall, TxEnd,
-        borrowed::{Borrowed, Fence},
+        borrowed::{Beginning, Borrowed, Fence},
         tx::Tx,
     },
 };
@@ -29,7 +26,17 @@ use super::{
 
 /// The handler works inside the savepoint. If it ended the transaction, that is gone and its release fails: nothing is settled
 /// then.
-const BEGIN: &str = "set transaction isolation level read committed; start transaction; savepoint evented_handler";
+const BEGIN_HANDLER: &str =
+    "rollback and no chain no release; set transaction isolation level read committed; start transaction read write;
+    savepoint evented_handler";
+
+/// How a transaction of the application's begins. A connection that is inside one would commit it with that, unsaid: what nobody
+/// committed is undone before.
+pub(super) const BEGIN: Beginning = Beginning {
+    sql: "rollback and no chain no release; start transaction",
+    is_inside: |_| false,
+    is_harmless: |_| false,
+};
 
 /// How long a delivery is waited for that runs elsewhere, in seconds.
 const ELSEWHERE_MAX: i64 = 60;
@@ -47,11 +54,10 @@ fn could_not(error: SqlxError) -> StoreError {
 
 /// Runs a transactional handler on this connection.
 pub(super) async fn transact(
-    conn: PoolConnection<MySql>,
+    mut borrowed: Borrowed<MySql>,
     fence: Fence<'_>,
     call: TxCall<'_>,
 ) -> Result<TxEnd, StoreError> {
-    let mut borrowed = Borrowed { conn, clean: false };
     // A lock of the session: it outlasts a commit of the handler's own, and ends with the connection.
     let lock = match &fence {
         Fence::Once(delivery) => Some(format!("evented:{delivery}")),
@@ -73,7 +79,7 @@ pub(super) async fn transact(
 
 /// Answers the end, and whether the connection is as it was.
 async fn run(conn: &mut MySqlConnection, fence: Fence<'_>, call: TxCall<'_>) -> Result<(TxEnd, bool), StoreError> {
-    let mut tx = conn.begin_with(BEGIN).await.map_err(could_not)?;
+    let mut tx = conn.begin_with(BEGIN_HANDLER).await.map_err(could_not)?;
     let handler = match look(&mut tx, &fence).await.map_err(could_not)? {
         Begun::Runs(handler) => handler,
         Begun::Ends(end) => {

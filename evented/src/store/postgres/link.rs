@@ -4,9 +4,12 @@
 //! connection is taken out of its link while it is used and put back when its answer was whole: a caller that goes away
 //! in the middle leaves none behind that is half way through something.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{fmt::Write as _, pin::Pin, sync::Arc, time::Duration};
 
-use sqlx::{Connection as _, Error as SqlxError, Executor as _, PgConnection, Postgres, postgres::PgArguments};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Error as SqlxError, Executor as _, PgConnection, Postgres, SqlSafeStr as _, SqlStr,
+    postgres::PgArguments,
+};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -43,33 +46,57 @@ pub(super) enum Plans {
 }
 
 impl Plans {
-    /// Set for the session, or for the transaction where others use the session in between.
-    const fn settings(self, prepared: bool) -> &'static str {
-        // Without JIT, which takes a plan for costly whose alternatives are switched off. The server gives up a statement
-        // sooner than we do, so that nothing runs on there for nobody.
-        match (self, prepared) {
-            (Self::ByIndex, true) => {
-                "set statement_timeout = 9000; set idle_in_transaction_session_timeout = 15000;
-                 set default_transaction_isolation = 'read committed'; set jit = off;
-                 set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;
-                 set enable_hashjoin = off; set enable_mergejoin = off"
-            }
-            (Self::Free, true) => {
-                "set statement_timeout = 9000; set idle_in_transaction_session_timeout = 15000;
-                 set default_transaction_isolation = 'read committed'"
-            }
-            (Self::ByIndex, false) => {
-                "begin isolation level read committed; set local statement_timeout = 9000; set local jit = off;
-                 set local idle_in_transaction_session_timeout = 15000; set local enable_seqscan = off;
-                 set local enable_bitmapscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off"
-            }
-            (Self::Free, false) => {
-                "begin isolation level read committed; set local statement_timeout = 9000;
-                 set local idle_in_transaction_session_timeout = 15000"
-            }
+    /// Set for the session, or for the transaction where others use the session in between: all that our statements depend on and
+    /// that the server, the database, the role or the URL may have set otherwise.
+    fn settings(self, prepared: bool, server: Option<u32>) -> String {
+        let set = if prepared { "set" } else { "set local" };
+        let mut text =
+            if prepared { String::new() } else { "begin isolation level read committed read write;".to_owned() };
+        let values = COMMON.iter().chain(match (self, prepared) {
+            (Self::ByIndex, true) => SESSION.iter().chain(BY_INDEX),
+            (Self::ByIndex, false) => BY_INDEX.iter().chain(&[]),
+            (Self::Free, true) => SESSION.iter().chain(&[]),
+            (Self::Free, false) => [].iter().chain(&[]),
+        });
+        let since_17 = server.is_some_and(|version| version >= 170_000).then_some(&("transaction_timeout", "0"));
+        for (name, value) in values.chain(since_17) {
+            let _never_fails = write!(text, "{set} {name} = {value};");
         }
+        text
     }
 }
+
+/// The server gives up a statement sooner than we do, so that nothing runs on there for nobody. What row security would hide from us
+/// is an error instead, and bytes have one form.
+const COMMON: &[(&str, &str)] = &[
+    ("statement_timeout", "9000"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "15000"),
+    ("row_security", "off"),
+    ("standard_conforming_strings", "on"),
+    ("bytea_output", "'hex'"),
+];
+
+/// What a transaction says itself where the session is others', too.
+const SESSION: &[(&str, &str)] = &[
+    ("default_transaction_isolation", "'read committed'"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_deferrable", "off"),
+    ("idle_session_timeout", "0"),
+    ("plan_cache_mode", "auto"),
+];
+
+/// Without JIT, which takes a plan for costly whose alternatives are switched off.
+const BY_INDEX: &[(&str, &str)] = &[
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_indexscan", "on"),
+    ("enable_nestloop", "on"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
 
 /// A connection in use.
 pub(super) struct Session {
@@ -184,8 +211,11 @@ impl Link {
         if frame == Frame::Statement {
             return work(session, input).await;
         }
-        let begin =
-            if self.place.prepared { "begin isolation level read committed" } else { self.plans.settings(false) };
+        let begin = if self.place.prepared {
+            SqlStr::from_static("begin isolation level read committed read write")
+        } else {
+            AssertSqlSafe(self.plans.settings(false, session.conn.server_version_num())).into_sql_str()
+        };
         sqlx::raw_sql(begin).execute(&mut session.conn).await?;
         let done = work(session, input).await?;
         *stage = Stage::Commit;
@@ -204,7 +234,8 @@ pub(super) async fn open(place: &Place, plans: Plans) -> Result<Session, StoreEr
     let opening = async {
         let mut conn = PgConnection::connect_with(&place.options).await?;
         if prepared {
-            sqlx::raw_sql(plans.settings(true)).execute(&mut conn).await?;
+            let settings = plans.settings(true, conn.server_version_num());
+            sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut conn).await?;
         }
         Ok(Session { conn, prepared })
     };

@@ -66,7 +66,7 @@ impl Changes {
         let changes = Arc::new(Self {
             mark: watch::channel(0).0,
             notify: Arc::default(),
-            look: SyncMutex::new(Look { at: time::now() + LOOK, after: LOOK }),
+            look: SyncMutex::new(Look { at: time::after(LOOK), after: LOOK }),
             listens: place.listen,
             begun: AtomicBool::new(false),
             tasks: SyncMutex::default(),
@@ -89,7 +89,7 @@ impl Changes {
 
     /// Where there was something, there may soon be more: looking begins anew to grow seldom.
     pub(super) fn expect_more(&self) {
-        *lock(&self.look) = Look { at: time::now() + LOOK, after: LOOK };
+        *lock(&self.look) = Look { at: time::after(LOOK), after: LOOK };
     }
 
     fn bump(&self) {
@@ -102,7 +102,7 @@ impl Changes {
             self.keep(tokio::spawn(Arc::clone(self).listen()).abort_handle());
         }
         let mut mark = self.mark.subscribe();
-        let until = time::now() + most;
+        let until = time::after(most);
         loop {
             let wait = until.saturating_duration_since(time::now());
             let look = if self.listens { wait } else { wait.min(self.look()) };
@@ -119,10 +119,10 @@ impl Changes {
         let now = time::now();
         if look.at <= now {
             look.after = (look.after * 2).min(LOOK_MAX);
-            look.at = now + look.after;
+            look.at = time::after(look.after);
             self.bump();
         }
-        look.at - now
+        look.at.saturating_duration_since(now)
     }
 
     async fn listen(self: Arc<Self>) {

@@ -217,7 +217,7 @@ async fn version(session: &mut Session) -> Result<Option<(i64, i64)>, SqlxError>
 
 async fn are_right(session: &mut Session) -> Result<bool, SqlxError> {
     // In a transaction, for the sake of a pooler, behind which the next statement may be in another session.
-    session.conn.execute("begin").await?;
+    session.conn.execute("begin isolation level read committed read write").await?;
     let made = session.sql("select to_regclass('evented_schema') is not null").fetch_one(&mut session.conn).await?;
     let found = if made.try_get(0)? { version(session).await? } else { None };
     session.conn.execute("commit").await?;
@@ -228,7 +228,7 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
     let could_not = |error| failed(&format!("could not prepare evented's tables in {}", place.name), false, error);
     // Others who start now wait here for the one that is first. The lock ends with the transaction, so that it works behind
     // a pooler; its number is "evented" in bytes.
-    let begin = "begin isolation level read committed; set local statement_timeout = 0;
+    let begin = "begin isolation level read committed read write; set local statement_timeout = 0;
         select pg_advisory_xact_lock(28559150664672612);
         create table if not exists evented_schema (
             version int8 not null, min_compatible int8 not null, catalogue int8 not null
@@ -264,7 +264,7 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
 }
 
 async fn look(session: &mut Session) -> Result<Found, SqlxError> {
-    session.conn.execute("begin").await?;
+    session.conn.execute("begin isolation level read committed read write").await?;
     let row = session
         .sql(
             "select current_setting('fsync'), current_setting('synchronous_commit'), c.relnamespace::regnamespace::text,

@@ -15,7 +15,7 @@ use crate::{
     error::{BoxError, StoreError, Written},
     store::{
         Lease, TxCall, TxEnd,
-        borrowed::{Borrowed, Fence},
+        borrowed::{self, Beginning, Fence},
         tx::Tx,
     },
     time,
@@ -30,25 +30,54 @@ use super::{
 /// How long to look whether a server is there that has ended a connection.
 const IS_THERE: Duration = Duration::from_secs(1);
 
-/// Our own statements find each row by its index, whatever the planner knew of the table when it was empty.
-fn begin(fence: &Fence<'_>) -> &'static str {
-    match fence {
-        Fence::Lease(_) => "begin; savepoint evented_handler; set local enable_seqscan = off",
-        Fence::Once(_) => "begin",
-    }
+/// The transaction has begun with the statement that says so: in one that was open it had begun before.
+macro_rules! is_new {
+    () => {
+        "select 1 / (transaction_timestamp() = statement_timestamp())::int"
+    };
+}
+
+/// How a transaction of the application's begins. Inside another that nobody ended, the server only warns.
+pub(super) const BEGIN: Beginning = Beginning {
+    sql: concat!("begin; ", is_new!()),
+    is_inside: |error| matches!(link::code(error).as_deref(), Some("22012" | "25P02")),
+    is_harmless: |_| false,
+};
+
+/// How a handler's begins. It says its isolation, whatever role, database and pool do: the settlement must see what others have
+/// committed while the handler ran, such as a renewal of its lease. What is ours is set up to the savepoint alone.
+const BEGIN_HANDLER: &str =
+    concat!("begin isolation level read committed read write; ", is_new!(), "; savepoint evented_handler");
+
+/// What our statements depend on in a transaction of the application's. They find each row by its index, whatever the planner knew
+/// of the table when it was empty.
+fn ours(schema: &str) -> String {
+    format!(
+        "set local search_path = {schema}, pg_temp; set local enable_seqscan = off; set local lock_timeout = 0;
+         set local statement_timeout = 9000; set local row_security = off"
+    )
 }
 
 /// Runs a transactional handler.
-pub(super) async fn transact(pool: &PgPool, fence: Fence<'_>, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
-    let conn = pool.acquire().await.map_err(|error| {
+pub(super) async fn transact(
+    pool: &PgPool,
+    schema: &str,
+    fence: Fence<'_>,
+    call: TxCall<'_>,
+) -> Result<TxEnd, StoreError> {
+    let mut borrowed = borrowed::take(pool).await.map_err(|error| {
         let text = "no connection of the application's pool came free for a handler's transaction";
         failed(text, false, error)
     })?;
     let could_not = |error: SqlxError| failed("the transaction of a handler could not go on", false, error);
-    let mut borrowed = Borrowed { conn, clean: false };
-    // Of the isolation that the application's connections have.
-    let mut tx = borrowed.conn.begin_with(begin(&fence)).await.map_err(could_not)?;
-    if let Some(end) = enter(&mut tx, &fence).await.map_err(could_not)? {
+    let mut tx = borrowed.conn.begin_with(BEGIN_HANDLER).await.map_err(|error| {
+        if (BEGIN.is_inside)(&error) {
+            let text = "a connection of the application's pool was inside a transaction already, and was closed";
+            return StoreError::transient(text, Written::Nothing).because(error);
+        }
+        could_not(error)
+    })?;
+    if let Some(end) = enter(&mut tx, schema, &fence).await.map_err(could_not)? {
         tx.rollback().await.map_err(could_not)?;
         borrowed.clean = true;
         return Ok(end);
@@ -58,7 +87,7 @@ pub(super) async fn transact(pool: &PgPool, fence: Fence<'_>, call: TxCall<'_>) 
         call(tx).await
     };
     let (error, lost) = match ended {
-        Ok(()) => match leave(&mut tx).await {
+        Ok(()) => match leave(&mut tx, schema).await {
             Ok(()) => {
                 let end = settle(tx, &fence).await?;
                 borrowed.clean = !matches!(end, TxEnd::Failed(_));
@@ -93,14 +122,14 @@ pub(super) async fn transact(pool: &PgPool, fence: Fence<'_>, call: TxCall<'_>) 
 }
 
 /// Looks at the fence and opens the handler's savepoint; or says how it ended before it began.
-async fn enter(tx: &mut PgConnection, fence: &Fence<'_>) -> Result<Option<TxEnd>, SqlxError> {
+async fn enter(tx: &mut PgConnection, schema: &str, fence: &Fence<'_>) -> Result<Option<TxEnd>, SqlxError> {
     match fence {
         Fence::Lease(lease) => {
-            // The savepoint stays, and the planner's setting is the application's again. Numbers alone, so that both go in one
-            // round trip.
+            // The savepoint stays, and the settings are the application's again. Numbers alone, so that all goes in one round trip.
             let text = format!(
-                "select 1 from evented_deliveries where id = decode('{:032x}', 'hex') and lease = {};
+                "{}; select 1 from evented_deliveries where id = decode('{:032x}', 'hex') and lease = {};
                  rollback to savepoint evented_handler",
+                ours(schema),
                 u128::from_be_bytes(lease.delivery.to_bytes()),
                 lease.token.to_i64()
             );
@@ -110,11 +139,10 @@ async fn enter(tx: &mut PgConnection, fence: &Fence<'_>) -> Result<Option<TxEnd>
         }
         Fence::Once(delivery) => {
             // First of all, so that another run of the same delivery waits here for the end of this one.
-            let new = query(concat!(
-                "insert into evented_inbox (delivery, at) values ($1, ",
-                sql::now_ms!(),
-                ") on conflict (delivery) do nothing"
-            ))
+            let new = query(AssertSqlSafe(format!(
+                "insert into {schema}.evented_inbox (delivery, at) values ($1, {}) on conflict (delivery) do nothing",
+                sql::now_ms!()
+            )))
             .bind(delivery.to_bytes())
             .execute(&mut *tx)
             .await?;
@@ -128,8 +156,9 @@ async fn enter(tx: &mut PgConnection, fence: &Fence<'_>) -> Result<Option<TxEnd>
 }
 
 /// Releases the handler's savepoint.
-async fn leave(tx: &mut PgConnection) -> Result<(), SqlxError> {
-    sqlx::raw_sql("release savepoint evented_handler; set local enable_seqscan = off").execute(tx).await?;
+async fn leave(tx: &mut PgConnection, schema: &str) -> Result<(), SqlxError> {
+    let text = format!("release savepoint evented_handler; {}", ours(schema));
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(tx).await?;
     Ok(())
 }
 

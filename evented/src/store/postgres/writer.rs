@@ -8,10 +8,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::{StoreError, Written},
-    store::{Pending, Push, Pushed},
+    store::{
+        Pending, Push, Pushed,
+        room::{Place, Room},
+    },
+    time,
 };
 
-use super::{link::Link, push::push};
+use super::{
+    link::{CONNECT, Link},
+    push::push,
+};
 
 /// At most so many deliveries in one commit.
 const ROWS_MAX: usize = 1_000;
@@ -20,20 +27,31 @@ const BYTES_MAX: usize = 8 << 20;
 
 type Reply = oneshot::Sender<Result<Pushed, StoreError>>;
 
-pub(super) struct Writer(mpsc::UnboundedSender<(Push, Reply)>);
+pub(super) struct Writer {
+    /// Unbounded, since nobody sends without a place in the room.
+    pushes: mpsc::UnboundedSender<Waiting>,
+    room: Room,
+}
+
+struct Waiting {
+    push: Push,
+    reply: Reply,
+    _place: Place,
+}
 
 impl Writer {
     /// Starts the writer, which calls `stored` after each commit.
     pub(super) fn start(link: Link, stored: impl Fn() + Send + Sync + 'static) -> Self {
         let (sender, pushes) = mpsc::unbounded_channel();
         tokio::spawn(write_until_closed(link, pushes, stored));
-        Self(sender)
+        Self { pushes: sender, room: Room::new() }
     }
 
     pub(super) fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.0.send((push, reply)).is_ok();
         Box::pin(async move {
+            let place = self.room.enter(&push).await?;
+            let (reply, answer) = oneshot::channel();
+            let sent = self.pushes.send(Waiting { push, reply, _place: place }).is_ok();
             let stopped = |written| {
                 let text = "the store was closed: evented has stopped, or the tokio runtime in which it was started has \
                             ended (each `#[tokio::test]` has its own)";
@@ -47,17 +65,25 @@ impl Writer {
     }
 }
 
-async fn write_until_closed(link: Link, mut pushes: mpsc::UnboundedReceiver<(Push, Reply)>, stored: impl Fn()) {
+async fn write_until_closed(link: Link, mut pushes: mpsc::UnboundedReceiver<Waiting>, stored: impl Fn()) {
     while let Some(first) = pushes.recv().await {
-        let (mut rows, mut bytes) = size(&first.0);
+        let (mut rows, mut bytes) = size(&first.push);
         let mut group = vec![first];
         while rows < ROWS_MAX && bytes < BYTES_MAX {
             let Ok(next) = pushes.try_recv() else { break };
-            let more = size(&next.0);
+            let more = size(&next.push);
             (rows, bytes) = (rows + more.0, bytes + more.1);
             group.push(next);
         }
-        store(&link, group, &stored).await;
+        let began = time::now();
+        let failed = store(&link, group, &stored).await;
+        // A server that was silent for as long as we wait: what waits behind has waited, too, and is told so at once.
+        if let Some(error) = failed.filter(|error| error.is_transient() && began.elapsed() >= CONNECT) {
+            while let Ok(Waiting { reply, .. }) = pushes.try_recv() {
+                let said = crate::error::in_one_line(&error);
+                let _gone = reply.send(Err(StoreError::transient(said, Written::Nothing)));
+            }
+        }
     }
 }
 
@@ -65,15 +91,15 @@ fn size(push: &Push) -> (usize, usize) {
     (push.deliveries.len(), push.deliveries.iter().map(|delivery| delivery.payload.len()).sum())
 }
 
-/// Stores a group, or what can be stored of it, and answers each push.
-async fn store(link: &Link, group: Vec<(Push, Reply)>, stored: &impl Fn()) {
+/// Stores a group, or what can be stored of it, and answers each push; with the error that it has for all of them.
+async fn store(link: &Link, group: Vec<Waiting>, stored: &impl Fn()) -> Option<StoreError> {
     let error = match try_store(link, &group, stored).await {
         Ok(answers) => {
-            for ((_, reply), answer) in group.into_iter().zip(answers) {
+            for (Waiting { reply, .. }, answer) in group.into_iter().zip(answers) {
                 // Whoever asked may have gone away: the push stands all the same.
                 let _gone = reply.send(Ok(answer));
             }
-            return;
+            return None;
         }
         Err(error) => error,
     };
@@ -83,17 +109,18 @@ async fn store(link: &Link, group: Vec<(Push, Reply)>, stored: &impl Fn()) {
         for one in group {
             Box::pin(store(link, vec![one], stored)).await;
         }
-        return;
+        return None;
     }
-    for (_, reply) in group {
+    for Waiting { reply, .. } in group {
         let new = if error.is_transient() { StoreError::transient } else { StoreError::lasting };
         let said = crate::error::in_one_line(&error);
         let _gone = reply.send(Err(new(said, error.written())));
     }
+    Some(error)
 }
 
-async fn try_store(link: &Link, group: &[(Push, Reply)], stored: &impl Fn()) -> Result<Vec<Pushed>, StoreError> {
-    let pushes: Vec<_> = group.iter().map(|(push, _)| push).collect();
+async fn try_store(link: &Link, group: &[Waiting], stored: &impl Fn()) -> Result<Vec<Pushed>, StoreError> {
+    let pushes: Vec<_> = group.iter().map(|waiting| &waiting.push).collect();
     let answers = push(link, &pushes).await?;
     if answers.contains(&Pushed::Stored) {
         stored();

@@ -270,8 +270,17 @@ impl From<Failure> for StoreError {
         let new = if failure.transient { Self::transient } else { Self::lasting };
         let error = new(failure.text, failure.written);
         match failure.cause {
-            Some(cause) => error.because(cause),
+            Some(cause) => error.because(quoting_nothing(&cause)),
             None => error,
         }
+    }
+}
+
+/// What a server says of a command that it does not know ends with the command's arguments: payloads may be among them.
+fn quoting_nothing(cause: &RedisError) -> String {
+    let said = cause.to_string();
+    match said.find("with args beginning with") {
+        Some(end) => said[..end].trim_end_matches([' ', ',']).to_owned(),
+        None => said,
     }
 }

@@ -44,9 +44,17 @@ scripts! {
     SWEEP = "sweep.lua"
 }
 
-/// An answer that no script of ours gives.
+/// An answer that no script of ours gives. Its shape is said, and not what is in it, which may be a payload.
 pub(super) fn strange(value: &Value) -> StoreError {
-    StoreError::lasting(format!("redis answered what no script of ours does: {value:.200?}"), Written::Unknown)
+    let shape = match value {
+        Value::Nil => "nothing".to_owned(),
+        Value::Int(_) => "a number".to_owned(),
+        Value::BulkString(bytes) => format!("{} bytes", bytes.len()),
+        Value::Array(list) => format!("a list of {}", list.len()),
+        Value::SimpleString(_) | Value::Okay => "a word".to_owned(),
+        _ => "another kind of value".to_owned(),
+    };
+    StoreError::lasting(format!("redis answered what no script of ours does: {shape}"), Written::Unknown)
 }
 
 pub(super) fn list(value: Value) -> Result<Vec<Value>, StoreError> {

@@ -11,7 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::{StoreError, Written},
-    store::{Limits, NewDelivery, Pending, Push, Pushed},
+    store::{
+        Limits, NewDelivery, Pending, Push, Pushed,
+        room::{Place, Room},
+    },
     time,
 };
 
@@ -27,30 +30,36 @@ const PUSH_DELIVERIES_MAX: usize = 200_000;
 pub(super) const LIMITS: Limits =
     Limits { push_bytes: PUSH_BYTES_MAX - 256 * PUSH_DELIVERIES_MAX, push_deliveries: PUSH_DELIVERIES_MAX };
 
-pub(super) struct Writer(mpsc::UnboundedSender<Write>);
+pub(super) struct Writer {
+    /// Unbounded, since nobody sends without a place in the room.
+    writes: mpsc::UnboundedSender<Write>,
+    room: Room,
+}
 
 struct Write {
     push: Push,
     reply: oneshot::Sender<Result<Pushed, StoreError>>,
+    _place: Place,
 }
 
 impl Writer {
     pub(super) fn start(link: Link, changes: Changes) -> Self {
         let (sender, writes) = mpsc::unbounded_channel();
         tokio::spawn(write_until_closed(link, changes, writes));
-        Self(sender)
+        Self { writes: sender, room: Room::new() }
     }
 
     pub(super) fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        let (reply, answer) = oneshot::channel();
         let bytes = bytes_of(&push);
         let fits = bytes <= PUSH_BYTES_MAX && push.deliveries.len() <= PUSH_DELIVERIES_MAX;
-        let sent = fits && self.0.send(Write { push, reply }).is_ok();
         Box::pin(async move {
             if !fits {
                 let text = format!("a push of {bytes} bytes is more than redis takes at once; emit it in parts");
                 return Err(StoreError::lasting(text, Written::Nothing));
             }
+            let place = self.room.enter(&push).await?;
+            let (reply, answer) = oneshot::channel();
+            let sent = self.writes.send(Write { push, reply, _place: place }).is_ok();
             let stopped = |written| {
                 let text = "the store was closed: evented has stopped, or the tokio runtime in which it was started has \
                             ended (each `#[tokio::test]` has its own)";
@@ -105,7 +114,7 @@ async fn write(link: &Link, changes: &Changes, group: Vec<Write>) -> Result<(), 
     if answers.is_ok() {
         changes.here();
     }
-    for (at, Write { push, reply }) in group.into_iter().enumerate() {
+    for (at, Write { push, reply, _place }) in group.into_iter().enumerate() {
         let answer = match &answers {
             Ok(answers) => match answers[at] {
                 b's' => Ok(Pushed::Stored),

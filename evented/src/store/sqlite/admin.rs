@@ -41,7 +41,7 @@ pub(super) async fn stats(conn: &mut SqliteConnection) -> Result<Stats, SqlxErro
             done: number(6)?,
             retried: number(7)?,
             dead: number(8)?,
-            due_for: due_at.map(|due_at| time::from_millis(now - due_at)),
+            due_for: due_at.map(|due_at| time::from_millis(now.saturating_sub(due_at))),
         })
     };
     let handlers = rows.iter().map(count).collect::<Result<_, SqlxError>>()?;
@@ -142,12 +142,13 @@ pub(super) fn discard<'a>(conn: &'a mut SqliteConnection, letters: &'a Letters) 
 pub(super) fn sweep<'a>(conn: &'a mut SqliteConnection, retention: &'a Retention) -> Running<'a, Swept> {
     Box::pin(async move {
         let now = time::unix_ms();
-        let once = query("delete from evented_once where at < ?").bind(now - time::millis(ONCE_RETENTION));
+        let once =
+            query("delete from evented_once where at < ?").bind(now.saturating_sub(time::millis(ONCE_RETENTION)));
         once.execute(&mut *conn).await?;
         // Longer than deliveries are run, by a day: clocks differ.
         let inbox = query("delete from evented_inbox where at < ?");
         let kept = INBOX_RETENTION + Duration::from_hours(24);
-        inbox.bind(now - time::millis(kept)).execute(&mut *conn).await?;
+        inbox.bind(now.saturating_sub(time::millis(kept))).execute(&mut *conn).await?;
         query("delete from evented_unique where until <= ?").bind(now).execute(&mut *conn).await?;
         let dead_letters = query(
             "delete from evented_dead_letters

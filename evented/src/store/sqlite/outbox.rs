@@ -4,8 +4,8 @@ use std::{any::Any, collections::HashMap, time::Duration};
 
 use ref_cast::RefCast;
 use sqlx::{
-    Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, Transaction, pool::PoolConnection, query,
-    query_as, query_scalar, sqlite::SqliteRow,
+    Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, Transaction, query, query_as, query_scalar,
+    sqlite::SqliteRow,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     origin::Origin,
     store::{
         Claims, Fan, Lease, OutboxRow, Relay, Relayed, TxCall, TxEnd,
-        borrowed::{Borrowed, Fence},
+        borrowed::{Beginning, Borrowed, Fence},
         tx::{NewRow, Statement, Tx, Value},
     },
     time,
@@ -255,19 +255,29 @@ pub(super) fn finish<'a>(conn: &'a mut SqliteConnection, rows: &'a Vec<OutboxRow
     })
 }
 
+/// How a transaction begins that will write, of the application's and of handlers.
+pub(super) const BEGIN: Beginning = Beginning {
+    sql: "BEGIN IMMEDIATE",
+    is_inside: |error| error.as_database_error().is_some_and(|error| error.message().contains("within a transaction")),
+    is_harmless: is_busy,
+};
+
 /// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
 pub(super) async fn transact(
-    conn: PoolConnection<Sqlite>,
+    mut borrowed: Borrowed<Sqlite>,
     fence: Fence<'_>,
     call: TxCall<'_>,
 ) -> Result<TxEnd, StoreError> {
     let failed = |error: SqlxError| read_failed("the transaction of a handler could not go on", &error).because(error);
-    let mut borrowed = Borrowed { conn, clean: false };
-    let mut tx = match borrowed.conn.begin_with("BEGIN IMMEDIATE").await {
+    let mut tx = match borrowed.conn.begin_with(BEGIN.sql).await {
         Ok(tx) => tx,
         Err(error) => {
             // A lock that others hold is no fault of the connection.
             borrowed.clean = is_busy(&error);
+            if (BEGIN.is_inside)(&error) {
+                let text = "a connection of the application's pool was inside a transaction already, and was closed";
+                return Err(StoreError::transient(text, Written::Nothing).because(error));
+            }
             return Err(failed(error));
         }
     };
@@ -359,5 +369,5 @@ pub(super) async fn rows(conn: &mut SqliteConnection) -> Result<u64, SqlxError> 
 /// How long until the next outbox row is due; zero when one is.
 pub(super) async fn next_row(conn: &mut SqliteConnection) -> Result<Option<Duration>, SqlxError> {
     let due_at: Option<i64> = query_scalar("select min(due_at) from evented_outbox").fetch_one(conn).await?;
-    Ok(due_at.map(|due_at| time::from_millis(due_at - time::unix_ms())))
+    Ok(due_at.map(|due_at| time::from_millis(due_at.saturating_sub(time::unix_ms()))))
 }

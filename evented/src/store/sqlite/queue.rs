@@ -280,7 +280,7 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[S
             next = Some(now);
         }
     }
-    due.next = next.map(|due_at| time::from_millis(due_at - now));
+    due.next = next.map(|due_at| time::from_millis(due_at.saturating_sub(now)));
     Ok(due)
 }
 

@@ -14,7 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::{StoreError, Written},
-    store::{Pending, Push, Pushed},
+    store::{
+        Pending, Push, Pushed,
+        room::{Place, Room},
+    },
     time,
 };
 
@@ -34,10 +37,19 @@ pub(super) type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, SqlxError
 /// A write: what it reads, and the statements that it runs inside the group's transaction. It may run twice.
 pub(super) type Run<I, O> = for<'a> fn(&'a mut SqliteConnection, &'a I) -> Running<'a, O>;
 
-pub(super) struct Writer(mpsc::UnboundedSender<Write>);
+pub(super) struct Writer {
+    /// Unbounded: no push is sent without a place in the room, and what else is written is asked for by our own loops, each of which
+    /// waits for its answer.
+    writes: mpsc::UnboundedSender<Write>,
+    room: Room,
+}
 
 enum Write {
-    Push(Push, oneshot::Sender<Result<Pushed, StoreError>>),
+    Push(
+        Push,
+        oneshot::Sender<Result<Pushed, StoreError>>,
+        #[expect(dead_code, reason = "given back when the push is answered")] Place,
+    ),
     Other(Box<dyn Work>),
 }
 
@@ -74,12 +86,15 @@ impl Writer {
     pub(super) fn start(link: Link, turn: Arc<Line>, committed: impl Fn() + Send + Sync + 'static) -> Self {
         let (sender, writes) = mpsc::unbounded_channel();
         tokio::spawn(write_until_closed(link, turn, writes, committed));
-        Self(sender)
+        Self { writes: sender, room: Room::new() }
     }
 
     pub(super) fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Write::Push(push, reply), answer)
+        Box::pin(async move {
+            let place = self.room.enter(&push).await?;
+            let (reply, answer) = oneshot::channel();
+            self.send(Write::Push(push, reply, place), answer).await
+        })
     }
 
     pub(super) fn run<I, O>(&self, input: I, run: Run<I, O>) -> Pending<'_, O>
@@ -96,7 +111,7 @@ impl Writer {
         write: Write,
         answer: oneshot::Receiver<Result<O, StoreError>>,
     ) -> Pending<'_, O> {
-        let sent = self.0.send(write).is_ok();
+        let sent = self.writes.send(write).is_ok();
         Box::pin(async move {
             let stopped = |written| {
                 let text = "the store was closed: evented has stopped, or the tokio runtime in which it was started has \
@@ -123,7 +138,8 @@ impl Link {
     }
 
     pub(super) async fn get(&mut self) -> Result<&mut SqliteConnection, SqlxError> {
-        if self.conn.is_none() {
+        // One whose transaction could not be rolled back, as on a full disk, is of no more use; nor is one that was left half way.
+        if self.conn.as_ref().is_none_or(|conn| conn.is_in_transaction()) {
             self.conn = Some(SqliteConnection::connect_with(&self.options).await?);
         }
         Ok(self.conn.as_mut().expect("it was just opened"))
@@ -188,7 +204,7 @@ async fn commit(link: &mut Link, mut group: Vec<Write>, committed: &impl Fn()) -
             let mut pushed = pushed.into_iter();
             for write in group {
                 match write {
-                    Write::Push(_, reply) => {
+                    Write::Push(_, reply, _) => {
                         let _gone = reply.send(Ok(pushed.next().expect("each push has an answer")));
                     }
                     Write::Other(work) => work.answer(Ok(())),
@@ -226,11 +242,23 @@ async fn try_commit(link: &mut Link, group: &mut [Write]) -> Result<Vec<Pushed>,
     let mut pushes = Vec::new();
     for write in group {
         match write {
-            Write::Push(push, _) => pushes.push(&*push),
-            Write::Other(work) => work.run(&mut tx).await.map_err(at(Stage::Statements))?,
+            Write::Push(push, ..) => pushes.push(&*push),
+            Write::Other(work) => {
+                if let Err(error) = work.run(&mut tx).await {
+                    // Its end is waited for: a connection that is still inside is not used again.
+                    let _open = tx.rollback().await.is_err();
+                    return Err((error, Stage::Statements));
+                }
+            }
         }
     }
-    let answers = queue::push(&mut tx, &pushes).await.map_err(at(Stage::Statements))?;
+    let answers = match queue::push(&mut tx, &pushes).await {
+        Ok(answers) => answers,
+        Err(error) => {
+            let _open = tx.rollback().await.is_err();
+            return Err((error, Stage::Statements));
+        }
+    };
     tx.commit().await.map_err(at(Stage::Commit))?;
     Ok(answers)
 }
@@ -238,7 +266,7 @@ async fn try_commit(link: &mut Link, group: &mut [Write]) -> Result<Vec<Pushed>,
 impl Write {
     fn refuse(self, error: StoreError) {
         match self {
-            Self::Push(_, reply) => {
+            Self::Push(_, reply, _) => {
                 let _gone = reply.send(Err(error));
             }
             Self::Other(work) => work.answer(Err(error)),
@@ -247,7 +275,7 @@ impl Write {
 
     fn rows(&self) -> usize {
         match self {
-            Self::Push(push, _) => push.deliveries.len(),
+            Self::Push(push, ..) => push.deliveries.len(),
             Self::Other(_) => 1,
         }
     }

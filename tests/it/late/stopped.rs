@@ -1,0 +1,122 @@
+//! A relay's process is stopped with its push under way, and goes on when another relay has done all of the work.
+
+use std::process::Stdio;
+
+use evented::{
+    App, Role,
+    sqlx::{Connection, MySql, Pool, Postgres, Sqlite, SqliteConnection, query, sqlite::SqliteConnectOptions},
+};
+use evented_tests::{Place, Seen, eventually, proxy::Proxy, servers::Redis};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    task::block_in_place,
+};
+
+use super::{EVENTS, KEYS, base::Base, instance, judge, send, until_delivered, until_leased};
+
+/// The first batch, one behind it, with which the other relay is past the first, and one for the stopped relay.
+const ALL: u32 = EVENTS + 2 * KEYS;
+
+/// Starts a process that only relays, and waits until it does.
+async fn relayer(database: &str, queue: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relayer"));
+    let mut process = command.args([database, queue]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert_eq!(said.next_line().await.unwrap().as_deref(), Some("ready"));
+    process
+}
+
+fn signal(process: &Child, signal: Signal) {
+    let pid = process.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).expect("it runs");
+    kill_process(pid, signal).unwrap();
+}
+
+/// Lets the process go on, which is the only one that relays now, and has it relay some more: so it is past what it had in
+/// hand. Then all is worked off, and judged.
+async fn goes_on<Db: Base>(stopped: Child, emits: &App, pool: &Pool<Db>, queue: &str, seen: &Seen) {
+    signal(&stopped, Signal::CONT);
+    send(emits, pool, EVENTS + KEYS..ALL).await;
+    eventually("the stopped relay relays again", async || Db::rows(pool).await == 0).await;
+    let works = instance(pool, queue, seen).role(Role::Work).await.unwrap();
+    until_delivered(pool, seen, ALL).await;
+    works.until_idle().await.unwrap();
+    works.stop().await;
+    judge(seen, ALL);
+}
+
+/// The queue is a file: the relay waits for the file's lock with its rows in hand, and is stopped there.
+async fn before_a_file<Db: Base>() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let Some(database) = block_in_place(|| Db::database(&place)) else { return };
+    let (pool, queue) = (Db::pool(&database).await, place.queue());
+    let emits = instance(&pool, &queue, &seen).role(Role::Emit).await.unwrap();
+    let stopped = relayer(&database, &queue).await;
+
+    let options = SqliteConnectOptions::new().filename(place.path("evented.db"));
+    let mut holder = SqliteConnection::connect_with(&options).await.unwrap();
+    query("begin immediate").execute(&mut holder).await.unwrap();
+    send(&emits, &pool, 0..EVENTS).await;
+    until_leased(&pool, EVENTS).await;
+    signal(&stopped, Signal::STOP);
+    query("rollback").execute(&mut holder).await.unwrap();
+    holder.close().await.unwrap();
+
+    let other = instance(&pool, &queue, &seen).role(Role::Work).await.unwrap();
+    until_delivered(&pool, &seen, EVENTS).await;
+    send(&emits, &pool, EVENTS..EVENTS + KEYS).await;
+    until_delivered(&pool, &seen, EVENTS + KEYS).await;
+    other.stop().await;
+    goes_on(stopped, &emits, &pool, &queue, &seen).await;
+}
+
+/// The queue is behind a network that is silent: the relay is stopped with its push on the way.
+async fn before_a_network<Db: Base>() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let (Some(database), Some(redis)) = (block_in_place(|| Db::database(&place)), block_in_place(Redis::shared)) else {
+        return;
+    };
+    let (pool, prefix) = (Db::pool(&database).await, redis.prefix());
+    let mut proxy = Proxy::start(format!("127.0.0.1:{}", redis.port())).await;
+    let queue = format!("{}/0?prefix={prefix}", redis.url());
+    let emits = instance(&pool, &queue, &seen).role(Role::Emit).await.unwrap();
+    let stopped = relayer(&database, &format!("redis://{}/0?prefix={prefix}", proxy.address())).await;
+
+    proxy.hang().await;
+    send(&emits, &pool, 0..EVENTS).await;
+    until_leased(&pool, EVENTS).await;
+    signal(&stopped, Signal::STOP);
+
+    let other = instance(&pool, &queue, &seen).role(Role::Work).await.unwrap();
+    until_delivered(&pool, &seen, EVENTS).await;
+    send(&emits, &pool, EVENTS..EVENTS + KEYS).await;
+    until_delivered(&pool, &seen, EVENTS + KEYS).await;
+    other.stop().await;
+    proxy.mend().await;
+    goes_on(stopped, &emits, &pool, &queue, &seen).await;
+}
+
+macro_rules! pairs {
+    ($($name:ident: $Db:ident;)+) => {$(
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_process_stopped_before_it_writes_the_file_stores_nothing_after_another_has_finished() {
+                before_a_file::<$Db>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_process_stopped_with_its_push_on_the_way_stores_nothing_after_another_has_finished() {
+                before_a_network::<$Db>().await;
+            }
+        }
+    )+};
+}
+
+pairs! {
+    from_sqlite: Sqlite;
+    from_postgres: Postgres;
+    from_mysql: MySql;
+}

@@ -1,0 +1,47 @@
+//! All rows are deleted, or all keys: as tests do between their cases, and operators by mistake.
+
+use evented_tests::Seen;
+
+use super::{
+    goes_on, old,
+    subject::{Subject, on_each_store},
+};
+
+const OLD: &[&str] = &["hear", "hear-told"];
+
+async fn while_it_runs(subject: Subject) {
+    let seen = Seen::default();
+    let app = subject.run(old::HERE, &seen).await.unwrap();
+    goes_on(&subject, &app, &seen, OLD).await;
+    subject.empty();
+    goes_on(&subject, &app, &seen, OLD).await;
+}
+
+async fn before_a_start(subject: Subject) {
+    let seen = Seen::default();
+    let app = subject.run(old::HERE, &seen).await.unwrap();
+    goes_on(&subject, &app, &seen, OLD).await;
+    app.stop().await;
+    subject.empty();
+    let app = subject.run(old::HERE, &seen).await.unwrap();
+    goes_on(&subject, &app, &seen, OLD).await;
+}
+
+async fn one_table(subject: Subject) {
+    let seen = Seen::default();
+    let app = subject.run(old::HERE, &seen).await.unwrap();
+    goes_on(&subject, &app, &seen, OLD).await;
+    for table in subject.tables() {
+        println!("{table} is emptied");
+        subject.empty_one(&table);
+        goes_on(&subject, &app, &seen, OLD).await;
+        let other = subject.run(old::HERE, &seen).await.unwrap_or_else(|error| panic!("without {table}: {error:?}"));
+        other.stop().await;
+    }
+}
+
+on_each_store! {
+    an_application_goes_on_whose_store_is_emptied_while_it_runs => while_it_runs;
+    an_application_starts_on_a_store_that_was_emptied => before_a_start;
+    an_application_goes_on_whichever_table_is_emptied => one_table;
+}

@@ -1,0 +1,252 @@
+//! What stands in a relay's way holds up only what needs it: a queue that is away, a batch that is too large, a slow link, one
+//! row that is refused.
+
+use std::time::Duration;
+
+use evented::{
+    App, Run,
+    prelude::*,
+    sqlx::{SqlitePool, query, query_scalar},
+};
+use evented_tests::{
+    Place, Seen, eventually,
+    proxy::Proxy,
+    servers::{Postgres, Redis},
+};
+use serde::{Deserialize, Serialize};
+use tokio::task::block_in_place;
+
+#[event(transactional, id = "relaying.paid")]
+#[derive(Serialize, Deserialize)]
+struct Paid {
+    number: u32,
+    text: String,
+}
+
+#[handler(Paid, outbox, id = "relaying.book")]
+async fn book(event: Paid, tx: &mut Tx<Sqlite>, seen: State<Seen>) -> anyhow::Result<()> {
+    query("insert into ledger (entry) values (?)").bind(event.number).execute(&mut **tx).await?;
+    seen.note(format!("book {}", event.number));
+    Ok(())
+}
+
+#[handler(Paid, outbox(ordered_by = "text"), id = "relaying.follow")]
+async fn follow(event: Paid, seen: State<Seen>) {
+    seen.note(format!("follow {}", event.number));
+}
+
+#[handler(Paid, background, id = "relaying.mail")]
+async fn mail(event: Paid, seen: State<Seen>) {
+    seen.note(format!("mail {}", event.number));
+}
+
+/// A larger one, with a handler in the queue alone.
+#[event(transactional, id = "relaying.scanned")]
+#[derive(Serialize, Deserialize)]
+struct Scanned {
+    number: u32,
+    image: String,
+}
+
+#[handler(Scanned, background, id = "relaying.print")]
+async fn print(event: Scanned, seen: State<Seen>) {
+    seen.note(format!("print {}", event.number));
+}
+
+#[handler(Scanned, background, id = "relaying.keep")]
+async fn keep(event: Scanned, seen: State<Seen>) {
+    seen.note(format!("keep {}", event.number));
+}
+
+#[handler(Scanned, background, id = "relaying.archive")]
+async fn archive(_event: Scanned) {}
+
+fn run(queue: &str, pool: &SqlitePool, seen: &Seen) -> Run {
+    let run = evented::run().install(false).module(module_path!()).state(seen.clone()).grace(Duration::from_secs(1));
+    run.queue(queue).outbox(pool.clone()).lease(Duration::from_secs(3))
+}
+
+async fn pay(app: &App, pool: &SqlitePool, numbers: std::ops::Range<u32>) {
+    let mut tx = evented::begin(pool).await.unwrap();
+    for number in numbers {
+        app.emit_in(&mut tx, Paid { number, text: "one key".to_owned() }).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn scan(app: &App, pool: &SqlitePool, numbers: std::ops::Range<u32>, bytes: usize) {
+    for number in numbers {
+        let mut tx = evented::begin(pool).await.unwrap();
+        app.emit_in(&mut tx, Scanned { number, image: "x".repeat(bytes) }).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
+/// What one handler noted, in its order.
+fn noted(seen: &Seen, handler: &str) -> Vec<u32> {
+    let number = |noted: &String| noted.strip_prefix(handler)?.strip_prefix(' ')?.parse().ok();
+    seen.all().iter().filter_map(number).collect()
+}
+
+/// How a queue is away.
+enum Away {
+    Cut,
+    Silent,
+}
+
+/// The queue is away from the first event on: what is beside the outbox runs, in its order; the rest when it is back.
+async fn runs_without_its_queue(target: String, url: impl Fn(String) -> String, away: Away) {
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = place.pool().await;
+    let mut proxy = Proxy::start(target).await;
+    let app = run(&url(proxy.address().to_string()), &pool, &seen).await.unwrap();
+    match away {
+        Away::Cut => proxy.cut().await,
+        Away::Silent => proxy.hang().await,
+    }
+    for number in 0..20 {
+        pay(&app, &pool, number..number + 1).await;
+    }
+    eventually("the outbox's own handlers run", async || {
+        noted(&seen, "book").len() == 20 && noted(&seen, "follow").len() == 20
+    })
+    .await;
+    assert_eq!(noted(&seen, "follow"), (0..20).collect::<Vec<_>>());
+    assert_eq!(noted(&seen, "mail").len(), 0);
+    proxy.mend().await;
+    eventually("the others run when it is back", async || noted(&seen, "mail").len() == 20).await;
+    app.until_idle().await.unwrap();
+    for handler in ["book", "follow", "mail"] {
+        assert_eq!(noted(&seen, handler).len(), 20, "{handler}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outbox_handlers_run_while_the_queues_redis_is_away() {
+    for away in [Away::Cut, Away::Silent] {
+        let Some(redis) = block_in_place(Redis::shared) else { return };
+        let prefix = redis.prefix();
+        let url = |address| format!("redis://{address}/0?prefix={prefix}");
+        runs_without_its_queue(format!("127.0.0.1:{}", redis.port()), url, away).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outbox_handlers_run_while_the_queues_postgres_is_away() {
+    for away in [Away::Cut, Away::Silent] {
+        let Some(postgres) = block_in_place(Postgres::shared) else { return };
+        let (database, target) = (block_in_place(|| postgres.database()), format!("127.0.0.1:{}", postgres.port()));
+        runs_without_its_queue(target.clone(), |address| database.replace(&target, &address), away).await;
+    }
+}
+
+/// An emitting instance that is gone again: nothing relays meanwhile.
+async fn prepare(queue: &str, pool: &SqlitePool, bytes: usize, large: u32) {
+    let emits = run(queue, pool, &Seen::default()).role(Role::Emit).await.unwrap();
+    scan(&emits, pool, 0..large, bytes).await;
+    scan(&emits, pool, large..large + 10, 10).await;
+    emits.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_redis_takes_at_once_is_pushed_in_parts() {
+    let Some(redis) = block_in_place(Redis::shared) else { return };
+    let (place, seen) = (Place::new(), Seen::default());
+    let (pool, queue) = (place.pool().await, format!("{}/0?prefix={}", redis.url(), redis.prefix()));
+    // For three handlers each that is 360 MB: more than the server takes in one request of ours.
+    prepare(&queue, &pool, 240_000, 500).await;
+    let app = run(&queue, &pool, &seen).lease(Duration::from_secs(30)).await.unwrap();
+    eventually("all is delivered", async || {
+        (500..510).all(|number| seen.count(&format!("print {number}")) == 1) && noted(&seen, "keep").len() == 510
+    })
+    .await;
+    app.until_idle().await.unwrap();
+    assert_eq!(noted(&seen, "print").len(), 510);
+    app.stop().await;
+}
+
+/// Behind a link that takes a while for each piece, a batch of all rows takes longer than their lease.
+async fn over_a_slow_link(target: String, url: impl Fn(String) -> String) {
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = place.pool().await;
+    let proxy = Proxy::start(&target).await;
+    prepare(&url(target), &pool, 200_000, 40).await;
+    // 16 KB in 30 ms: half a megabyte in a second, and there are 24 of them.
+    proxy.delay(Duration::from_millis(30));
+    let app = run(&url(proxy.address().to_string()), &pool, &seen).await.unwrap();
+    let mut before = 0;
+    // It takes longer than one deadline, and goes on in each.
+    while noted(&seen, "print").len() < 50 || noted(&seen, "keep").len() < 50 {
+        eventually("some more is delivered", async || seen.all().len() > before).await;
+        before = seen.all().len();
+    }
+    proxy.delay(Duration::ZERO);
+    app.until_idle().await.unwrap();
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_a_slow_link_to_redis_does_not_carry_within_a_lease_is_pushed_in_parts() {
+    let Some(redis) = block_in_place(Redis::shared) else { return };
+    let prefix = redis.prefix();
+    let url = |address| format!("redis://{address}/0?prefix={prefix}");
+    over_a_slow_link(format!("127.0.0.1:{}", redis.port()), url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_a_slow_link_to_postgres_does_not_carry_within_a_lease_is_pushed_in_parts() {
+    let Some(postgres) = block_in_place(Postgres::shared) else { return };
+    let (database, target) = (block_in_place(|| postgres.database()), format!("127.0.0.1:{}", postgres.port()));
+    over_a_slow_link(target.clone(), |address| database.replace(&target, &address)).await;
+}
+
+/// The queue's server refuses one row, whatever batch it is in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_the_queue_refuses_does_not_hold_the_others() {
+    let Some(postgres) = block_in_place(Postgres::shared) else { return };
+    let (place, seen) = (Place::new(), Seen::default());
+    let (pool, queue) = (place.pool().await, block_in_place(|| postgres.database()));
+    let emits = run(&queue, &pool, &seen).role(Role::Emit).await.unwrap();
+    let refuse =
+        "alter table evented_deliveries add constraint no_more_than_a_page check (octet_length(payload) < 8000)";
+    block_in_place(|| postgres.ask(&queue, refuse)).unwrap();
+    scan(&emits, &pool, 0..5, 10).await;
+    scan(&emits, &pool, 5..6, 10_000).await;
+    scan(&emits, &pool, 6..20, 10).await;
+    let app = run(&queue, &pool, &seen).role(Role::Work).await.unwrap();
+    eventually("the others are delivered", async || {
+        (0..20).filter(|number| *number != 5).all(|number| seen.count(&format!("print {number}")) == 1)
+    })
+    .await;
+    eventually("the one that is refused is told", async || app.health().to_string().contains("no_more_than_a_page"))
+        .await;
+    let rows: i64 = query_scalar("select count(*) from evented_outbox").fetch_one(&pool).await.unwrap();
+    assert_eq!(rows, 1);
+    // Once it is taken, it goes on by itself.
+    block_in_place(|| postgres.ask(&queue, "alter table evented_deliveries drop constraint no_more_than_a_page"))
+        .unwrap();
+    scan(&emits, &pool, 20..21, 10).await;
+    eventually("it is delivered", async || seen.count("print 5") == 1).await;
+    eventually("it is well", async || app.health().is_ok()).await;
+}
+
+/// On Redis a value can be of the wrong kind: the row's own key is taken by the operator's mistake, and the payload is bad in
+/// the outbox itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_spoilt_in_the_outbox_does_not_hold_the_others() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = place.pool().await;
+    let queue = place.queue();
+    let emits = run(&queue, &pool, &seen).role(Role::Emit).await.unwrap();
+    scan(&emits, &pool, 0..20, 10).await;
+    let spoil = "update evented_outbox set correlation = x'00', event_id = x'01', version = -7
+        where seq = (select seq + 5 from evented_outbox order by seq limit 1)";
+    assert_eq!(query(spoil).execute(&pool).await.unwrap().rows_affected(), 1);
+    let app = run(&queue, &pool, &seen).role(Role::Work).await.unwrap();
+    eventually("the others are delivered", async || {
+        (0..20).filter(|number| *number != 5).all(|number| seen.count(&format!("print {number}")) == 1)
+    })
+    .await;
+    app.stop().await;
+}
