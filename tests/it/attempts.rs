@@ -227,7 +227,7 @@ mod trouble {
         app.until_idle().await.unwrap();
         assert_eq!(count_of(&app, "Troubled/struggle").await.dead, 71);
         let letters = app.dead_letters().await.unwrap();
-        assert!(letters.iter().any(|letter| letter.error.contains("this type cannot be read")), "{:?}", letters[0]);
+        assert!(letters.iter().any(|letter| letter.error.contains("its `Deserialize` panicked")), "{:?}", letters[0]);
         assert!(letters.iter().any(|letter| letter.error.contains("this error cannot be shown")), "{:?}", letters[0]);
     }
 

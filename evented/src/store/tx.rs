@@ -127,6 +127,10 @@ impl<Db: Database> Transaction<Db> {
         // From here on it is closed unless it has committed, also where nobody waits for the end.
         let mut open = self.open.take().expect("only its end takes it");
         let conn = &mut open.conn;
+        if Db::TransactionManager::get_transaction_depth(&conn.conn) != 1 {
+            // The rollback of a savepoint that was dropped may be under way: whatever is asked next waits for it.
+            conn.conn.ping().await?;
+        }
         match Db::TransactionManager::get_transaction_depth(&conn.conn) {
             1 => {}
             0 => {
@@ -521,10 +525,17 @@ impl<Db: Outboxed> OwnTx for Tx<Db> {
     fn in_savepoint<'a>(&'a mut self, row: &'a NewRow, then: Then) -> Inserting<'a> {
         Box::pin(async move {
             let mut savepoint = self.0.begin().await?;
-            Db::insert_row(&mut savepoint, row).await?;
-            then(Some(Self::ref_cast_mut(&mut *savepoint))).await?;
-            savepoint.commit().await?;
-            Ok(())
+            let done = match Db::insert_row(&mut savepoint, row).await {
+                Ok(()) => then(Some(Self::ref_cast_mut(&mut *savepoint))).await,
+                Err(error) => Err(error),
+            };
+            // Waited for, where a drop would queue it behind the caller's commit.
+            if done.is_ok() {
+                savepoint.commit().await?
+            } else {
+                savepoint.rollback().await?
+            }
+            done
         })
     }
 }

@@ -139,3 +139,20 @@ async fn a_commit_answers_ok_only_where_the_transaction_was_still_open() {
     tokio::time::timeout(Duration::from_secs(10), evented::begin(&pool)).await.unwrap().unwrap();
     drop(url);
 }
+
+/// A savepoint that is dropped is rolled back by and by: the commit that follows waits for that.
+#[tokio::test]
+async fn a_commit_waits_for_a_savepoint_that_was_dropped() {
+    let place = Place::new();
+    let pool = place.pool().await;
+    for entry in 0..50 {
+        let mut tx = evented::begin(&pool).await.unwrap();
+        query("insert into ledger values (?)").bind(entry).execute(&mut *tx).await.unwrap();
+        let mut savepoint = tx.begin().await.unwrap();
+        query("insert into ledger values (-1)").execute(&mut *savepoint).await.unwrap();
+        drop(savepoint);
+        tx.commit().await.unwrap();
+    }
+    let kept: Vec<i64> = query_scalar("select entry from ledger").fetch_all(&pool).await.unwrap();
+    assert_eq!(kept, (0..50).collect::<Vec<_>>());
+}
