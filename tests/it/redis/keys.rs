@@ -277,9 +277,15 @@ async fn dead_letters_are_read_requeued_discarded_and_swept_beyond_a_page() {
     let kept = Retention { age: Duration::from_hours(1), count: 699 };
     let swept = store.sweep(kept).await.unwrap();
     assert!(swept.dead_letters < 600 && swept.more, "in steps: {swept:?}");
-    let rest = store.sweep(kept).await.unwrap();
-    assert!(!rest.more);
-    assert_eq!(swept.dead_letters + rest.dead_letters, 600, "1,298 of mail and one of stock, but for the newest");
+    let mut deleted = swept.dead_letters;
+    loop {
+        let swept = store.sweep(kept).await.unwrap();
+        deleted += swept.dead_letters;
+        if !swept.more {
+            break;
+        }
+    }
+    assert_eq!(deleted, 600, "1,298 of mail and one of stock, but for the newest");
     assert_eq!(crate::store::discard(&*store, Letters::Of("stock".to_owned())).await, 1);
     assert_eq!(crate::store::requeue(&*store, Letters::Of("mail".to_owned())).await, 698);
     assert_eq!(crate::store::requeue(&*store, Letters::Of("nobody".to_owned())).await, 0);

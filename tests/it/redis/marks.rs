@@ -92,7 +92,7 @@ async fn marks_whose_time_is_over_go_as_fast_as_others_come() {
 
 /// Marks that began so long ago, as others have left them.
 fn fill(redis: &Redis, marks: u64, age: Duration) {
-    const STEP: u64 = 10_000;
+    const STEP: u64 = 2_000;
     let script = "local time = redis.call('TIME') local at = time[1] * 1000000 + time[2] - ARGV[2] \
                   for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], at + i, ARGV[3] .. i) end";
     for step in 0..marks.div_ceil(STEP) {

@@ -20,7 +20,7 @@ use super::{
 /// How many dead letters one call reads: their payloads are all in one answer.
 const PAGE: u32 = 100;
 /// How many one call requeues, discards or sweeps, and how many bytes of them: a script keeps everybody else waiting.
-const STEP: u32 = 500;
+const STEP: u32 = 200;
 const STEP_BYTES: u32 = 4 * 1024 * 1024;
 /// How many marks of what was pushed once a sweep forgets: they are deleted by their places, without a look at each.
 const STEP_ONCE: u32 = 2_000;
