@@ -4,7 +4,10 @@
 //! order keys. From then on the row is leased, or due for a relay of that queue, or waits for an earlier row of a key: the end of
 //! that one lets it go, by a trigger.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteRow};
 
@@ -337,8 +340,8 @@ pub(super) fn finish<'a>(conn: &'a mut SqliteConnection, rows: &'a Vec<OutboxRow
         .bind(to_json(&fences)?)
         .fetch_all(conn)
         .await?;
-        let mut deleted: HashMap<i64, ()> = deleted.into_iter().map(|row| (row, ())).collect();
-        let finished: Vec<bool> = rows.iter().map(|row| deleted.remove(&row.row).is_some()).collect();
+        let mut deleted: HashSet<i64> = deleted.into_iter().collect();
+        let finished: Vec<bool> = rows.iter().map(|row| deleted.remove(&row.row)).collect();
         for (row, _) in rows.iter().zip(&finished).filter(|(_, finished)| !**finished) {
             tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
         }
@@ -390,7 +393,6 @@ pub(super) fn feed<'a>(conn: &'a mut SqliteConnection, (queue, adopt): &'a (Iden
 
 /// Gives deliveries that cannot come again an age at which they are forgotten soon, and deletes about as many that have reached
 /// it.
-#[expect(clippy::ptr_arg, reason = "a write takes its input as it was sent")]
 pub(super) fn settled<'a>(conn: &'a mut SqliteConnection, deliveries: &'a Vec<DeliveryId>) -> Running<'a, ()> {
     Box::pin(async move {
         let over = time::unix_ms() - time::millis(INBOX_KEPT);
