@@ -138,7 +138,7 @@ pub(super) async fn some_of(
         is_first || bytes <= STEP_BYTES
     });
     let rows: Vec<i64> = fit.map(|(row, _)| *row).collect();
-    let more = rows.len() < found.len() || found.len() as i64 == STEP;
+    let more = rows.len() < found.len() || i64::try_from(found.len()).is_ok_and(|found| found == STEP);
     Ok((rows, more))
 }
 
