@@ -347,7 +347,10 @@ impl OutboxStore for MySqlStore {
             }
             let turn = self.relay.transact_begun(&relay, relay::relay).await?;
             if !turn.waiting.is_empty() {
-                self.relay.run(&turn.waiting, relay::look_again).await?;
+                // The turn is committed, whatever this comes to: who waits is looked at again by itself.
+                if let Err(error) = self.relay.run(&turn.waiting, relay::look_again).await {
+                    tracing::debug!(error = %crate::error::in_one_line(&error), "rows that wait were not looked at again");
+                }
             }
             if turn.relayed.left > 0 {
                 self.changes.tell();
