@@ -10,6 +10,10 @@
 //! counts and sweeps when it is asked to, one looks for what others committed (`notice.rs`). Handlers' transactions are on
 //! connections of the pool (`transact.rs`).
 //!
+//! A database is known by a random name in a row of its own, by its server (`@@server_uuid`; on MariaDB the host's name and the
+//! port) and by what it is called there: a dump that is read elsewhere is another store. Tables that were emptied or dropped
+//! while a process runs are made again when it next looks (`identity.rs`).
+//!
 //! `emit_in` inserts one row, which moves `last_insert_id()` in that session, as any insert does: ask for it before. What a
 //! statement such as `create table` commits by itself, is committed with the events that were emitted before it.
 

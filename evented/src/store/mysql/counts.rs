@@ -3,13 +3,13 @@
 //! A row that every worker updates would let one commit at a time. So each commit appends what it changed, and that is added
 //! to the handlers' own counters now and then, in small steps.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use sqlx::{Error as SqlxError, Executor as _, MySqlConnection, Row as _};
 
 use super::{
     link::{Running, sql, write},
-    sql::{list, numbers, text_literal},
+    sql::{numbers, text_literal},
 };
 
 /// How many rows are added up in one commit.
@@ -57,23 +57,19 @@ impl Counts {
 
     /// The statements that write it, to follow others in one text: a round trip for itself it would not be worth.
     pub(super) fn statements(&self) -> Vec<String> {
-        const INTO: &str = "insert into evented_counts (handler, kept, running, done, retried, dead)";
         let mut statements = Vec::new();
-        if !self.by_number.is_empty() {
-            let row = |(handler, [stored, running, done, retried, dead]): (&i64, &[i64; 5])| {
-                format!("({handler},{stored},{running},{done},{retried},{dead})")
-            };
-            statements.push(format!("{INTO} values {}", list(self.by_number.iter().map(row))));
-        }
-        if !self.by_name.is_empty() {
-            let mut cases = String::new();
-            for (name, number) in &self.by_name {
-                write!(cases, " when {} then {number}", text_literal(name))
-                    .expect("a string takes what is written to it");
-            }
-            let names = list(self.by_name.keys().map(|name| text_literal(name)));
+        // Values alone: rows of a `select` would hold the table's next number until the statement's end.
+        let numbered = self.by_number.iter().map(|(handler, [stored, running, done, retried, dead])| {
+            format!("({handler},{stored},{running},{done},{retried},{dead})")
+        });
+        let named = self.by_name.iter().map(|(name, stored)| {
+            format!("((select num from evented_handlers where id = {}),{stored},0,0,0,0)", text_literal(name))
+        });
+        let rows: Vec<_> = numbered.chain(named).collect();
+        if !rows.is_empty() {
             statements.push(format!(
-                "{INTO} select num, case id{cases} end, 0, 0, 0, 0 from evented_handlers where id in ({names})"
+                "insert into evented_counts (handler, kept, running, done, retried, dead) values {}",
+                rows.join(",")
             ));
         }
         statements
