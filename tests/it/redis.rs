@@ -4,8 +4,10 @@
 
 mod app;
 mod keys;
+mod marks;
 mod server;
 mod trouble;
+mod whole;
 
 use std::{sync::Arc, time::Duration};
 

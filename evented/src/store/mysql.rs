@@ -16,12 +16,15 @@
 mod admin;
 mod catalogue;
 mod claim;
+mod counts;
 mod exchange;
+mod identity;
 mod keys;
 mod link;
 mod notice;
 mod outbox;
 mod push;
+mod relay;
 mod schema;
 mod sql;
 mod transact;
@@ -38,10 +41,10 @@ use std::{
 };
 
 use sqlx::{MySql, MySqlConnection, MySqlPool, Pool, mysql::MySqlConnectOptions};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
-    error::{Error, StoreError},
+    error::{Error, StoreError, Written},
     id::DeliveryId,
     store::{
         Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
@@ -52,14 +55,17 @@ use crate::{
     },
 };
 
-use self::{exchange::Exchange, link::Link, notice::Changes};
+use self::{exchange::Exchange, identity::Known, link::Link, notice::Changes};
 
-/// After so many settlements the counts are added up: each left a row or two.
+/// When so many rows of counts were left, they are added up.
 const ADD_UP: u64 = 1_000;
 
 pub(crate) struct MySqlStore {
     name: String,
-    identity: String,
+    options: MySqlConnectOptions,
+    known: Arc<Known>,
+    /// Held by the one who makes the store whole again.
+    making_whole: Mutex<()>,
     promise: &'static str,
     /// The application's pool: transactional handlers run on its connections.
     pool: MySqlPool,
@@ -71,7 +77,8 @@ pub(crate) struct MySqlStore {
     reader: Link,
     /// For what may take long: a claim or a plan must not wait for a count.
     counter: Link,
-    settled: AtomicU64,
+    /// How many rows of counts were left here since they were added up.
+    counted: AtomicU64,
     /// Rows were committed since the relay looked: it need not look before it locks.
     told: AtomicBool,
     changes: Arc<Changes>,
@@ -82,21 +89,24 @@ impl MySqlStore {
     async fn open_outbox(pool: MySqlPool) -> Result<Arc<Self>, StoreError> {
         let options = (*pool.connect_options()).clone();
         let found = schema::migrate(&options).await?;
+        let known = Arc::new(Known::new(found.met));
         borrowed::say_if_small(&pool);
         Ok(Arc::new(Self {
             name: found.name,
-            identity: found.identity,
+            making_whole: Mutex::default(),
             promise: found.promise,
             turns: borrowed::turns(&pool),
             pool,
-            relay: Link::new(&options),
-            exchanger: Link::new(&options),
-            keeper: Link::new(&options),
-            reader: Link::new(&options),
-            counter: Link::new(&options),
-            settled: AtomicU64::new(0),
+            relay: Link::new(&options, &known),
+            exchanger: Link::new(&options, &known),
+            keeper: Link::new(&options, &known),
+            reader: Link::new(&options, &known),
+            counter: Link::new(&options, &known),
+            counted: AtomicU64::new(0),
             told: AtomicBool::new(false),
-            changes: Changes::new(Link::new(&options)),
+            changes: Changes::new(Link::new(&options, &known)),
+            options,
+            known,
         }))
     }
 
@@ -116,12 +126,13 @@ impl MySqlStore {
             let found = self.exchanger.run(claim, claim::look).await?;
             if found.rows.is_empty() {
                 let claims = Claims { next_due: found.next, ..Claims::default() };
-                return Ok(Exchanged { claims, ..Exchanged::default() });
+                return Ok(Exchanged { claims, generation: Some(found.generation), ..Exchanged::default() });
             }
             due = Some(found);
         }
         let asked = Exchange { settlements: &settlements, claim: claim.as_ref(), due };
-        let exchanged = self.exchanger.transact(&asked, |conn, asked| exchange::exchange(conn, asked)).await?;
+        let (exchanged, counts) =
+            self.exchanger.transact(&asked, |conn, asked| exchange::exchange(conn, asked)).await?;
         if !settlements.is_empty() {
             // What is due again, or for the first time, is for others where nothing is claimed here.
             let due_again = |settlement: &Settlement| {
@@ -130,17 +141,59 @@ impl MySqlStore {
             if settlements.iter().any(due_again) {
                 self.changes.tell();
             }
-            self.counted().await;
         }
+        self.counted(counts).await;
         Ok(exchanged)
     }
 
-    /// Adds the counts up now and then.
-    async fn counted(&self) {
-        if self.settled.fetch_add(1, Ordering::Relaxed) % ADD_UP == ADD_UP - 1
-            && let Err(error) = self.counter.transact(&(), exchange::add_up).await
+    /// Takes note of rows of counts, and adds them up now and then: one step, which is more than was left here since the
+    /// last.
+    async fn counted(&self, rows: u64) {
+        let before = self.counted.fetch_add(rows, Ordering::Relaxed);
+        if before / ADD_UP != (before + rows) / ADD_UP
+            && let Err(error) = self.counter.transact(&(), counts::add_up).await
         {
             tracing::debug!(error = %crate::error::in_one_line(&error), "counts were not added up; later");
+        }
+    }
+
+    /// Reads the catalogue, and which database it is of. Rows that somebody has deleted, or the tables, are made again.
+    async fn catalogue(&self) -> Result<CatalogueState, StoreError> {
+        if let Some(state) = self.read_catalogue().await? {
+            return Ok(state);
+        }
+        let _one_at_a_time = self.making_whole.lock().await;
+        if let Some(state) = self.read_catalogue().await? {
+            return Ok(state);
+        }
+        tracing::warn!(store = %self.name,
+            "evented's tables were emptied or dropped while this process ran; what is missing is made again, and what was \
+             stored there is gone");
+        schema::make_whole(&self.options, &self.name, &self.known.get().name).await?;
+        self.changes.tell();
+        self.read_catalogue().await?.ok_or_else(|| {
+            StoreError::transient("the tables were emptied again while they were made whole", Written::Nothing)
+        })
+    }
+
+    /// The catalogue of a store that is whole.
+    async fn read_catalogue(&self) -> Result<Option<CatalogueState>, StoreError> {
+        let (state, met) = self.reader.run(&(), catalogue::read).await?;
+        let Some(met) = met else { return Ok(None) };
+        if self.known.note(met) {
+            tracing::warn!(store = %self.name, identity = %self.known.get().identity,
+                "another database is at the outbox's place now; what was known of the one before is read anew");
+        }
+        Ok(state)
+    }
+
+    async fn feed(&self, queue: Identity, adopt: bool) -> Result<Identity, StoreError> {
+        let asked = (queue, adopt);
+        loop {
+            if let Some(fed) = self.reader.transact(&asked, outbox::feed).await? {
+                return Ok(fed);
+            }
+            self.catalogue().await?;
         }
     }
 
@@ -155,7 +208,7 @@ impl MySqlStore {
         drop(turn);
         // What the handler emitted is committed now.
         self.changes.tell();
-        self.counted().await;
+        self.counted(1).await;
         end
     }
 }
@@ -169,11 +222,9 @@ impl Drop for MySqlStore {
 impl QueueStore for MySqlStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
         Box::pin(async move {
-            let pushed = self.relay.transact(&push, push::push).await?;
-            if !push.finished.is_empty() {
-                self.reader.run(&push.finished.to_vec(), |conn, ids| push::forget(conn, ids)).await?;
-            }
+            let (pushed, counts) = self.relay.transact(&push, push::push).await?;
             self.changes.tell();
+            self.counted(counts).await;
             Ok(pushed)
         })
     }
@@ -204,24 +255,26 @@ impl QueueStore for MySqlStore {
 impl Catalogue for MySqlStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move {
-            if catalogue::record(&self.reader, &record.handlers).await? {
-                self.changes.tell();
+            match self.reader.transact(&record, catalogue::record).await? {
+                Swap::Moved => return Ok(Swap::Moved),
+                Swap::Done(true) => self.changes.tell(),
+                Swap::Done(false) => {}
             }
             Ok(Swap::Done(()))
         })
     }
 
     fn catalogue(&self) -> Pending<'_, CatalogueState> {
-        Box::pin(async move { self.reader.run(&(), catalogue::read_all).await })
+        Box::pin(self.catalogue())
     }
 
-    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
+    fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>> {
         Box::pin(async move {
-            let retired = self.reader.transact(&handler, catalogue::retire).await?;
-            if retired {
+            let retired = self.reader.transact(&(handler, generation), catalogue::retire).await?;
+            if retired == Swap::Done(true) {
                 self.changes.tell();
             }
-            Ok(Swap::Done(retired))
+            Ok(retired)
         })
     }
 
@@ -230,7 +283,7 @@ impl Catalogue for MySqlStore {
     }
 
     fn identity(&self) -> Identity {
-        self.identity.as_str().into()
+        self.known.get().identity
     }
 
     fn limits(&self) -> Limits {
@@ -263,21 +316,18 @@ impl Admin for MySqlStore {
         Box::pin(async move { self.counter.run(&(handler, limit), admin::dead_letters).await })
     }
 
-    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+    fn requeue(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
         Box::pin(async move {
-            let requeued = self.counter.transact(&letters, admin::requeue).await?;
-            if requeued > 0 {
+            let requeued = self.counter.transact(&(letters, up_to), admin::requeue).await?;
+            if requeued.count > 0 {
                 self.changes.tell();
             }
-            Ok(Step { count: requeued, more: false })
+            Ok(requeued)
         })
     }
 
-    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
-        Box::pin(async move {
-            let count = self.counter.transact(&letters, admin::discard).await?;
-            Ok(Step { count, more: false })
-        })
+    fn discard(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move { self.counter.transact(&(letters, up_to), admin::discard).await })
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
@@ -290,16 +340,20 @@ impl OutboxStore for MySqlStore {
         Box::pin(async move {
             // Looks before it locks: an idle relay writes nothing.
             if !self.told.swap(false, Ordering::Relaxed) {
-                let next = self.relay.run(&(), outbox::next_row).await?;
+                let next = self.relay.run(&relay, relay::next_row).await?;
                 if next != Some(Duration::ZERO) {
                     return Ok(Relayed { next_due: next, ..Relayed::default() });
                 }
             }
-            let relayed = self.relay.transact_begun(&relay, outbox::relay).await?;
-            if relayed.left > 0 {
+            let turn = self.relay.transact_begun(&relay, relay::relay).await?;
+            if !turn.waiting.is_empty() {
+                self.relay.run(&turn.waiting, relay::look_again).await?;
+            }
+            if turn.relayed.left > 0 {
                 self.changes.tell();
             }
-            Ok(relayed)
+            self.counted(turn.counts).await;
+            Ok(turn.relayed)
         })
     }
 
@@ -311,16 +365,22 @@ impl OutboxStore for MySqlStore {
         })
     }
 
-    fn put_back(&self, _rows: Vec<PutBack>) -> Pending<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn put_back(&self, rows: Vec<PutBack>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if !rows.is_empty() {
+                self.relay.transact(&rows, outbox::put_back).await?;
+                self.changes.tell();
+            }
+            Ok(())
+        })
     }
 
-    fn feed(&self, queue: Identity, _adopt: bool) -> Pending<'_, Identity> {
-        Box::pin(async { Ok(queue) })
+    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
+        Box::pin(self.feed(queue, adopt))
     }
 
-    fn settled(&self, _deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        Box::pin(async move { self.reader.transact(&deliveries, outbox::settled).await })
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {

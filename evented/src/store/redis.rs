@@ -8,10 +8,11 @@
 //!
 //! | key | kind | what |
 //! |---|---|---|
-//! | `layout` | hash | `version`, `min_compatible`, and the catalogue's `generation` |
+//! | `layout` | hash | `version`, `min_compatible`; the store's own name, `identity`; the catalogue's `generation`; `lanes`, the highest number of a handler; `forgotten`, how many marks were forgotten early since that was told last |
 //! | `handlers` | hash | handler's id -> its entry, in JSON (`catalogue.rs`) |
 //! | `lanes` | hash | handler's id -> its number, and the payload versions that were ever stored for it: `3:1,2` |
 //! | `retired` | set | ids of retired handlers |
+//! | `retired_at` | hash | retired handler's id -> when it was, in milliseconds since 1970 |
 //! | `deliveries` | hash | delivery's id -> what never changes of it (`body.rs`) |
 //! | `due:<handler's number>:<version>` | zset | a lane: ids of deliveries that wait, by when they may be claimed, in microseconds since 1970; `inf` while they wait for another of their order key |
 //! | `leased:<handler's number>:<version>` | zset | ids of those that are leased, by the end of their lease |
@@ -20,7 +21,7 @@
 //! | `order:<key>` | list | ids of an order key's deliveries; the head is due, the others are parked |
 //! | `parked` | hash | id of a parked delivery -> its own time, and its lane |
 //! | `unique:<key>` | text | the delivery that stands for the others of its unique key; it expires |
-//! | `once` | zset | ids of deliveries whose push may be repeated, by when it was |
+//! | `once` | zset | ids of deliveries whose push may be repeated, by when it was; of finished ones by when it would have been that are forgotten as soon |
 //! | `letters` | hash | delivery's id -> dead letter: number, version, failed, deaths, time, error, body |
 //! | `dead`, `dead:<handler's number>` | zset | ids of dead letters by when they died |
 //! | `counts` | hash | `<handler's number>:done`, `:retried`, `:dead` |
@@ -28,12 +29,15 @@
 //! | `changes` | channel | what one process says to the others |
 //!
 //! A server that lost its data, or a part, is gone on with: a delivery without its body is dropped, a settlement of a lease
-//! that is gone changes nothing, and each process records the handlers again that it knew.
+//! that is gone changes nothing, and each process records the handlers again that it knew, in the store that has the name that it
+//! knew; where none has a name, it has that one. A process that opens a store without a name asks those who listen to it first.
+//! The generation is a number of 63 bits, which no script reads as a number.
 
 mod admin;
 mod body;
 mod catalogue;
 mod changes;
+mod copies;
 mod layout;
 mod link;
 mod queue;
@@ -42,7 +46,7 @@ mod writer;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use redis::{Cmd, cmd};
+use redis::cmd;
 use tokio::task::AbortHandle;
 
 use crate::{
@@ -55,20 +59,17 @@ use crate::{
 
 use self::{catalogue::Known, changes::Changes, layout::Place, link::Link, writer::Writer};
 
-/// How many deliveries one command forgets.
-const FORGET: usize = 500;
-
 pub(crate) struct RedisStore {
     name: String,
     promise: String,
-    /// The key of what was pushed once.
-    once: String,
     writer: Writer,
-    link: Link,
+    link: Arc<Link>,
     keeper: Link,
     /// For what is asked seldom and may be long: a claim must not wait for its answer.
     counter: Link,
     known: Known,
+    /// What tells it from the store whose data it has a copy of.
+    copy: String,
     changes: Changes,
     listener: AbortHandle,
 }
@@ -81,18 +82,21 @@ impl RedisStore {
         let link = || Link::new(place.client.clone(), Arc::clone(&layout));
         let asking = link();
         let report = layout::report(&asking).await?;
-        layout::open(&asking, &place.name).await?;
+        let own_name = layout::open(&asking, &place.name).await?;
+        let asking = Arc::new(asking);
+        let identity = copies::identify(&own_name, &report, &asking).await;
+        let copy = identity.strip_prefix(&own_name).unwrap_or_default().to_owned();
         let promise = layout::promise(&asking, &place.name, &report).await;
         let changes = Changes::new();
         let listening = changes::listen(place.client.clone(), place.key("changes"), changes.clone());
         Ok(Arc::new(Self {
             promise,
-            once: place.key("once"),
             writer: Writer::start(link(), changes.clone()),
             link: asking,
             keeper: link(),
             counter: link(),
-            known: Known::default(),
+            known: Known::new(own_name),
+            copy,
             changes,
             listener: tokio::spawn(listening).abort_handle(),
             name: place.name,
@@ -108,19 +112,7 @@ impl Drop for RedisStore {
 
 impl QueueStore for RedisStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        Box::pin(async move {
-            let finished = push.finished.to_vec();
-            let pushed = self.writer.push(push).await?;
-            for some in finished.chunks(FORGET) {
-                let mut forget: Cmd = cmd("ZREM");
-                forget.arg(&self.once);
-                for delivery in some {
-                    forget.arg(&delivery.to_bytes());
-                }
-                self.link.ask(&forget).await?;
-            }
-            Ok(pushed)
-        })
+        self.writer.push(push)
     }
 
     fn clock(&self) -> Pending<'_, StoreTime> {
@@ -133,20 +125,22 @@ impl QueueStore for RedisStore {
 
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
         Box::pin(async move {
-            let seen = self.known.generation();
-            let found = queue::exchange(&self.link, &self.changes, seen, &settlements, claim.as_ref()).await?;
+            let found = queue::exchange(&self.link, &self.changes, &settlements, claim.as_ref()).await?;
             if found.dropped > 0 {
                 tracing::error!(deliveries = found.dropped, store = %self.name,
                     "redis has lost what these deliveries were made of; they are dropped");
             }
-            if found.behind {
+            let mut exchanged = found.exchanged;
+            let is_another = found.identity.is_none_or(|identity| identity != self.known.identity());
+            if claim.is_some() && (exchanged.generation.is_none() || is_another || found.lacks_lane) {
                 // Emits go on when the handlers are known again, also where nobody emits here who would notice. Where that
                 // fails, the next look tries it again: this exchange was made.
-                if let Err(error) = catalogue::read(&self.link, &self.changes, &self.known).await {
-                    tracing::debug!(%error, "the handlers could not be recorded again yet");
+                match self.catalogue().await {
+                    Ok(catalogue) => exchanged.generation = Some(catalogue.generation),
+                    Err(error) => tracing::debug!(%error, "the handlers could not be recorded again yet"),
                 }
             }
-            Ok(found.exchanged)
+            Ok(exchanged)
         })
     }
 
@@ -165,17 +159,15 @@ impl QueueStore for RedisStore {
 
 impl Catalogue for RedisStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
-        Box::pin(async move {
-            catalogue::record(&self.link, &self.changes, &self.known, &record.handlers).await.map(Swap::Done)
-        })
+        Box::pin(async move { catalogue::record(&self.link, &self.changes, &record).await })
     }
 
     fn catalogue(&self) -> Pending<'_, CatalogueState> {
-        Box::pin(catalogue::read(&self.link, &self.changes, &self.known))
+        Box::pin(catalogue::read(&self.link, &self.changes, &self.known, &self.name))
     }
 
-    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
-        Box::pin(async move { catalogue::retire(&self.link, &self.changes, &handler).await.map(Swap::Done) })
+    fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>> {
+        Box::pin(async move { catalogue::retire(&self.link, &self.changes, &handler, generation).await })
     }
 
     fn name(&self) -> &str {
@@ -183,7 +175,7 @@ impl Catalogue for RedisStore {
     }
 
     fn identity(&self) -> Identity {
-        self.name.as_str().into()
+        format!("{}{}", self.known.identity(), self.copy).into()
     }
 
     fn limits(&self) -> Limits {
@@ -212,18 +204,12 @@ impl Admin for RedisStore {
         Box::pin(async move { admin::dead_letters(&self.counter, handler.as_deref(), limit).await })
     }
 
-    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
-        Box::pin(async move {
-            let count = admin::requeue(&self.counter, &self.changes, &letters).await?;
-            Ok(Step { count, more: false })
-        })
+    fn requeue(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move { admin::requeue(&self.counter, &self.changes, &letters, up_to).await })
     }
 
-    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
-        Box::pin(async move {
-            let count = admin::discard(&self.counter, &self.changes, &letters).await?;
-            Ok(Step { count, more: false })
-        })
+    fn discard(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
+        Box::pin(async move { admin::discard(&self.counter, &self.changes, &letters, up_to).await })
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {

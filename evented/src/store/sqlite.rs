@@ -6,10 +6,16 @@
 
 mod admin;
 mod catalogue;
+mod emit;
+mod file;
+mod link;
+mod notice;
 mod outbox;
+mod push;
 mod queue;
 mod schema;
-mod notice;
+mod settle;
+mod transact;
 mod turn;
 mod writer;
 
@@ -20,35 +26,36 @@ use std::{
     str::FromStr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use sqlx::{
-    Connection, Pool, Sqlite, SqliteConnection, SqlitePool, query_scalar,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous},
+    Connection, Sqlite, SqliteConnection, SqlitePool, query_scalar,
+    sqlite::{SqliteConnectOptions, SqliteLockingMode, SqliteSynchronous},
 };
-use tokio::sync::{Mutex, MutexGuard, watch as changes};
+use tokio::sync::{Mutex, watch as changes};
 
 use crate::{
-    error::{Error, ErrorKind, StoreError, Written},
+    error::{StoreError, Written},
     id::DeliveryId,
     store::{
         Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
         OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
     time,
 };
 
 use self::{
+    file::{File, store_name},
+    link::Link,
     notice::Watch,
     queue::Exchange,
     turn::Line,
-    writer::{Link, Writer, read_failed},
+    writer::{Writer, read_failed},
 };
 
 /// How long a connection of ours waits for another writer's lock.
@@ -62,7 +69,7 @@ const LONG_LOCK: Duration = Duration::from_secs(1);
 const GAP_AFTER: Duration = Duration::from_millis(10);
 
 pub(crate) struct SqliteStore {
-    name: String,
+    file: Arc<File>,
     promise: &'static str,
     /// The application's pool, where this is an outbox: transactional handlers run on its connections.
     pool: Option<SqlitePool>,
@@ -75,7 +82,9 @@ pub(crate) struct SqliteStore {
     told: AtomicBool,
     /// How often an event was emitted in a transaction that does not tell.
     nudges: AtomicU64,
-    writer: Writer,
+    /// Before when marks of pushes are too many, while a sweep deletes them; zero where it is not known.
+    too_many_before: AtomicI64,
+    writer: Arc<Writer>,
     reader: Mutex<Link>,
     keeper: Mutex<Link>,
     /// For what reads long and is asked seldom: a claim must not wait for a count.
@@ -87,12 +96,7 @@ pub(crate) struct SqliteStore {
 impl SqliteStore {
     /// Opens the queue at `url`: `sqlite:evented.db`, `sqlite:///var/lib/shop/queue.db?synchronous=normal`.
     pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
-        let options = queue_options(url)?;
-        let path = options.get_filename().to_owned();
-        let fresh = std::fs::metadata(&path).map_or(true, |file| file.len() == 0);
-        // A new file is ours to set up. An existing one may be the application's: its journal mode is its own.
-        let options = if fresh { options.journal_mode(SqliteJournalMode::Wal) } else { options };
-        Self::open(options, None).await
+        Self::open(queue_options(url)?, None).await
     }
 
     /// Opens the outbox in the database of the application's pool.
@@ -111,7 +115,8 @@ impl SqliteStore {
 
     async fn open(options: SqliteConnectOptions, pool: Option<SqlitePool>) -> Result<Arc<Self>, StoreError> {
         let options = ours(options);
-        let mut conn = connect(&options).await?;
+        file::refuse_second_name(options.get_filename())?;
+        let mut conn = connect(&options, pool.is_none()).await?;
         // Named by its real path, so that two ways of writing one path are one store.
         let name = store_name(options.get_filename());
         let mode: String = query_scalar("pragma journal_mode")
@@ -127,7 +132,7 @@ impl SqliteStore {
                 Written::Nothing,
             ));
         }
-        schema::migrate(&mut conn, &name).await?;
+        let store = schema::migrate(&mut conn, &name, None).await?;
         let synchronous: i64 = query_scalar("pragma synchronous")
             .fetch_one(&mut conn)
             .await
@@ -138,22 +143,24 @@ impl SqliteStore {
             let changes = changes.clone();
             move || changes.send_modify(|mark| *mark += 1)
         };
-        let link = || Link::new(options.clone());
-        let watch = Watch::start(link(), options.get_filename(), changes.clone());
+        let file = File::new(options, pool.is_none(), store);
+        let link = || Mutex::new(Link::new(&file));
+        let writer = Arc::new(Writer::start(Link::to_write(&file), Arc::clone(&turn), committed));
         Ok(Arc::new(Self {
-            writer: Writer::start(link(), Arc::clone(&turn), committed),
-            reader: Mutex::new(link()),
-            keeper: Mutex::new(link()),
-            counter: Mutex::new(link()),
-            name,
+            reader: link(),
+            keeper: link(),
+            counter: link(),
+            watch: Watch::start(&file, Arc::clone(&writer), changes.clone()),
+            writer,
+            file,
             promise: promise(synchronous),
             pool,
             one_tx: Mutex::new(Duration::ZERO),
             told: AtomicBool::new(false),
             nudges: AtomicU64::new(0),
+            too_many_before: AtomicI64::new(0),
             turn,
             changes,
-            watch,
         }))
     }
 
@@ -177,7 +184,7 @@ impl SqliteStore {
         };
         let nudges = self.nudges.load(Ordering::Relaxed);
         let began = time::now();
-        let end = outbox::transact(taken, fence, call).await;
+        let end = transact::transact(taken, fence, call).await;
         let held_for = began.elapsed();
         drop(turn);
         // What the handler emitted is committed now, and the next of its order key is due.
@@ -185,7 +192,7 @@ impl SqliteStore {
             self.changes.send_modify(|mark| *mark += 1);
         }
         if held_for > LONG_LOCK {
-            tracing::warn!(%delivery, ?held_for, store = %self.name,
+            tracing::warn!(%delivery, ?held_for, store = self.file.name(),
                 "a handler with `&mut Tx` held the file's write lock for long; nobody else could write meanwhile");
         }
         // Gaps of a fifth of the time, for the application's own writers: SQLite lets them look each 100 ms or sooner.
@@ -201,12 +208,29 @@ impl SqliteStore {
         &self,
         read: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
-        read_on(self.reader.lock().await, read).await
+        self.read_on(&self.reader, read).await
+    }
+
+    async fn read_on<T>(
+        &self,
+        link: &Mutex<Link>,
+        read: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let mut link = link.lock().await;
+        if link.leave_what_is_gone().await {
+            self.writer.look().await?;
+        }
+        use_link(&mut link, read).await
+    }
+
+    /// Makes rows of the store's own again that are missing.
+    async fn make_whole(&self) -> Result<(), StoreError> {
+        self.writer.run(Arc::clone(&self.file), catalogue::make_whole).await
     }
 }
 
-async fn read_on<T>(
-    mut link: MutexGuard<'_, Link>,
+async fn use_link<T>(
+    link: &mut Link,
     read: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
 ) -> Result<T, StoreError> {
     let done = match link.get().await {
@@ -231,10 +255,17 @@ fn ours(options: SqliteConnectOptions) -> SqliteConnectOptions {
 
 /// Opens the first connection. Where several processes start at once on a new file, one of them sets its journal mode,
 /// for which SQLite does not let the others wait: they try again.
-async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
+async fn connect(options: &SqliteConnectOptions, is_ours: bool) -> Result<SqliteConnection, StoreError> {
     let until = time::after(BUSY);
     loop {
-        match SqliteConnection::connect_with(options).await {
+        // A new file is ours to set up. An existing one may be the application's: its journal mode is its own.
+        let made = if is_ours { file::make(options).await } else { Ok(None) };
+        let conn = match made {
+            Ok(None) => SqliteConnection::connect_with(options).await,
+            Ok(Some(conn)) => Ok(conn),
+            Err(error) => Err(error),
+        };
+        match conn {
             Ok(conn) => return Ok(conn),
             Err(error) if writer::is_busy(&error) && time::now() < until => time::sleep(OPEN_AGAIN).await,
             Err(error) => {
@@ -252,11 +283,6 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, Sto
             }
         }
     }
-}
-
-/// The same for every way of writing the file's path.
-fn store_name(file: &Path) -> String {
-    format!("sqlite:{}", file.canonicalize().as_deref().unwrap_or(file).display())
 }
 
 /// What a commit survives: <https://www.sqlite.org/pragma.html#pragma_synchronous>, in WAL mode.
@@ -297,14 +323,7 @@ fn queue_options(url: &StoreUrl) -> Result<SqliteConnectOptions, StoreError> {
 
 impl QueueStore for SqliteStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        Box::pin(async move {
-            let finished = push.finished.to_vec();
-            let pushed = self.writer.push(push).await?;
-            if !finished.is_empty() {
-                self.writer.run(finished, queue::forget).await?;
-            }
-            Ok(pushed)
-        })
+        self.writer.push(push)
     }
 
     fn clock(&self) -> Pending<'_, StoreTime> {
@@ -320,7 +339,7 @@ impl QueueStore for SqliteStore {
                 let found = self.read(async |conn| queue::due(conn, claim, &[]).await).await?;
                 if found.rows.is_empty() {
                     let claims = Claims { next_due: found.next, ..Claims::default() };
-                    return Ok(Exchanged { claims, ..Exchanged::default() });
+                    return Ok(Exchanged { claims, generation: Some(found.generation), ..Exchanged::default() });
                 }
                 due = Some(found);
             }
@@ -333,7 +352,8 @@ impl QueueStore for SqliteStore {
             let Some(_turn) = time::within(BUSY, self.turn.lock()).await else {
                 return Err(StoreError::transient("other writers held the file for too long", Written::Nothing));
             };
-            let held = read_on(self.keeper.lock().await, async |conn| queue::extend(conn, leases, lease).await).await?;
+            let mut keeper = self.keeper.lock().await;
+            let held = use_link(&mut keeper, async |conn| queue::extend(conn, leases, lease).await).await?;
             Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())
         })
     }
@@ -353,23 +373,35 @@ impl QueueStore for SqliteStore {
 
 impl Catalogue for SqliteStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
-        Box::pin(async move { self.writer.run(record.handlers, catalogue::record).await.map(Swap::Done) })
+        self.writer.run(record, catalogue::record)
     }
 
     fn catalogue(&self) -> Pending<'_, CatalogueState> {
-        Box::pin(self.read(async |conn| catalogue::read(conn).await))
+        Box::pin(async move {
+            let mut read = self.read(async |conn| catalogue::read(conn).await).await;
+            // The row that says what the tables are was deleted, or the tables are older ones, of a backup.
+            if matches!(&read, Ok(None)) || read.as_ref().is_err_and(|error| !error.is_transient()) {
+                self.make_whole().await?;
+                read = self.read(async |conn| catalogue::read(conn).await).await;
+            }
+            let Some((state, store)) = read? else {
+                return Err(StoreError::transient("the catalogue is emptied again and again", Written::Nothing));
+            };
+            self.file.is_named(&store);
+            Ok(state)
+        })
     }
 
-    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
-        Box::pin(async move { self.writer.run(handler, catalogue::retire).await.map(Swap::Done) })
+    fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>> {
+        self.writer.run((handler, generation), catalogue::retire)
     }
 
     fn name(&self) -> &str {
-        &self.name
+        self.file.name()
     }
 
     fn identity(&self) -> Identity {
-        self.name.as_str().into()
+        self.file.identity()
     }
 
     fn limits(&self) -> Limits {
@@ -387,7 +419,7 @@ impl Catalogue for SqliteStore {
 
 impl Admin for SqliteStore {
     fn stats(&self) -> Pending<'_, Stats> {
-        Box::pin(async move { read_on(self.counter.lock().await, async |conn| admin::stats(conn).await).await })
+        Box::pin(self.read_on(&self.counter, async |conn| admin::stats(conn).await))
     }
 
     fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()> {
@@ -397,27 +429,49 @@ impl Admin for SqliteStore {
     fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
         Box::pin(async move {
             let read = async |conn: &mut _| admin::dead_letters(conn, handler.as_deref(), limit).await;
-            read_on(self.counter.lock().await, read).await
+            self.read_on(&self.counter, read).await
         })
     }
 
-    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+    fn requeue(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
         Box::pin(async move {
-            let count = self.writer.run(letters, admin::requeue).await?;
-            Ok(Step { count, more: false })
+            let some = self.read_on(&self.counter, async |conn| admin::some_of(conn, &letters, up_to).await).await?;
+            step(some, up_to, |some| self.writer.run(some, admin::requeue)).await
         })
     }
 
-    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+    fn discard(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
         Box::pin(async move {
-            let count = self.writer.run(letters, admin::discard).await?;
-            Ok(Step { count, more: false })
+            let some = self.read_on(&self.counter, async |conn| admin::some_of(conn, &letters, up_to).await).await?;
+            step(some, up_to, |some| self.writer.run(some, admin::discard)).await
         })
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
-        self.writer.run(retention, admin::sweep)
+        Box::pin(async move {
+            let known = self.too_many_before.load(Ordering::Relaxed);
+            let before = match known {
+                0 => self.read_on(&self.counter, async |conn| admin::too_many_before(conn).await).await?,
+                known => Some(known),
+            };
+            let swept = self.writer.run((retention, before), admin::sweep).await?;
+            // The same until there is no more to sweep: to count them again takes longer than a step.
+            self.too_many_before.store(before.filter(|_| swept.more).unwrap_or(0), Ordering::Relaxed);
+            Ok(swept)
+        })
     }
+}
+
+/// Does something with some letters, where there are any.
+async fn step<'a>(
+    (rows, more): (Vec<i64>, bool),
+    up_to: StoreTime,
+    act: impl FnOnce(admin::Chosen) -> Pending<'a, u64>,
+) -> Result<Step, StoreError> {
+    if rows.is_empty() {
+        return Ok(Step::default());
+    }
+    Ok(Step { count: act((rows, up_to)).await?, more })
 }
 
 impl OutboxStore for SqliteStore {
@@ -425,7 +479,8 @@ impl OutboxStore for SqliteStore {
         Box::pin(async move {
             // Looks before it locks: an idle relay writes nothing.
             if !self.told.swap(false, Ordering::Relaxed) {
-                let next = self.read(async |conn| outbox::next_row(conn).await).await?;
+                let target = outbox::leased_target(&relay);
+                let next = self.read(async |conn| outbox::next_row(conn, target).await).await?;
                 if next != Some(Duration::ZERO) {
                     return Ok(Relayed { next_due: next, ..Relayed::default() });
                 }
@@ -438,16 +493,18 @@ impl OutboxStore for SqliteStore {
         self.writer.run(rows, outbox::finish)
     }
 
-    fn put_back(&self, _rows: Vec<PutBack>) -> Pending<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn put_back(&self, rows: Vec<PutBack>) -> Pending<'_, ()> {
+        Box::pin(async move { if rows.is_empty() { Ok(()) } else { self.writer.run(rows, outbox::put_back).await } })
     }
 
-    fn feed(&self, queue: Identity, _adopt: bool) -> Pending<'_, Identity> {
-        Box::pin(async { Ok(queue) })
+    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
+        self.writer.run((queue, adopt), outbox::feed)
     }
 
-    fn settled(&self, _deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if deliveries.is_empty() { Ok(()) } else { self.writer.run(deliveries, outbox::settled).await }
+        })
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
@@ -478,68 +535,5 @@ impl OutboxStore for SqliteStore {
     fn committed(&self) {
         self.told.store(true, Ordering::Relaxed);
         self.changes.send_modify(|mark| *mark += 1);
-    }
-}
-
-impl Outboxed for Sqlite {
-    const KIND: &'static str = "SQLite";
-
-    fn insert_row<'a>(conn: &'a mut SqliteConnection, row: &'a NewRow) -> Inserting<'a> {
-        Box::pin(async move {
-            if row.known {
-                return Ok(outbox::insert_anywhere(conn, row).await?);
-            }
-            let Err(error) = outbox::insert_here(conn, row).await else { return Ok(()) };
-            if writer::is_busy(&error) {
-                // It began by reading, and another has written since: SQLite cannot let it write any more.
-                let text = "the transaction cannot write any more, since another wrote after it began; begin it with \
-                            `evented::begin(&pool)`, which takes the write lock first";
-                return Err(Error::new(ErrorKind::Database, text).because(error));
-            }
-            let file: String =
-                query_scalar("select file from pragma_database_list where name = 'main'").fetch_one(&mut *conn).await?;
-            if row.outbox.as_str().strip_prefix("sqlite:") == Some(&*file) {
-                return Err(error.into());
-            }
-            // SQLite's own way of writing the path is the usual one; the real path is asked for where it differs.
-            if store_name(Path::new(&file)) == row.outbox.as_str() {
-                return Ok(outbox::insert_anywhere(conn, row).await?);
-            }
-            let text = format!(
-                "this transaction is of the file `{file}`, but `run()` was given the outbox {}; emit in a transaction of \
-                 that pool, or give `run()` this one with `.outbox(pool)`",
-                row.outbox
-            );
-            Err(Error::new(ErrorKind::NoOutbox, text))
-        })
-    }
-
-    fn statements(row: &NewRow) -> Vec<Statement> {
-        outbox::statements(row)
-    }
-
-    fn explain(row: &NewRow, error: &sqlx::Error) -> Option<Error> {
-        outbox::explain(row, error)
-    }
-
-    fn run<'a>(conn: &'a mut SqliteConnection, statement: &'a Statement) -> Ran<'a> {
-        Box::pin(async move { Ok(outbox::run(conn, statement).await?) })
-    }
-
-    fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
-        Box::pin(async move {
-            loop {
-                // First the connection: whoever has the turn must not wait for one.
-                let mut taken = borrowed::take(pool).await?;
-                let turn = turn::take(pool.connect_options().get_filename()).await;
-                if outbox::BEGIN.on(&mut taken).await? {
-                    return Ok((Taken(taken), turn));
-                }
-            }
-        })
-    }
-
-    fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {
-        Box::pin(async move { Ok(SqliteStore::open_outbox(pool).await? as Arc<dyn OutboxStore>) })
     }
 }

@@ -530,7 +530,11 @@ impl<Db: Outboxed> OwnTx for Tx<Db> {
                 Err(error) => Err(error),
             };
             // Waited for, where a drop would queue it behind the caller's commit.
-            if done.is_ok() { savepoint.commit().await? } else { savepoint.rollback().await? }
+            if done.is_ok() {
+                savepoint.commit().await?
+            } else {
+                savepoint.rollback().await?
+            }
             done
         })
     }

@@ -275,11 +275,11 @@ async fn dead_letters_are_read_requeued_discarded_and_swept_beyond_a_page() {
     assert_eq!((payloads(&back), back[0].failed, back[0].lost), (vec!["1299".to_owned()], 0, false));
     assert_eq!(crate::store::discard(&*store, Letters::One(letters[1].id)).await, 1);
     let kept = Retention { age: Duration::from_hours(1), count: 699 };
-    assert_eq!(
-        store.sweep(kept).await.unwrap().dead_letters,
-        600,
-        "1,298 of mail and one of stock, but for the newest"
-    );
+    let swept = store.sweep(kept).await.unwrap();
+    assert!(swept.dead_letters < 600 && swept.more, "in steps: {swept:?}");
+    let rest = store.sweep(kept).await.unwrap();
+    assert!(!rest.more);
+    assert_eq!(swept.dead_letters + rest.dead_letters, 600, "1,298 of mail and one of stock, but for the newest");
     assert_eq!(crate::store::discard(&*store, Letters::Of("stock".to_owned())).await, 1);
     assert_eq!(crate::store::requeue(&*store, Letters::Of("mail".to_owned())).await, 698);
     assert_eq!(crate::store::requeue(&*store, Letters::Of("nobody".to_owned())).await, 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evented::{
     Priority,
-    store::{Letters, NewDelivery, Outcome, Push, Pushed, Retention, open_outbox, open_queue},
+    store::{Letters, NewDelivery, Outcome, Push, Pushed, Retention, Store, open_outbox, open_queue},
 };
 use evented_tests::{eventually, servers::Redis};
 
@@ -84,28 +84,88 @@ async fn two_hundred_thousand_that_wait_are_claimed_and_counted() {
     assert!(!left.contains("deliveries") && !left.contains("leases") && !left.contains("due:"), "{left}");
 }
 
+/// What one claim answers at the most, one delivery apart; the payloads below are far larger than what surrounds them.
+const CLAIM_BYTES: usize = 8 << 20;
+
+/// Stores payloads of these sizes, each filled with its place.
+async fn push_sizes(store: &dyn Store, sizes: &[usize], version: impl Fn(usize) -> u32) {
+    for (place, size) in sizes.iter().enumerate() {
+        let payload = vec![u8::try_from(place).unwrap(); *size].into();
+        let version = version(place);
+        push(store, vec![NewDelivery { payload, version, ..delivery("mail", &place.to_string()) }]).await;
+    }
+}
+
+/// Claims all that is stored; answers the sizes that each claim had, and checks that all came, the oldest first.
+async fn claim_sizes(store: &dyn Store, sizes: &[usize]) -> Vec<Vec<usize>> {
+    let (mut claims, mut all) = (Vec::new(), Vec::new());
+    while all.len() < sizes.len() {
+        let claim = claim_of(512, &[("mail", 2, Priority::Normal)]);
+        let claimed = store.exchange([].into(), Some(claim)).await.unwrap().claims;
+        assert!(!claimed.deliveries.is_empty(), "one at least");
+        let payloads = claimed.deliveries.into_iter().map(|claimed| claimed.payload);
+        let payloads: Vec<_> = payloads.map(|payload| (usize::from(payload[0]), payload.len())).collect();
+        all.extend(payloads.iter().copied());
+        if all.len() < sizes.len() {
+            assert_eq!(claimed.next_due, Some(Duration::ZERO), "more is due");
+        }
+        claims.push(payloads.into_iter().map(|(_, size)| size).collect());
+    }
+    assert_eq!(all, sizes.iter().copied().enumerate().collect::<Vec<_>>());
+    claims
+}
+
+fn are_within_the_limit(claims: &[Vec<usize>]) {
+    for claim in claims {
+        let bytes: usize = claim.iter().sum();
+        assert!(bytes <= CLAIM_BYTES || claim.len() == 1, "{bytes} bytes in {} deliveries", claim.len());
+    }
+}
+
 #[tokio::test]
-async fn large_payloads_are_claimed_a_few_at_a_time() {
+async fn a_claim_takes_no_more_bytes_than_its_limit_and_one_delivery_at_least() {
     let Some(url) = shared() else { return };
     let store = open(&url).await;
     record(&*store, &["mail"]).await;
-    for number in 0..80 {
-        let payload = vec![number; 256 * 1024].into();
-        push(&*store, vec![NewDelivery { payload, ..delivery("mail", &number.to_string()) }]).await;
+    let large = [256 * 1024; 80];
+    push_sizes(&*store, &large, |_| 1).await;
+    let claims = claim_sizes(&*store, &large).await;
+    are_within_the_limit(&claims);
+    let counts: Vec<_> = claims.iter().map(Vec::len).collect();
+    assert_eq!(counts, [31, 31, 18], "as many as there is room for, with what surrounds them");
+}
+
+#[tokio::test]
+async fn a_claim_of_many_sizes_takes_no_more_bytes_than_its_limit() {
+    let Some(url) = shared() else { return };
+    let store = open(&url).await;
+    record(&*store, &["mail"]).await;
+    // Small ones are followed by large ones, and one is larger than what is claimed at once.
+    let mut sizes = vec![10; 50];
+    sizes.extend([3 << 20; 6]);
+    sizes.extend([10, 10, 9 << 20, 10]);
+    push_sizes(&*store, &sizes, |_| 1).await;
+    let claims = claim_sizes(&*store, &sizes).await;
+    are_within_the_limit(&claims);
+    assert_eq!(claims.iter().map(Vec::len).collect::<Vec<_>>(), [52, 2, 4, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_claim_of_several_versions_and_of_ended_leases_takes_no_more_bytes_than_its_limit() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.url()).await;
+    record(&*store, &["mail"]).await;
+    let sizes = [1 << 20; 20];
+    push_sizes(&*store, &sizes, |place| 1 + u32::try_from(place % 2).unwrap()).await;
+    are_within_the_limit(&claim_sizes(&*store, &sizes).await);
+    // All leases end, in the order in which they were given.
+    for leased in redis.ask(&["KEYS", "{evented}:leased:*"]).unwrap().lines() {
+        let script = "for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do \
+                      redis.call('ZADD', KEYS[1], string.byte(redis.call('HGET', KEYS[2], id), -1), id) end";
+        redis.ask(&["EVAL", script, "2", leased, "{evented}:deliveries"]).unwrap();
     }
-    let mut all = Vec::new();
-    loop {
-        let (_, claims) = exchange(&*store, Vec::new(), 512, "mail").await;
-        if claims.deliveries.is_empty() {
-            break;
-        }
-        assert_eq!(
-            claims.next_due,
-            (all.len() + claims.deliveries.len() < 80).then_some(Duration::ZERO).or(claims.next_due)
-        );
-        all.extend(claims.deliveries.into_iter().map(|claimed| claimed.payload));
-    }
-    assert_eq!(all, (0..80).map(|number| vec![number; 256 * 1024]).collect::<Vec<_>>());
+    are_within_the_limit(&claim_sizes(&*store, &sizes).await);
+    assert!(claim(&*store, 512, "mail").await.is_empty(), "each has a lease again");
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ async fn a_server_that_forgot_everything_is_gone_on_with() {
     let planned = |generation| Push::of(generation, deliveries());
     assert_eq!(store.push(planned(generation)).await.unwrap(), Pushed::CatalogueMoved, "nothing is stored half");
     let catalogue = store.catalogue().await.unwrap();
-    assert!(catalogue.generation > generation);
+    assert_ne!(catalogue.generation, generation);
     let handlers: Vec<_> = catalogue.handlers.iter().map(|entry| &*entry.handler).collect();
     assert_eq!(handlers, ["mail", "stock"], "also what another process had recorded");
     assert_eq!(store.push(planned(catalogue.generation)).await.unwrap(), Pushed::Stored);
@@ -212,19 +212,6 @@ async fn a_retired_handler_stays_retired_on_a_server_that_forgot_it() {
     assert_eq!(catalogue.handlers.iter().map(|entry| &*entry.handler).collect::<Vec<_>>(), ["stock"]);
     record(&*other, &["mail"]).await;
     assert_eq!(store.catalogue().await.unwrap().handlers.len(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_generation_that_went_back_is_moved_beyond_the_highest() {
-    let Some(redis) = Redis::start(&[]) else { return };
-    let (store, other) = (open(&redis.url()).await, open(&redis.url()).await);
-    record(&*store, &["mail"]).await;
-    let before = store.catalogue().await.unwrap().generation;
-    // As after a failover to a replica that was behind.
-    redis.ask(&["HSET", "{evented}:layout", "generation", &(before - 5).to_string()]).unwrap();
-    // A worker that looks is enough.
-    assert!(claim(&*store, 10, "mail").await.is_empty());
-    assert!(other.catalogue().await.unwrap().generation > before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -74,6 +74,8 @@ impl Kind for MariadbKind {
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         // What it makes is synced when the server has started; it need not be before.
         install.arg("--innodb-flush-method=nosync").arg(format!("--datadir={}", folder.join("data").display()));
+        // Its temporary tables are named by its process, and another container's may have the same number.
+        install.env("TMPDIR", folder);
         as_root(&mut install);
         let done = install.output().unwrap_or_else(|error| panic!("{} cannot be run: {error}", self.install.display()));
         let said = String::from_utf8_lossy(&done.stderr);

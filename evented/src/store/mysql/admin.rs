@@ -1,24 +1,28 @@
 //! What a person looks at and decides: counts, paused queues, dead letters.
 
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{Error as SqlxError, MySqlConnection, Row as _, mysql::MySqlRow};
 
 use crate::{
     error::StoreError,
-    store::{DeadLetter, INBOX_RETENTION, Letters, ONCE_RETENTION, Retention, Stats, StoreTime, StoredCount, Swept},
+    id::{DeliveryId, LeaseToken},
+    store::{DeadLetter, Letters, ONCE_COUNT, ONCE_RETENTION, Retention, Stats, Step, StoreTime, StoredCount, Swept},
     time,
 };
 
 use super::{
     catalogue::route,
-    exchange, keys,
+    counts::{Counted, Counts, add_up, recount_few, write_all},
+    keys,
     link::{Link, Running, read, sql, write},
-    sql::{NEVER, count, delivery_id, event_id, id_bytes, now_ms, numbers},
+    outbox::INBOX_KEPT,
+    push::there_already,
+    sql::{NEVER, STEP, count, delivery_id, event_id, id_bytes, now_ms, numbers},
 };
 
-/// How many rows a sweep deletes in one commit: it has a time limit like all else, and must come to an end.
-const SWEEP_ROWS: i64 = 10_000;
+/// Among so many of the first due deliveries of a handler, those whose lease has ended are told as waiting.
+const ENDED_LOOK: i64 = 1_000;
 
 pub(super) fn clock<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, StoreTime> {
     Box::pin(async move {
@@ -27,51 +31,80 @@ pub(super) fn clock<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a
     })
 }
 
+/// From the counters: what is stored is never read, but for the first that are due of handlers of which some is leased.
 pub(super) fn stats<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, Stats> {
     Box::pin(async move {
         let rows = sql(concat!(
-            "select h.id, h.event, h.route, h.queue, coalesce(d.kept, 0), cast(coalesce(d.running, 0) as signed),
+            "select h.id, h.event, h.route, h.queue, cast(h.num as signed),
+                cast(h.stored + coalesce(c.stored, 0) as signed), cast(h.running + coalesce(c.running, 0) as signed),
                 cast(h.done + coalesce(c.done, 0) as signed), cast(h.retried + coalesce(c.retried, 0) as signed),
                 cast(h.dead + coalesce(c.dead, 0) as signed), ",
             now_ms!(),
-            " - d.due_at
+            " - (select d.due_at from evented_deliveries d force index (evented_deliveries_due)
+                where d.handler = h.num and d.due_at <= ",
+            now_ms!(),
+            " order by d.due_at limit 1)
              from evented_handlers h
              left join (
-                select handler, count(*) as kept, sum(lease is not null and due_at > ",
-            now_ms!(),
-            ") as running, min(if(due_at <= ",
-            now_ms!(),
-            ", due_at, null)) as due_at
-                from evented_deliveries group by handler) d on d.handler = h.num
-             left join (
-                select handler, sum(done) as done, sum(retried) as retried, sum(dead) as dead
+                select handler, sum(stored) as stored, sum(running) as running, sum(done) as done,
+                    sum(retried) as retried, sum(dead) as dead
                 from evented_counts group by handler) c on c.handler = h.num
              order by h.id"
         ))
         .fetch_all(&mut *conn)
         .await?;
+        let ended = ended(conn, &rows).await?;
         let paused = sql("select name from evented_queues where paused order by name").fetch_all(conn).await?;
         Ok(Stats {
-            handlers: rows.iter().map(stored_count).collect::<Result<_, _>>()?,
+            handlers: rows.iter().map(|row| stored_count(row, &ended)).collect::<Result<_, _>>()?,
             paused: paused.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
         })
     })
 }
 
-fn stored_count(row: &MySqlRow) -> Result<StoredCount, SqlxError> {
-    let number = |at: usize| row.try_get::<i64, _>(at).map(i64::cast_unsigned);
-    let running = number(5)?;
-    let due_for: Option<i64> = row.try_get(9)?;
+/// By the handler's number: of how many among the first due deliveries the lease has ended. They run no longer.
+async fn ended(conn: &mut MySqlConnection, rows: &[MySqlRow]) -> Result<HashMap<i64, i64>, SqlxError> {
+    let mut asked = Vec::new();
+    for row in rows {
+        if row.try_get::<i64, _>(6)? > 0 && row.try_get::<Option<i64>, _>(10)?.is_some() {
+            let handler: i64 = row.try_get(4)?;
+            asked.push(format!(
+                concat!(
+                    "(select {}, cast(coalesce(sum(due.leased), 0) as signed) from (
+                        select lease is not null as leased from evented_deliveries force index (evented_deliveries_due)
+                        where handler = {} and due_at <= ",
+                    now_ms!(),
+                    " order by due_at limit {}) due)"
+                ),
+                handler, handler, ENDED_LOOK
+            ));
+        }
+    }
+    let mut ended = HashMap::new();
+    for some in asked.chunks(50) {
+        for row in read(conn, some.join(" union all ")).await? {
+            ended.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+    }
+    Ok(ended)
+}
+
+fn stored_count(row: &MySqlRow, ended: &HashMap<i64, i64>) -> Result<StoredCount, SqlxError> {
+    let number = |at: usize| row.try_get::<i64, _>(at).map(|number| number.max(0));
+    let stored = number(5)?;
+    let ended = ended.get(&row.try_get::<i64, _>(4)?).copied().unwrap_or(0);
+    let running = (number(6)? - ended).clamp(0, stored);
+    let due_for: Option<i64> = row.try_get(10)?;
     Ok(StoredCount {
         handler: row.try_get(0)?,
         event: row.try_get(1)?,
         route: route(row.try_get(2)?),
         queue: row.try_get(3)?,
-        waiting: number(4)? - running,
-        running,
-        done: number(6)?,
-        retried: number(7)?,
-        dead: number(8)?,
+        waiting: (stored - running).cast_unsigned(),
+        running: running.cast_unsigned(),
+        done: number(7)?.cast_unsigned(),
+        retried: number(8)?.cast_unsigned(),
+        dead: number(9)?.cast_unsigned(),
         due_for: due_for.map(time::from_millis),
     })
 }
@@ -120,34 +153,59 @@ fn letter(row: &MySqlRow) -> Result<DeadLetter, SqlxError> {
     })
 }
 
-/// Holds the dead letters that are meant; answers their rows, the oldest first.
-async fn rows_of(conn: &mut MySqlConnection, letters: &Letters) -> Result<Vec<i64>, SqlxError> {
+/// A dead letter that is meant.
+struct Meant {
+    row: i64,
+    id: DeliveryId,
+    handler: i64,
+}
+
+/// Holds dead letters that are meant, so many as a step has; the oldest first.
+async fn meant(conn: &mut MySqlConnection, letters: &Letters, up_to: StoreTime) -> Result<Vec<Meant>, SqlxError> {
     let statement = match letters {
-        Letters::One(id) => sql("select seq from evented_dead_letters where id = ? order by seq for update")
-            .bind(id.to_bytes().to_vec()),
-        Letters::Of(handler) => sql("select seq from evented_dead_letters
-             where handler = (select num from evented_handlers where id = ?) order by seq for update")
+        Letters::One(id) => sql("select seq, id, cast(handler as signed) from evented_dead_letters
+             where id = ? and died_at <= ? order by seq limit ? for update")
+        .bind(id.to_bytes().to_vec()),
+        Letters::Of(handler) => sql("select seq, id, cast(handler as signed)
+             from evented_dead_letters force index (evented_dead_letters_handler)
+             where handler = (select num from evented_handlers where id = ?) and died_at <= ?
+             order by seq limit ? for update")
         .bind(handler.clone()),
     };
-    let rows = statement.fetch_all(conn).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    let rows = statement.bind(up_to.0).bind(i64::try_from(STEP).unwrap_or(i64::MAX)).fetch_all(conn).await?;
+    let meant = |row: &MySqlRow| {
+        Ok(Meant { row: row.try_get(0)?, id: delivery_id(row.try_get(1)?)?, handler: row.try_get(2)? })
+    };
+    rows.iter().map(meant).collect()
+}
+
+fn step(meant: &[Meant]) -> Step {
+    Step { count: meant.len() as u64, more: meant.len() >= STEP }
 }
 
 /// Moves dead letters back among the deliveries. One of an order key goes behind those that wait.
-pub(super) fn requeue<'a>(conn: &'a mut MySqlConnection, letters: &'a Letters) -> Running<'a, u64> {
+pub(super) fn requeue<'a>(
+    conn: &'a mut MySqlConnection,
+    (letters, up_to): &'a (Letters, StoreTime),
+) -> Running<'a, Step> {
     Box::pin(async move {
-        let rows = rows_of(conn, letters).await?;
-        if rows.is_empty() {
-            return Ok(0);
+        let meant = meant(conn, letters, *up_to).await?;
+        if meant.is_empty() {
+            return Ok(Step::default());
         }
-        let meant = numbers(rows.iter().copied());
+        let all = numbers(meant.iter().map(|letter| letter.row));
+        // A delivery that died twice comes back once.
+        let mut ids = HashSet::new();
+        let back: Vec<_> = meant.iter().filter(|letter| ids.insert(letter.id)).collect();
+        let rows = numbers(back.iter().map(|letter| letter.row));
         let text = format!(
-            "select distinct order_key from evented_dead_letters where seq in ({meant}) and order_key is not null"
+            "select distinct order_key from evented_dead_letters where seq in ({rows}) and order_key is not null"
         );
         let order = read(conn, text).await?;
         let order = order.iter().map(|row| id_bytes(row.try_get(0)?)).collect::<Result<Vec<_>, _>>()?;
         keys::lock(conn, &order).await?;
         // Where a delivery of this id waits already, that one stands for it.
+        let again = LeaseToken::mint().to_i64();
         let text = format!(
             concat!(
                 "insert into evented_deliveries (id, event_id, handler, due_at, own_due_at, attempts_max,
@@ -159,60 +217,85 @@ pub(super) fn requeue<'a>(conn: &'a mut MySqlConnection, letters: &'a Letters) -
                 "), l.attempts_max, l.backoff_first_ms, l.backoff_max_ms, l.timeout_ms, l.version, l.emitted_at,
                     l.correlation, l.error, l.payload, l.order_key
                  from evented_dead_letters l where l.seq in ({}) order by l.seq
-                 on duplicate key update evented_deliveries.id = values(id)"
+                 on duplicate key update evented_deliveries.again = {}"
             ),
-            NEVER, meant
+            NEVER, rows, again
         );
-        write(conn, text).await?;
-        write(conn, format!("delete from evented_dead_letters where seq in ({meant})")).await?;
+        let found = write(conn, text).await?;
+        let mut counts = Counts::default();
+        for letter in &back {
+            counts.add(letter.handler, Counted::Stored, 1);
+        }
+        if found > back.len() as u64 {
+            there_already(conn, back.iter().map(|letter| letter.id), again, &mut counts).await?;
+        }
+        let mut statements = vec![format!("delete from evented_dead_letters where seq in ({all})")];
+        statements.extend(counts.statements());
+        write_all(conn, statements).await?;
         keys::let_heads_go(conn, &order).await?;
-        Ok(rows.len() as u64)
+        Ok(step(&meant))
     })
 }
 
-pub(super) fn discard<'a>(conn: &'a mut MySqlConnection, letters: &'a Letters) -> Running<'a, u64> {
+pub(super) fn discard<'a>(
+    conn: &'a mut MySqlConnection,
+    (letters, up_to): &'a (Letters, StoreTime),
+) -> Running<'a, Step> {
     Box::pin(async move {
-        let rows = rows_of(conn, letters).await?;
-        let text = format!("delete from evented_dead_letters where seq in ({})", numbers(rows.iter().copied()));
-        write(conn, text).await?;
-        Ok(rows.len() as u64)
+        let meant = meant(conn, letters, *up_to).await?;
+        let rows = numbers(meant.iter().map(|letter| letter.row));
+        write(conn, format!("delete from evented_dead_letters where seq in ({rows})")).await?;
+        Ok(step(&meant))
     })
 }
 
-/// Deletes what is kept no longer, in small commits.
+/// Deletes what is kept no longer: of each kind so much as a step has, each in a commit of its own.
 pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {
-    link.transact(&(), exchange::add_up).await?;
-    let once = concat!("delete from evented_once where at < ", now_ms!(), " - ? limit ?");
-    sweep_all(link, once, time::millis(ONCE_RETENTION)).await?;
-    // Longer than deliveries are run, by a day: clocks differ.
-    let inbox = concat!("delete from evented_inbox where at < ", now_ms!(), " - ? limit ?");
-    sweep_all(link, inbox, time::millis(INBOX_RETENTION + Duration::from_hours(24))).await?;
-    let unique = concat!("delete from evented_unique where until_ms <= ", now_ms!(), " - ? limit ?");
-    sweep_all(link, unique, 0).await?;
+    let mut more = link.transact(&(), add_up).await?;
+    link.run(&(), recount_few).await?;
+    let mut delete = async |text: &'static str, values: Vec<i64>| {
+        let deleted = link.run(&(text, values), delete).await?;
+        more |= deleted >= STEP as u64;
+        Ok::<_, StoreError>(deleted)
+    };
+    let once = concat!("delete from evented_once where at < ", now_ms!(), " - ? order by at limit ?");
+    delete(once, vec![time::millis(ONCE_RETENTION)]).await?;
+    let inbox = concat!("delete from evented_inbox where at < ", now_ms!(), " - ? order by at limit ?");
+    delete(inbox, vec![time::millis(INBOX_KEPT)]).await?;
+    let unique = concat!("delete from evented_unique where until_ms <= ", now_ms!(), " - ? order by until_ms limit ?");
+    delete(unique, vec![0]).await?;
     let old = concat!("delete from evented_dead_letters where died_at < ", now_ms!(), " - ? order by died_at limit ?");
     let beyond = "delete from evented_dead_letters where seq <= (select seq from (
             select seq from evented_dead_letters order by seq desc limit 1 offset ?) last)
         order by seq limit ?";
     let age = time::millis(retention.age).min(i64::MAX / 4);
     let count = i64::try_from(retention.count).unwrap_or(i64::MAX);
-    let dead_letters = sweep_all(link, old, age).await? + sweep_all(link, beyond, count).await?;
-    Ok(Swept { dead_letters, ..Swept::default() })
+    let dead_letters = delete(old, vec![age]).await? + delete(beyond, vec![count]).await?;
+    let forgotten_early = link.run(&(), trim_once).await?;
+    more |= forgotten_early >= STEP as u64;
+    Ok(Swept { dead_letters, forgotten_early, more })
 }
 
-async fn sweep_all(link: &Link, text: &'static str, value: i64) -> Result<u64, StoreError> {
-    let mut swept = 0;
-    loop {
-        let deleted = link
-            .run(&(text, value), |conn, (text, value)| {
-                Box::pin(async move {
-                    let statement = sql(text).bind(*value).bind(SWEEP_ROWS);
-                    Ok(statement.execute(conn).await?.rows_affected())
-                })
-            })
-            .await?;
-        swept += deleted;
-        if deleted < SWEEP_ROWS.cast_unsigned() {
-            return Ok(swept);
-        }
-    }
+/// Forgets the oldest of the deliveries that were pushed once, beyond their number.
+fn trim_once<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, u64> {
+    Box::pin(async move {
+        let last = sql("select at, id from evented_once force index (evented_once_at)
+             order by at desc, id desc limit 1 offset ?")
+        .bind(i64::try_from(ONCE_COUNT).unwrap_or(i64::MAX))
+        .fetch_optional(&mut *conn)
+        .await?;
+        let Some(last) = last else { return Ok(0) };
+        let (at, id): (i64, Vec<u8>) = (last.try_get(0)?, last.try_get(1)?);
+        let delete = sql("delete from evented_once where at <= ? and (at < ? or id <= ?) order by at, id limit ?");
+        let delete = delete.bind(at).bind(at).bind(id).bind(i64::try_from(STEP).unwrap_or(i64::MAX));
+        Ok(delete.execute(conn).await?.rows_affected())
+    })
+}
+
+fn delete<'a>(conn: &'a mut MySqlConnection, (text, values): &'a (&'static str, Vec<i64>)) -> Running<'a, u64> {
+    Box::pin(async move {
+        let statement = values.iter().fold(sql(text), |statement, value| statement.bind(*value));
+        let limit = i64::try_from(STEP).unwrap_or(i64::MAX);
+        Ok(statement.bind(limit).execute(conn).await?.rows_affected())
+    })
 }

@@ -13,7 +13,9 @@ use crate::{
 };
 
 use super::{
-    link::{Running, read, write},
+    counts::{Counted, Counts, write_all},
+    identity::generation,
+    link::{NO_SUCH_TABLE, Running, code, read},
     sql::{NEVER, backoff, count, delivery_id, event_id, now_ms, numbers},
 };
 
@@ -25,11 +27,19 @@ const TAKEN_LOOK: Duration = Duration::from_millis(10);
 pub(super) struct Due {
     pub rows: Vec<i64>,
     pub next: Option<Duration>,
+    /// The generation of the catalogue; 0 where the store has lost its row, which no catalogue ever is of.
+    pub generation: u64,
 }
 
 /// As a piece of work.
 pub(super) fn look<'a>(conn: &'a mut MySqlConnection, claim: &'a Claim) -> Running<'a, Due> {
-    Box::pin(due(conn, claim, &[]))
+    Box::pin(async move {
+        match due(conn, claim, &[]).await {
+            // Dropped, and made again as soon as somebody reads the catalogue.
+            Err(error) if code(&error) == Some(NO_SUCH_TABLE) => Ok(Due::default()),
+            due => due,
+        }
+    })
 }
 
 /// Finds due rows of queues that are not paused. What was `settled` just now is left for another claim.
@@ -40,7 +50,13 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
     let given_back = |settled: &&Settlement| matches!(settled.outcome, Outcome::Released | Outcome::Retry { .. });
     let given_back: Vec<i64> = settled.iter().filter(given_back).map(|settled| settled.lease.row).collect();
     let handlers = || claim.queues.iter().flat_map(|queue| queue.handlers.iter().map(move |handler| (queue, handler)));
-    let mut text = String::from(concat!("(select -1, null, null, ", now_ms!(), ")"));
+    let mut text = String::from(concat!(
+        "(select -1, if(exists (select 1 from evented_handlers), ",
+        generation!(),
+        ", 0), null, ",
+        now_ms!(),
+        ")"
+    ));
     for (at, _) in handlers().enumerate() {
         const OF_HANDLER: &str = "from evented_deliveries d force index (evented_deliveries_due)
             where d.handler = (select h.num from evented_handlers h where h.id = ?)
@@ -73,8 +89,10 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
     }
     let mut found = vec![Vec::new(); handlers().count()];
     let (mut now, mut next, mut left) = (0, NEVER, false);
+    let mut generation = 0;
     for row in look.fetch_all(conn).await? {
         let Ok(handler) = usize::try_from(row.try_get::<i64, _>(0)?) else {
+            generation = row.try_get::<i64, _>(1)?.cast_unsigned();
             now = row.try_get(3)?;
             continue;
         };
@@ -99,12 +117,18 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
     }
     let next =
         if left { Some(Duration::ZERO) } else { (next < NEVER).then(|| time::from_millis(next.saturating_sub(now))) };
-    Ok(Due { rows, next })
+    Ok(Due { rows, next, generation })
 }
 
-/// Leases rows that are due, those excepted that others have in hand.
-pub(super) async fn lease(conn: &mut MySqlConnection, due: &Due, lease: Duration) -> Result<Claims, SqlxError> {
+/// Leases rows that are due, those excepted that others have in hand, and writes what is counted.
+pub(super) async fn lease(
+    conn: &mut MySqlConnection,
+    due: &Due,
+    lease: Duration,
+    counts: &mut Counts,
+) -> Result<Claims, SqlxError> {
     if due.rows.is_empty() {
+        write_all(conn, counts.statements()).await?;
         return Ok(Claims { next_due: due.next, ..Claims::default() });
     }
     // The handlers' rows are read by statements within this one, which locks the deliveries' alone.
@@ -113,7 +137,7 @@ pub(super) async fn lease(conn: &mut MySqlConnection, due: &Due, lease: Duration
             "select d.seq, d.id, d.event_id, (select h.id from evented_handlers h where h.num = d.handler),
                 d.correlation, d.version, d.emitted_at, d.failed, d.lease is not null or d.alone > 0,
                 d.deaths + (d.lease is not null and d.alone = 2), d.attempts_max, d.backoff_first_ms, d.backoff_max_ms,
-                d.timeout_ms, d.payload, d.order_key is not null
+                d.timeout_ms, d.payload, d.order_key is not null, cast(d.handler as signed), d.lease is null
              from evented_deliveries d where d.seq in ({}) and d.due_at <= ",
             now_ms!(),
             " for update skip locked"
@@ -124,9 +148,16 @@ pub(super) async fn lease(conn: &mut MySqlConnection, due: &Due, lease: Duration
     let token = LeaseToken::mint();
     let mut names = HashMap::new();
     let mut deliveries = rows.iter().map(|row| claimed(row, token, &mut names)).collect::<Result<Vec<_>, _>>()?;
+    for row in &rows {
+        // One whose worker died counts as running all the time.
+        if row.try_get(17)? {
+            counts.add(row.try_get(16)?, Counted::Running, 1);
+        }
+    }
+    let mut statements = Vec::new();
     if !deliveries.is_empty() {
         // Assignments go from left to right, each with what the one before it left.
-        let text = format!(
+        statements.push(format!(
             concat!(
                 "update evented_deliveries set deaths = deaths + (lease is not null and alone = 2),
                     alone = (lease is not null or alone > 0), lease = {}, due_at = ",
@@ -136,9 +167,10 @@ pub(super) async fn lease(conn: &mut MySqlConnection, due: &Due, lease: Duration
             token.to_i64(),
             time::delay_ms(lease),
             numbers(deliveries.iter().map(|claimed| claimed.lease.row))
-        );
-        write(conn, text).await?;
+        ));
     }
+    statements.extend(counts.statements());
+    write_all(conn, statements).await?;
     let next_due =
         if deliveries.len() < due.rows.len() { Some(due.next.unwrap_or(TAKEN_LOOK).min(TAKEN_LOOK)) } else { due.next };
     // Run them in the order in which they were due.

@@ -1,11 +1,11 @@
 //! Settling, and claiming with it, in one transaction.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, Error as SqlxError, MySqlConnection, Row as _, query};
+use sqlx::{AssertSqlSafe, Error as SqlxError, Executor as _, MySqlConnection, Row as _, query};
 
 use crate::{
     store::{Claim, Exchanged, Lease, Outcome, Settlement},
@@ -14,13 +14,11 @@ use crate::{
 
 use super::{
     claim::{self, Due},
+    counts::{Counted, Counts, write_all},
     keys,
-    link::{Running, read, sql, write},
+    link::{NO_SUCH_TABLE, Running, code, read, sql, write},
     sql::{list, now_ms, numbers, sorted},
 };
-
-/// How many rows of counts are added up in one commit.
-const COUNTS_MAX: i64 = 20_000;
 
 /// What an exchange is asked for.
 pub(super) struct Exchange<'e> {
@@ -30,24 +28,45 @@ pub(super) struct Exchange<'e> {
     pub due: Option<Due>,
 }
 
-/// Settles, then claims.
-pub(super) fn exchange<'a>(conn: &'a mut MySqlConnection, asked: &'a Exchange<'_>) -> Running<'a, Exchanged> {
+/// Settles, then claims. Answers also how many rows of counts that has left.
+pub(super) fn exchange<'a>(conn: &'a mut MySqlConnection, asked: &'a Exchange<'_>) -> Running<'a, (Exchanged, u64)> {
     Box::pin(async move {
-        let held = settle(conn, asked.settlements).await?;
-        let Some(claim) = asked.claim else { return Ok(Exchanged { held, ..Exchanged::default() }) };
-        let found;
-        let due = if let Some(due) = &asked.due {
-            due
-        } else {
-            found = claim::due(conn, claim, asked.settlements).await?;
-            &found
-        };
-        Ok(Exchanged { held, claims: claim::lease(conn, due, claim.lease).await?, ..Exchanged::default() })
+        match settle_and_claim(conn, asked).await {
+            // Dropped: nothing is held any more, and the tables are made again as soon as somebody reads the catalogue.
+            Err(error) if code(&error) == Some(NO_SUCH_TABLE) => {
+                conn.execute("rollback").await?;
+                let held = vec![false; asked.settlements.len()];
+                Ok((Exchanged { held, generation: asked.claim.map(|_| 0), ..Exchanged::default() }, 0))
+            }
+            exchanged => exchanged,
+        }
     })
 }
 
+async fn settle_and_claim(conn: &mut MySqlConnection, asked: &Exchange<'_>) -> Result<(Exchanged, u64), SqlxError> {
+    let mut counts = Counts::default();
+    let held = settle(conn, asked.settlements, &mut counts).await?;
+    let Some(claim) = asked.claim else {
+        write_all(conn, counts.statements()).await?;
+        return Ok((Exchanged { held, ..Exchanged::default() }, counts.rows()));
+    };
+    let found;
+    let due = if let Some(due) = &asked.due {
+        due
+    } else {
+        found = claim::due(conn, claim, asked.settlements).await?;
+        &found
+    };
+    let claims = claim::lease(conn, due, claim.lease, &mut counts).await?;
+    Ok((Exchanged { held, claims, generation: Some(due.generation) }, counts.rows()))
+}
+
 /// Settles what is still held; the answer says which was. One statement for each way to end.
-async fn settle(conn: &mut MySqlConnection, settlements: &[Settlement]) -> Result<Vec<bool>, SqlxError> {
+async fn settle(
+    conn: &mut MySqlConnection,
+    settlements: &[Settlement],
+    counts: &mut Counts,
+) -> Result<Vec<bool>, SqlxError> {
     if settlements.is_empty() {
         return Ok(Vec::new());
     }
@@ -68,31 +87,33 @@ async fn settle(conn: &mut MySqlConnection, settlements: &[Settlement]) -> Resul
     let mut held = Vec::with_capacity(settlements.len());
     let (mut completed, mut released) = (Vec::new(), Vec::new());
     let (mut retried, mut dead) = (Vec::new(), Vec::new());
-    // By handler: done, retried, dead.
-    let mut counts: BTreeMap<i64, [i64; 3]> = BTreeMap::new();
     for Settlement { lease, outcome } in settlements {
         let handler = leased.remove(&(lease.row, lease.token.to_i64()));
         held.push(handler.is_some());
         let Some(handler) = handler else { continue };
-        let column = match outcome {
+        counts.add(handler, Counted::Running, -1);
+        let counted = match outcome {
             Outcome::Completed => {
                 completed.push(lease.row);
-                0
+                Counted::Done
             }
             Outcome::Retry { delay, error } => {
                 retried.push((lease.row, *delay, &**error));
-                1
+                Counted::Retried
             }
             Outcome::Dead { failed, error } => {
                 dead.push((lease.row, *failed, &**error));
-                2
+                Counted::Dead
             }
             Outcome::Released => {
                 released.push(lease.row);
                 continue;
             }
         };
-        counts.entry(handler).or_default()[column] += 1;
+        counts.add(handler, counted, 1);
+        if counted != Counted::Retried {
+            counts.add(handler, Counted::Stored, -1);
+        }
     }
     retry(conn, &retried).await?;
     bury(conn, &dead).await?;
@@ -112,7 +133,6 @@ async fn settle(conn: &mut MySqlConnection, settlements: &[Settlement]) -> Resul
         write(conn, format!("delete from evented_deliveries where seq in ({})", numbers(completed))).await?;
     }
     keys::let_heads_go(conn, &keys).await?;
-    count(conn, &counts).await?;
     Ok(held)
 }
 
@@ -167,48 +187,6 @@ async fn bury(conn: &mut MySqlConnection, dead: &[(i64, u32, &str)]) -> Result<(
     }
     insert.execute(conn).await?;
     Ok(())
-}
-
-/// Counts what was settled: by handler, done, retried, dead.
-pub(super) async fn count(conn: &mut MySqlConnection, counts: &BTreeMap<i64, [i64; 3]>) -> Result<(), SqlxError> {
-    if counts.is_empty() {
-        return Ok(());
-    }
-    let row = |(handler, [done, retried, dead]): (&i64, &[i64; 3])| format!("({handler},{done},{retried},{dead})");
-    let rows = list(counts.iter().map(row));
-    write(conn, format!("insert into evented_counts (handler, done, retried, dead) values {rows}")).await?;
-    Ok(())
-}
-
-/// Adds what was counted to the handlers' own counters. Who comes while another does it finds nothing to do.
-pub(super) fn add_up<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, ()> {
-    Box::pin(async move {
-        let rows = sql("select num, handler, done, retried, dead from evented_counts order by num limit ?
-             for update skip locked")
-        .bind(COUNTS_MAX)
-        .fetch_all(&mut *conn)
-        .await?;
-        let mut counts: BTreeMap<i32, [i64; 3]> = BTreeMap::new();
-        let mut taken: Vec<i64> = Vec::new();
-        for row in &rows {
-            taken.push(row.try_get(0)?);
-            let sums = counts.entry(row.try_get(1)?).or_default();
-            for (column, sum) in sums.iter_mut().enumerate() {
-                *sum += row.try_get::<i64, _>(2 + column)?;
-            }
-        }
-        for (handler, [done, retried, dead]) in counts {
-            let text = format!(
-                "update evented_handlers set done = done + {done}, retried = retried + {retried}, dead = dead + {dead}
-                 where num = {handler}"
-            );
-            write(conn, text).await?;
-        }
-        if !taken.is_empty() {
-            write(conn, format!("delete from evented_counts where num in ({})", numbers(taken))).await?;
-        }
-        Ok(())
-    })
 }
 
 /// Notes whether a delivery runs alone now.

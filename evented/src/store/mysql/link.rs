@@ -4,7 +4,7 @@
 //! connection is taken out of its link while it is used and put back when its answer was whole: a caller that goes away
 //! in the middle leaves none behind that is half way through something.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection,
@@ -16,6 +16,8 @@ use crate::{
     error::{StoreError, Written},
     time,
 };
+
+use super::identity::{self, Known};
 
 /// How long one statement or transaction may take, and how long it may wait for the connection before.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
@@ -60,6 +62,7 @@ pub(super) async fn write(conn: &mut MySqlConnection, text: String) -> Result<u6
 /// A connection of a store, for one kind of work.
 pub(super) struct Link {
     options: MySqlConnectOptions,
+    known: Arc<Known>,
     conn: Mutex<Option<MySqlConnection>>,
 }
 
@@ -85,8 +88,21 @@ enum Stage {
 }
 
 impl Link {
-    pub(super) fn new(options: &MySqlConnectOptions) -> Self {
-        Self { options: options.clone(), conn: Mutex::default() }
+    pub(super) fn new(options: &MySqlConnectOptions, known: &Arc<Known>) -> Self {
+        Self { options: options.clone(), known: Arc::clone(known), conn: Mutex::default() }
+    }
+
+    /// Opens a connection, perhaps to another database than before: at the same place may be another server by now.
+    async fn open(&self) -> Result<MySqlConnection, StoreError> {
+        let mut conn = open(&self.options).await?;
+        let met = time::within(LIMIT, identity::read(&mut conn)).await;
+        if let Some(Ok(Some(met))) = met
+            && self.known.note(met)
+        {
+            tracing::warn!(database = %self.known.get().identity,
+                "another database is at the outbox's place now; what was known of the one before is read anew");
+        }
+        Ok(conn)
     }
 
     /// Runs one statement, or several that only read. It may run twice: where the connection was lost while nobody used it,
@@ -117,7 +133,7 @@ impl Link {
             let was_idle = idle.is_some();
             let opened = match idle {
                 Some(conn) => Ok(conn),
-                None => open(&self.options).await,
+                None => self.open().await,
             };
             let mut conn = opened.map_err(|error| if in_doubt { unknown(error) } else { error })?;
             let mut stage = if frame == Frame::Statement { Stage::Commit } else { Stage::Before };
@@ -210,9 +226,9 @@ fn is_lost(error: &SqlxError) -> bool {
 }
 
 /// The connection is of no more use, though it works: the server cannot write since another has taken over, or it has
-/// forgotten prepared statements.
+/// forgotten prepared statements, or the database was dropped, and another of its name made, since the connection was opened.
 fn is_spoilt(error: &SqlxError) -> bool {
-    matches!(code(error), Some(1290 | 1836 | 1243 | 1615))
+    matches!(code(error), Some(1046 | 1290 | 1836 | 1243 | 1615))
 }
 
 /// The server gave the transaction up for another's sake, at a deadlock: it may be tried again at once.

@@ -21,7 +21,10 @@ use tokio::{
 
 use crate::{error::in_one_line, time};
 
-use super::link::{Link, Running, sql};
+use super::{
+    identity::generation,
+    link::{Link, Running, sql},
+};
 
 /// How soon it is looked after a sign, and after a change, which others may follow; and how seldom in the end.
 const LOOK: Duration = Duration::from_millis(5);
@@ -108,14 +111,23 @@ impl Changes {
 /// A text that is another one after a change that somebody may wait for.
 fn state<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, String> {
     Box::pin(async move {
-        let row = sql("select concat_ws(' ',
-                (select catalogue from evented_schema),
+        let row = sql(concat!(
+            "select concat_ws(' ', ",
+            generation!(),
+            ",
                 (select count(*) from evented_queues where paused),
-                coalesce((select min(due_at) from evented_outbox), 0),
+                (select feeds from evented_schema),
+                (select due_at from evented_outbox force index (evented_outbox_next)
+                    where target is null order by due_at limit 1),
+                (select due_at from evented_outbox force index (evented_outbox_next)
+                    where target = '' order by due_at limit 1),
+                (select due_at from evented_outbox force index (evented_outbox_next)
+                    where target = (select feeds from evented_schema) order by due_at limit 1),
                 coalesce((select max(seq) from evented_outbox), 0),
                 coalesce((select max(seq) from evented_deliveries), 0),
                 coalesce((select sum((select d.due_at from evented_deliveries d force index (evented_deliveries_due)
-                    where d.handler = h.num order by d.due_at limit 1)) from evented_handlers h), 0))")
+                    where d.handler = h.num order by d.due_at limit 1)) from evented_handlers h), 0))"
+        ))
         .fetch_one(conn)
         .await?;
         row.try_get(0)

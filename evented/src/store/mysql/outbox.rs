@@ -1,32 +1,34 @@
-//! The outbox: rows written in the application's transactions, and their way to deliveries.
+//! The outbox: rows written in the application's transactions, and what becomes of them after a turn of the relay.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sqlx::{Error as SqlxError, MySqlConnection, Row as _, mysql::MySqlRow, query};
 
 use crate::{
     error::{Error, ErrorKind},
-    id::LeaseToken,
-    origin::Origin,
+    id::{DeliveryId, LeaseToken},
     store::{
-        Claims, Fan, OutboxRow, Relay, Relayed,
+        INBOX_RETENTION, INBOX_SETTLED, Identity, OutboxRow, PutBack,
         tx::{NewRow, Statement, Value},
     },
     time,
 };
 
 use super::{
-    claim,
-    link::{BEGIN, NO_SUCH_TABLE, NULL, Running, code, read, sql, write},
-    push::insert,
+    counts::write_all,
+    identity::identity,
+    link::{NO_SUCH_TABLE, NULL, Running, code, read, sql, write},
     schema::ID_MAX,
-    sql::{count, event_id, now_ms, numbers},
+    sql::{STEP, hex, id_bytes, ids, now_ms, numbers, sorted, text_literal},
 };
 
-/// The lease of a row that waits for others of its order key; never a token, which is odd.
-const WAITS_FOR_OTHERS: i64 = 0;
-/// When such a row is looked at again, and rows that another relay has in hand.
-const OTHERS_LOOK: Duration = Duration::from_millis(20);
+/// How long the inbox remembers: longer than deliveries are run, by a day, since clocks differ.
+pub(super) const INBOX_KEPT: Duration = INBOX_RETENTION.saturating_add(Duration::from_hours(24));
+/// Of how many order keys one statement asks.
+const KEYS_MAX: usize = 64;
 
 /// Inserts one row; an event that is there already is left as it is, which is no error and leaves the transaction as it was.
 ///
@@ -35,7 +37,9 @@ const INSERT: &str = concat!(
     "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
      values (?, ?, ",
     now_ms!(),
-    " + ?, ?, if((select identity from evented_identity) = ?, ",
+    " + ?, ?, if((select ",
+    identity!(),
+    " from evented_identity) = ?, ",
     now_ms!(),
     ", null), ?, ?) on duplicate key update event_id = values(event_id)"
 );
@@ -96,145 +100,12 @@ fn elsewhere(database: &str) -> Error {
     Error::new(ErrorKind::NoOutbox, text)
 }
 
-/// One turn of the relay, in a transaction of its own, which it begins.
-///
-/// The rows of the turn are locked, and those that another relay has locked are passed by. Whoever has locked them, they are
-/// in sight until its commit: so is what a row with an order key must wait for.
-pub(super) fn relay<'a>(conn: &'a mut MySqlConnection, relay: &'a Relay) -> Running<'a, Relayed> {
-    Box::pin(async move {
-        // By the index, of which the limit locks no more rows than it takes. The catalogue is read after them, so that it has
-        // whatever handler was recorded before one of them was emitted.
-        let text = format!(
-            concat!(
-                "{}; select seq, event_id, event, correlation, version, emitted_at, payload
-                 from evented_outbox force index (evented_outbox_due) where due_at <= ",
-                now_ms!(),
-                " order by due_at, seq limit {} for update skip locked; select catalogue from evented_schema"
-            ),
-            BEGIN, relay.rows
-        );
-        let mut rows = read(conn, text).await?;
-        let generation: i64 = rows.pop().ok_or(SqlxError::RowNotFound)?.try_get(0)?;
-        if generation.cast_unsigned() != relay.generation {
-            return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
-        }
-        let mut relayed = Relayed::default();
-        if rows.is_empty() {
-            relayed.next_due = Some(OTHERS_LOOK);
-            return Ok(relayed);
-        }
-        // In the order of their commits, whenever they were due.
-        rows.sort_by_key(|row| row.get::<i64, _>(0));
-        let rows = rows.iter().map(outbox_row).collect::<Result<Vec<_>, _>>()?;
-        let fans: Vec<_> = rows.iter().map(|row| (relay.fan_out)(row)).collect();
-        let first_elsewhere = if fans.iter().any(Fan::is_ordered) { first_elsewhere(conn, &rows).await? } else { None };
-        let token = LeaseToken::mint();
-        let (mut here, mut done, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
-        let mut later: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for (row, fan) in rows.into_iter().zip(fans) {
-            if fan.is_ordered() && first_elsewhere.is_some_and(|first| first < row.row) {
-                waiting.push(row.row);
-            } else if let Some(delay) = fan.later {
-                later.entry(time::delay_ms(delay)).or_default().push(row.row);
-            } else if fan.elsewhere.is_empty() {
-                here.extend(fan.here);
-                done.push(row.row);
-            } else {
-                here.extend(fan.here);
-                relayed.claimed.push(OutboxRow { token: Some(token), ..row });
-            }
-        }
-        insert(conn, here.iter().collect()).await?;
-        delete_rows(conn, &done).await?;
-        relayed.done = done.len();
-        for (delay, rows) in later {
-            postpone(conn, rows, "lease", delay).await?;
-        }
-        postpone(conn, waiting, &WAITS_FOR_OTHERS.to_string(), time::millis(OTHERS_LOOK)).await?;
-        let claimed = relayed.claimed.iter().map(|row| row.row).collect();
-        postpone(conn, claimed, &token.to_i64().to_string(), time::delay_ms(relay.lease)).await?;
-        let claims = match &relay.claim {
-            Some(asked) if relayed.done > 0 => {
-                let due = claim::due(conn, asked, &[]).await?;
-                claim::lease(conn, &due, asked.lease).await?
-            }
-            _ => Claims::default(),
-        };
-        Ok(relayed.with(&here, claims))
-    })
-}
-
-fn outbox_row(row: &MySqlRow) -> Result<OutboxRow, SqlxError> {
-    let event_id = event_id(row.try_get(1)?)?;
-    Ok(OutboxRow {
-        row: row.try_get(0)?,
-        token: None,
-        event_id,
-        event: row.try_get(2)?,
-        origin: Origin::from_bytes(event_id, row.try_get(3)?),
-        version: count(row.try_get(4)?)?,
-        emitted_unix_ms: row.try_get(5)?,
-        target: None,
-        payload: row.try_get::<&[u8], _>(6)?.into(),
-    })
-}
-
-/// The first row that another relay has, or has left to take: deliveries of an order key wait for it, since it may have their
-/// key. One that waits so itself holds up those behind it.
-async fn first_elsewhere(conn: &mut MySqlConnection, batch: &[OutboxRow]) -> Result<Option<i64>, SqlxError> {
-    let Some(last) = batch.last() else { return Ok(None) };
-    let text = format!(
-        concat!(
-            "select seq from evented_outbox where seq < {} and seq not in ({}) and (lease is not null or due_at <= ",
-            now_ms!(),
-            ") order by seq limit 1"
-        ),
-        last.row,
-        numbers(batch.iter().map(|row| row.row))
-    );
-    read(conn, text).await?.first().map(|row| row.try_get(0)).transpose()
-}
-
-/// Lets rows be due after `delay`, with this lease.
-async fn postpone(conn: &mut MySqlConnection, rows: Vec<i64>, lease: &str, delay: i64) -> Result<(), SqlxError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let text = format!(
-        concat!(
-            "update evented_outbox force index (primary) set lease = {}, due_at = ",
-            now_ms!(),
-            " + {} where seq in ({})"
-        ),
-        lease,
-        delay,
-        numbers(rows)
-    );
-    write(conn, text).await?;
-    Ok(())
-}
-
-async fn delete_rows(conn: &mut MySqlConnection, rows: &[i64]) -> Result<(), SqlxError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    write(
-        conn,
-        format!(
-            "delete from o using evented_outbox o force index (primary) where o.seq in ({})",
-            numbers(rows.iter().copied())
-        ),
-    )
-    .await?;
-    Ok(())
-}
-
-/// Replaces leased rows by their outbox deliveries; a row whose lease was lost is another relay's now.
+/// Finishes leased rows; one whose lease was lost is another relay's now. What waited for one of them goes next.
 pub(super) fn finish<'a>(conn: &'a mut MySqlConnection, rows: &'a Vec<OutboxRow>) -> Running<'a, Vec<bool>> {
     Box::pin(async move {
+        let asked = numbers(rows.iter().map(|row| row.row));
         let text = format!(
-            "select seq, lease from evented_outbox force index (primary) where seq in ({}) and lease is not null for update",
-            numbers(rows.iter().map(|row| row.row))
+            "select seq, lease from evented_outbox force index (primary) where seq in ({asked}) and lease is not null for update"
         );
         let mut leases = BTreeMap::new();
         for row in read(conn, text).await? {
@@ -252,8 +123,152 @@ pub(super) fn finish<'a>(conn: &'a mut MySqlConnection, rows: &'a Vec<OutboxRow>
             }
             finished.push(held);
         }
-        delete_rows(conn, &done).await?;
+        if !done.is_empty() {
+            let keys = keys_of(conn, &done).await?;
+            let done = numbers(done);
+            let mut statements =
+                vec![format!("delete from o using evented_outbox o force index (primary) where o.seq in ({done})")];
+            if !keys.is_empty() {
+                statements.push(format!("delete from evented_outbox_keys where seq in ({done})"));
+            }
+            write_all(conn, statements).await?;
+            let keys: BTreeSet<_> = keys.into_iter().map(|key| (key.order_key, key.target)).collect();
+            let next = next_of(conn, keys.into_iter().collect()).await?;
+            wake(conn, &next).await?;
+        }
         Ok(finished)
+    })
+}
+
+/// The order key of what goes elsewhere of a row.
+pub(super) struct RowKey {
+    pub row: i64,
+    pub order_key: [u8; 16],
+    pub target: String,
+}
+
+/// The order keys of rows that have their target.
+pub(super) async fn keys_of(conn: &mut MySqlConnection, rows: &[i64]) -> Result<Vec<RowKey>, SqlxError> {
+    let text = format!(
+        "select seq, order_key, target from evented_outbox_keys where seq in ({})",
+        numbers(rows.iter().copied())
+    );
+    let found = read(conn, text).await?;
+    let key = |row: &MySqlRow| {
+        Ok(RowKey { row: row.try_get(0)?, order_key: id_bytes(row.try_get(1)?)?, target: row.try_get(2)? })
+    };
+    found.iter().map(key).collect()
+}
+
+/// The first rows of order keys: as many as a turn may have.
+async fn next_of(conn: &mut MySqlConnection, keys: Vec<([u8; 16], String)>) -> Result<Vec<i64>, SqlxError> {
+    let mut next = Vec::new();
+    let most = (STEP / keys.len().max(1)).max(1);
+    for some in keys.chunks(KEYS_MAX) {
+        let first = |(key, target): &([u8; 16], String)| {
+            format!(
+                "(select seq from evented_outbox_keys where order_key = {} and target = {} order by seq limit {most})",
+                hex(*key),
+                text_literal(target)
+            )
+        };
+        let text = some.iter().map(first).collect::<Vec<_>>().join(" union all ");
+        for row in read(conn, text).await? {
+            next.push(row.try_get(0)?);
+        }
+    }
+    Ok(sorted(next))
+}
+
+/// Lets rows be due that waited for others of their order key.
+pub(super) async fn wake(conn: &mut MySqlConnection, rows: &[i64]) -> Result<(), SqlxError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        concat!(
+            "update evented_outbox force index (primary) set due_at = least(due_at, ",
+            now_ms!(),
+            ") where seq in ({}) and lease is null"
+        ),
+        numbers(rows.iter().copied())
+    );
+    write(conn, text).await?;
+    Ok(())
+}
+
+/// Gives leased rows back, due again after a delay. One whose lease was lost is skipped.
+pub(super) fn put_back<'a>(conn: &'a mut MySqlConnection, rows: &'a Vec<PutBack>) -> Running<'a, ()> {
+    Box::pin(async move {
+        let held = rows.iter().filter_map(|back| Some((back.row.row, back.row.token?.to_i64(), back)));
+        for (row, token, back) in sorted_by_row(held) {
+            sql(concat!(
+                "update evented_outbox set lease = null, due_at = ",
+                now_ms!(),
+                " + ?, error = coalesce(?, error) where seq = ? and lease = ?"
+            ))
+            .bind(time::delay_ms(back.delay))
+            .bind(back.error.clone())
+            .bind(row)
+            .bind(token)
+            .execute(&mut *conn)
+            .await?;
+        }
+        Ok(())
+    })
+}
+
+/// In the one order in which rows are locked.
+fn sorted_by_row<'b>(rows: impl Iterator<Item = (i64, i64, &'b PutBack)>) -> Vec<(i64, i64, &'b PutBack)> {
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_key(|(row, ..)| *row);
+    rows
+}
+
+/// Which queue this outbox feeds; `None` where the store has lost its row.
+pub(super) fn feed<'a>(
+    conn: &'a mut MySqlConnection,
+    (queue, adopt): &'a (Identity, bool),
+) -> Running<'a, Option<Identity>> {
+    Box::pin(async move {
+        // Most starts find it written.
+        let read = sql("select feeds from evented_schema").fetch_optional(&mut *conn).await?;
+        let Some(read) = read else { return Ok(None) };
+        let fed: Option<String> = read.try_get(0)?;
+        if let (Some(fed), false) = (fed, *adopt) {
+            return Ok(Some(fed.into()));
+        }
+        sql("update evented_schema set feeds = if(? or feeds is null, ?, feeds)")
+            .bind(*adopt)
+            .bind(queue.as_str().to_owned())
+            .execute(&mut *conn)
+            .await?;
+        if *adopt {
+            for text in [
+                "update evented_outbox set target = ? where target <> '' and target <> ?",
+                "update evented_outbox_keys set target = ? where target <> ?",
+            ] {
+                sql(text).bind(queue.as_str().to_owned()).bind(queue.as_str().to_owned()).execute(&mut *conn).await?;
+            }
+        }
+        let row = sql("select feeds from evented_schema").fetch_one(conn).await?;
+        Ok(Some(row.try_get::<&str, _>(0)?.into()))
+    })
+}
+
+/// Deliveries of other stores that cannot come again are remembered for a while only.
+pub(super) fn settled<'a>(conn: &'a mut MySqlConnection, deliveries: &'a Vec<DeliveryId>) -> Running<'a, ()> {
+    Box::pin(async move {
+        let settled = sorted(deliveries.iter().map(|delivery| delivery.to_bytes()));
+        for some in settled.chunks(STEP) {
+            let text = format!(
+                concat!("update evented_inbox set at = least(at, ", now_ms!(), " - {}) where delivery in ({})"),
+                time::millis(INBOX_KEPT - INBOX_SETTLED),
+                ids(some)
+            );
+            write(conn, text).await?;
+        }
+        Ok(())
     })
 }
 
@@ -261,13 +276,5 @@ pub(super) fn rows<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a,
     Box::pin(async move {
         let row = sql("select count(*) from evented_outbox").fetch_one(conn).await?;
         Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
-    })
-}
-
-/// How long until the next outbox row is due; zero when one is.
-pub(super) fn next_row<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, Option<Duration>> {
-    Box::pin(async move {
-        let row = sql(concat!("select min(due_at) - ", now_ms!(), " from evented_outbox")).fetch_one(conn).await?;
-        Ok(row.try_get::<Option<i64>, _>(0)?.map(time::from_millis))
     })
 }

@@ -5,19 +5,20 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::{AssertSqlSafe, Error as SqlxError, MySqlConnection, Row as _, query};
+use sqlx::{AssertSqlSafe, Error as SqlxError, Executor as _, MySqlConnection, Row as _, query};
 
 use crate::{
     id::{DeliveryId, LeaseToken},
-    store::{NewDelivery, Push, Pushed},
+    store::{NewDelivery, ONCE_FINISHED, ONCE_RETENTION, Push, Pushed},
     time,
 };
 
 use super::{
-    catalogue::generation,
+    catalogue::generation_and_now,
+    counts::{Counted, Counts, write_all},
     keys,
-    link::{Running, read, write},
-    sql::{NEVER, backoff_columns, delivery_id, hex, ids, list, now_ms, sorted},
+    link::{NO_SUCH_TABLE, Running, code, read, write},
+    sql::{NEVER, STEP, backoff_columns, delivery_id, hex, id_bytes, ids, list, now_ms, sorted},
 };
 
 /// How many rows one insert has. Few shapes, so that each is prepared once.
@@ -41,7 +42,7 @@ static INSERTS: LazyLock<[Arc<str>; 3]> = LazyLock::new(|| {
         format!(
             "insert into evented_deliveries (handler, id, event_id, due_at, own_due_at, attempts_max, backoff_first_ms, \
              backoff_max_ms, timeout_ms, version, emitted_at, correlation, order_key, payload) values {rows} \
-             on duplicate key update id = values(id)"
+             on duplicate key update again = ?"
         )
         .into()
     })
@@ -49,16 +50,43 @@ static INSERTS: LazyLock<[Arc<str>; 3]> = LazyLock::new(|| {
 
 const _: () = assert!(NEVER == 9_223_372_036_854_775_807, "as `INSERTS` has it");
 
-/// Stores a push, if it was planned from the catalogue as it is.
-pub(super) fn push<'a>(conn: &'a mut MySqlConnection, push: &'a Push) -> Running<'a, Pushed> {
+/// Stores a push, if it was planned from the catalogue as it is. Answers also how many rows of counts that has left.
+pub(super) fn push<'a>(conn: &'a mut MySqlConnection, push: &'a Push) -> Running<'a, (Pushed, u64)> {
     Box::pin(async move {
-        if generation(conn).await? != push.generation {
-            return Ok(Pushed::CatalogueMoved);
+        match store(conn, push).await {
+            // Dropped, and made again as soon as somebody reads the catalogue.
+            Err(error) if code(&error) == Some(NO_SUCH_TABLE) => {
+                conn.execute("rollback").await?;
+                Ok((Pushed::CatalogueMoved, 0))
+            }
+            pushed => pushed,
         }
-        let repeated = if push.once { remember(conn, &push.deliveries).await? } else { HashSet::new() };
-        insert(conn, push.deliveries.iter().filter(|delivery| !repeated.contains(&delivery.id)).collect()).await?;
-        Ok(Pushed::Stored)
     })
+}
+
+async fn store(conn: &mut MySqlConnection, push: &Push) -> Result<(Pushed, u64), SqlxError> {
+    let (generation, now) = generation_and_now(conn).await?;
+    if generation != push.generation {
+        return Ok((Pushed::CatalogueMoved, 0));
+    }
+    if push.until.is_some_and(|until| until < now) {
+        return Ok((Pushed::TooLate, 0));
+    }
+    let mut counts = Counts::default();
+    let repeated = if push.once { remember(conn, &push.deliveries).await? } else { HashSet::new() };
+    let new = push.deliveries.iter().filter(|delivery| !repeated.contains(&delivery.id)).collect();
+    insert(conn, new, &mut counts).await?;
+    finish(conn, &push.finished).await?;
+    write_all(conn, counts.statements()).await?;
+    if let Some(until) = push.until {
+        // This process may have stood still in between.
+        let (_, now) = generation_and_now(conn).await?;
+        if until < now {
+            conn.execute("rollback").await?;
+            return Ok((Pushed::TooLate, 0));
+        }
+    }
+    Ok((Pushed::Stored, counts.rows()))
 }
 
 /// Remembers deliveries whose push may be repeated; answers those that were remembered before.
@@ -80,12 +108,21 @@ async fn remember(conn: &mut MySqlConnection, deliveries: &[NewDelivery]) -> Res
 }
 
 /// Inserts deliveries, those excepted whose unique key another has.
-pub(super) async fn insert(conn: &mut MySqlConnection, deliveries: Vec<&NewDelivery>) -> Result<(), SqlxError> {
+pub(super) async fn insert(
+    conn: &mut MySqlConnection,
+    mut deliveries: Vec<&NewDelivery>,
+    counts: &mut Counts,
+) -> Result<(), SqlxError> {
+    let mut ids = HashSet::new();
+    deliveries.retain(|delivery| ids.insert(delivery.id));
     let deliveries = keys::take_unique(conn, deliveries).await?;
     let order: Vec<_> = deliveries.iter().filter_map(|delivery| delivery.order).map(crate::id::Key::to_bytes).collect();
     // From here until the commit nobody else stores or ends a delivery of these keys.
     keys::lock(conn, &order).await?;
     let mut rest = &deliveries[..];
+    // One that is there already is noted by it, and counted twice by the server.
+    let again = LeaseToken::mint().to_i64();
+    let mut found = 0;
     while !rest.is_empty() {
         let shape = (0..SHAPES.len()).find(|shape| fits(rest, SHAPES[*shape])).unwrap_or(SHAPES.len() - 1);
         let (chunk, after) = rest.split_at(SHAPES[shape]);
@@ -93,10 +130,34 @@ pub(super) async fn insert(conn: &mut MySqlConnection, deliveries: Vec<&NewDeliv
         for delivery in chunk {
             insert = bind(insert, delivery);
         }
-        insert.execute(&mut *conn).await?;
+        found += insert.bind(again).execute(&mut *conn).await?.rows_affected();
         rest = after;
     }
+    for delivery in &deliveries {
+        counts.stored(&delivery.handler);
+    }
+    if found > deliveries.len() as u64 {
+        there_already(conn, deliveries.iter().map(|delivery| delivery.id), again, counts).await?;
+    }
     keys::let_heads_go(conn, &order).await
+}
+
+/// Takes from what is counted as stored the deliveries that were there already.
+pub(super) async fn there_already(
+    conn: &mut MySqlConnection,
+    deliveries: impl Iterator<Item = DeliveryId>,
+    again: i64,
+    counts: &mut Counts,
+) -> Result<(), SqlxError> {
+    let asked: Vec<_> = deliveries.map(DeliveryId::to_bytes).collect();
+    let text = format!(
+        "select cast(handler as signed), count(*) from evented_deliveries where id in ({}) and again = {again} group by handler",
+        ids(&asked)
+    );
+    for row in read(conn, text).await? {
+        counts.add(row.try_get(0)?, Counted::Stored, -row.try_get::<i64, _>(1)?);
+    }
+    Ok(())
 }
 
 fn fits(deliveries: &[&NewDelivery], rows: usize) -> bool {
@@ -129,10 +190,35 @@ fn bind<'q>(insert: Insert<'q>, delivery: &'q NewDelivery) -> Insert<'q> {
         .bind(&*delivery.payload)
 }
 
-pub(super) fn forget<'a>(conn: &'a mut MySqlConnection, deliveries: &'a [DeliveryId]) -> Running<'a, ()> {
-    Box::pin(async move {
-        let forgotten = sorted(deliveries.iter().map(|delivery| delivery.to_bytes()));
-        write(conn, format!("delete from evented_once where id in ({})", ids(&forgotten))).await?;
-        Ok(())
-    })
+/// Lets what is finished be remembered for a while only, and forgets marks whose time is over: up to twice as many.
+async fn finish(conn: &mut MySqlConnection, finished: &[DeliveryId]) -> Result<(), SqlxError> {
+    if finished.is_empty() {
+        return Ok(());
+    }
+    let finished = sorted(finished.iter().map(|delivery| delivery.to_bytes()));
+    let (retention, rest) = (time::millis(ONCE_RETENTION), time::millis(ONCE_RETENTION - ONCE_FINISHED));
+    for some in finished.chunks(STEP) {
+        let most = 2 * some.len();
+        let text = format!(
+            concat!("update evented_once set at = least(at, ", now_ms!(), " - {}) where id in ({})"),
+            rest,
+            ids(some)
+        );
+        write(conn, text).await?;
+        // Those that another push deletes are passed by.
+        let text = format!(
+            concat!(
+                "select id from evented_once force index (evented_once_at) where at < ",
+                now_ms!(),
+                " - {} order by at limit {} for update skip locked"
+            ),
+            retention, most
+        );
+        let over = read(conn, text).await?;
+        if !over.is_empty() {
+            let over = over.iter().map(|row| id_bytes(row.try_get(0)?)).collect::<Result<Vec<_>, _>>()?;
+            write(conn, format!("delete from evented_once where id in ({})", ids(&sorted(over)))).await?;
+        }
+    }
+    Ok(())
 }

@@ -10,16 +10,21 @@ use sqlx::{Error as SqlxError, Executor as _, MySqlConnection, Row as _, mysql::
 
 use crate::{
     error::{StoreError, Written},
-    id::EventId,
+    id::{new_generation, new_store_name},
     time,
 };
 
-use super::link::{NO_SUCH_TABLE, code, failed, open, sql};
+use super::{
+    counts,
+    identity::{self, Met},
+    link::{NO_SUCH_TABLE, code, failed, open, sql},
+};
 
 /// The schema that this code writes.
-const VERSION: i64 = 1;
-/// The oldest code that may go on with it.
-const MIN_COMPATIBLE: i64 = 1;
+const VERSION: i64 = 2;
+/// The oldest code that may go on with it. Schema 1 knows no target: its relay would store again what stays of a row that
+/// waits for its queue, and it does not count what is stored.
+const MIN_COMPATIBLE: i64 = 2;
 /// How long a migration may take, others' before it included.
 const MIGRATION: Duration = Duration::from_mins(5);
 
@@ -34,7 +39,7 @@ macro_rules! table {
 }
 
 /// Each entry takes the schema from its index to the next version.
-const MIGRATIONS: &[&[&str]] = &[FIRST];
+const MIGRATIONS: &[&[&str]] = &[FIRST, SECOND];
 
 const FIRST: &[&str] = &[
     // One row, of version, and which catalogue it is.
@@ -204,12 +209,41 @@ const FIRST: &[&str] = &[
     ),
 ];
 
+const SECOND: &[&str] = &[
+    // Which queue the outbox feeds, by its identity.
+    "alter table evented_schema add column feeds varchar(255)",
+    // What is stored and leased is counted like what was settled.
+    "alter table evented_handlers add column retired_at bigint",
+    "alter table evented_handlers add column stored bigint not null default 0",
+    "alter table evented_handlers add column running bigint not null default 0",
+    "alter table evented_counts add column stored bigint not null default 0",
+    "alter table evented_counts add column running bigint not null default 0",
+    // Which push met a delivery that was there already.
+    "alter table evented_deliveries add column again bigint",
+    // The queue that the rest of a row goes to, by its identity: null where no turn has looked at the row yet, empty where it
+    // waits for earlier ones that were in another relay's hand; and what stands in its way.
+    "alter table evented_outbox add column target varchar(255)",
+    "alter table evented_outbox add column error mediumtext",
+    "alter table evented_outbox add index evented_outbox_next (target, due_at, seq)",
+    // At once, and not a release later: the relay of schema 1 asks for it by name, and must not go on beside this one.
+    "alter table evented_outbox drop index evented_outbox_due",
+    // The order keys of what goes elsewhere of rows that have their target: the first of a key and target goes.
+    table!(
+        "evented_outbox_keys (
+        order_key binary(16) not null,
+        target    varchar(255) not null,
+        seq       bigint not null,
+        primary key (order_key, target, seq),
+        index evented_outbox_keys_seq (seq)
+    )"
+    ),
+];
+
 /// What is known of a store once its tables are right.
 pub(super) struct Found {
     /// The server as it calls itself, and the database: the same for all ways of writing its URL.
     pub name: String,
-    /// What no other database has.
-    pub identity: String,
+    pub met: Met,
     /// What a commit survives.
     pub promise: &'static str,
 }
@@ -236,8 +270,10 @@ pub(super) async fn migrate(options: &MySqlConnectOptions) -> Result<Found, Stor
     }
     let migrating = async {
         // Most starts find the tables as they should be, and need no lock for that.
-        if !matches!(read_version(&mut conn).await.map_err(could_not)?, Some((VERSION.., ..=VERSION))) {
-            bring_up(&place, &mut conn).await?;
+        let version = read_version(&mut conn).await.map_err(could_not)?;
+        let met = identity::read(&mut conn).await.map_err(could_not)?;
+        if !matches!(version, Some((VERSION.., ..=VERSION))) || met.is_none() {
+            bring_up(&place, &mut conn, &new_store_name()).await?;
         }
         look(place.clone(), &mut conn).await.map_err(could_not)
     };
@@ -257,6 +293,18 @@ fn is_new_enough(version: &str) -> bool {
     found >= if version.contains("MariaDB") { (10, 6) } else { (8, 0) }
 }
 
+/// Makes a store whole again that was emptied while this process went on: it is the one that it was.
+pub(super) async fn make_whole(options: &MySqlConnectOptions, place: &str, name: &str) -> Result<(), StoreError> {
+    let mut conn = open(options).await?;
+    match time::within(MIGRATION, bring_up(place, &mut conn, name)).await {
+        Some(done) => done,
+        None => Err(StoreError::transient(
+            format!("evented's tables in {place} were not ready within {MIGRATION:?}"),
+            Written::Nothing,
+        )),
+    }
+}
+
 async fn read_version(conn: &mut MySqlConnection) -> Result<Option<(i64, i64)>, SqlxError> {
     match sql("select version, min_compatible from evented_schema").fetch_optional(conn).await {
         Ok(row) => row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose(),
@@ -266,7 +314,7 @@ async fn read_version(conn: &mut MySqlConnection) -> Result<Option<(i64, i64)>, 
 }
 
 /// Others who start now wait for the one that is first. The lock is the session's, and ends with it.
-async fn bring_up(place: &str, conn: &mut MySqlConnection) -> Result<(), StoreError> {
+async fn bring_up(place: &str, conn: &mut MySqlConnection, name: &str) -> Result<(), StoreError> {
     let could_not = |error| failed(&format!("could not prepare evented's tables in {place}"), false, error);
     let lock = sql("select get_lock(concat('evented_schema:', md5(database())), ?)")
         .bind(i64::try_from(MIGRATION.as_secs()).unwrap_or(i64::MAX))
@@ -276,12 +324,12 @@ async fn bring_up(place: &str, conn: &mut MySqlConnection) -> Result<(), StoreEr
         let text = format!("evented's tables in {place} could not be locked for their migration");
         return Err(StoreError::transient(text, Written::Nothing));
     }
-    let migrated = migrate_locked(place, conn).await;
+    let migrated = migrate_locked(place, conn, name).await;
     sql("do release_lock(concat('evented_schema:', md5(database())))").execute(conn).await.map_err(could_not)?;
     migrated
 }
 
-async fn migrate_locked(place: &str, conn: &mut MySqlConnection) -> Result<(), StoreError> {
+async fn migrate_locked(place: &str, conn: &mut MySqlConnection, name: &str) -> Result<(), StoreError> {
     let could_not = |error| failed(&format!("could not prepare evented's tables in {place}"), false, error);
     let (version, min_compatible) = read_version(conn).await.map_err(could_not)?.unwrap_or_default();
     if min_compatible > VERSION {
@@ -293,31 +341,41 @@ async fn migrate_locked(place: &str, conn: &mut MySqlConnection) -> Result<(), S
             Written::Nothing,
         ));
     }
+    // Where the row of the version is lost, all of it is done again, and finds its tables.
+    let done = usize::try_from(version).unwrap_or(0).min(MIGRATIONS.len());
+    for text in MIGRATIONS[done..].iter().flat_map(|migration| migration.iter()) {
+        match conn.execute(*text).await {
+            Ok(_) => {}
+            Err(error) if code(&error).is_some_and(|code| DONE_BEFORE.contains(&code)) => {}
+            Err(error) => return Err(could_not(error)),
+        }
+    }
+    let identity = sql("insert into evented_identity (id, identity) values (1, ?) on duplicate key update id = id");
+    identity.bind(name.to_owned()).execute(&mut *conn).await.map_err(could_not)?;
     if version >= VERSION {
         return Ok(());
     }
-    let done = usize::try_from(version).unwrap_or(0);
-    for text in MIGRATIONS[done..].iter().flat_map(|migration| migration.iter()) {
-        conn.execute(*text).await.map_err(could_not)?;
-    }
-    let identity = sql("insert into evented_identity (id, identity) values (1, ?) on duplicate key update id = id")
-        .bind(EventId::new().to_string());
-    identity.execute(&mut *conn).await.map_err(could_not)?;
-    let write = sql("insert into evented_schema (id, version, min_compatible, catalogue) values (1, ?, ?, 1)
-         on duplicate key update version = values(version), min_compatible = values(min_compatible)");
-    write.bind(VERSION).bind(MIN_COMPATIBLE).execute(conn).await.map_err(could_not)?;
-    Ok(())
+    let write = sql("insert into evented_schema (id, version, min_compatible, catalogue) values (1, ?, ?, ?)
+         on duplicate key update version = values(version), min_compatible = values(min_compatible),
+            catalogue = values(catalogue)");
+    let write = write.bind(VERSION).bind(MIN_COMPATIBLE).bind(new_generation().cast_signed());
+    write.execute(&mut *conn).await.map_err(could_not)?;
+    // What was stored before it was counted.
+    counts::recount(conn).await.map_err(could_not)
 }
 
+/// What a step of a migration says that was taken before: the column is there, the index is there, the index is gone.
+const DONE_BEFORE: [u16; 3] = [1060, 1061, 1091];
+
 async fn look(place: String, conn: &mut MySqlConnection) -> Result<Found, SqlxError> {
-    let row = sql("select identity, cast(@@innodb_flush_log_at_trx_commit as signed), cast(@@log_bin as signed),
-            cast(@@sync_binlog as signed) from evented_identity")
-    .fetch_one(conn)
+    let row = sql("select cast(@@innodb_flush_log_at_trx_commit as signed), cast(@@log_bin as signed),
+            cast(@@sync_binlog as signed)")
+    .fetch_one(&mut *conn)
     .await?;
     Ok(Found {
         name: place,
-        identity: row.try_get(0)?,
-        promise: promise(row.try_get(1)?, row.try_get::<i64, _>(2)? == 0 || row.try_get::<i64, _>(3)? == 1),
+        met: identity::read(conn).await?.ok_or(SqlxError::RowNotFound)?,
+        promise: promise(row.try_get(0)?, row.try_get::<i64, _>(1)? == 0 || row.try_get::<i64, _>(2)? == 1),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What statements share: the server's clock, lists in a statement's text, and how values stand in columns.
 
+use std::fmt::Write as _;
+
 use sqlx::Error as SqlxError;
 
 use crate::{
@@ -10,6 +12,9 @@ use crate::{
 
 /// The `due_at` of a delivery that waits for another of its order key.
 pub(super) const NEVER: i64 = i64::MAX;
+
+/// How many rows one step of a change of many has.
+pub(super) const STEP: usize = 1_000;
 
 /// Milliseconds since 1970 by the server's clock, as it was when the statement began. In universal time: a session's own
 /// has an hour twice each year, and a statement of `emit_in` runs in the application's session.
@@ -35,6 +40,15 @@ pub(super) fn ids<'a>(ids: impl IntoIterator<Item = &'a [u8; 16]>) -> String {
 /// An id or a key in a statement's text.
 pub(super) fn hex(id: [u8; 16]) -> String {
     format!("x'{:032x}'", u128::from_be_bytes(id))
+}
+
+/// A text of anybody's in a statement's text, by its bytes. Equal to a column by that column's rules.
+pub(super) fn text_literal(text: &str) -> String {
+    let hex = text.bytes().fold(String::with_capacity(2 * text.len()), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string takes what is written to it");
+        hex
+    });
+    format!("_utf8mb4 x'{hex}'")
 }
 
 /// Texts between commas; `null` for none, so that `in (..)` holds of nothing.

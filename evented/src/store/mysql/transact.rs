@@ -3,7 +3,7 @@
 //! It is READ COMMITTED, whatever the pool's own isolation: the settlement must see what others have committed while the
 //! handler ran, such as a renewal of its lease.
 
-use std::{any::Any, collections::BTreeMap};
+use std::any::Any;
 
 use ref_cast::RefCast;
 use sqlx::{Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection, Row as _, Transaction};
@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    exchange::count,
+    counts::{Counted, Counts, write_all},
     keys,
     link::{DUPLICATE, code, failed, sql},
     sql::now_ms,
@@ -177,7 +177,13 @@ async fn delete(conn: &mut MySqlConnection, lease: &Lease, handler: Option<i64>)
     if deleted.rows_affected() == 0 {
         return Ok(false);
     }
-    count(conn, &BTreeMap::from_iter(handler.map(|handler| (handler, [1, 0, 0])))).await?;
+    let mut counts = Counts::default();
+    if let Some(handler) = handler {
+        counts.add(handler, Counted::Stored, -1);
+        counts.add(handler, Counted::Running, -1);
+        counts.add(handler, Counted::Done, 1);
+    }
+    write_all(conn, counts.statements()).await?;
     keys::let_heads_go(conn, &keys).await?;
     Ok(true)
 }

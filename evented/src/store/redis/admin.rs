@@ -5,7 +5,7 @@ use redis::{Cmd, Value};
 use crate::{
     error::StoreError,
     id::DeliveryId,
-    store::{DeadLetter, Letters, ONCE_RETENTION, Retention, Stats, StoredCount, Swept},
+    store::{DeadLetter, Letters, ONCE_COUNT, ONCE_RETENTION, Retention, Stats, Step, StoreTime, StoredCount, Swept},
     time,
 };
 
@@ -14,13 +14,16 @@ use super::{
     catalogue::Entry,
     changes::Changes,
     link::Link,
-    script::{DEAD, LETTERS, PAUSE, STATS, SWEEP, bytes, count, digits, int, list, strange, text, tuple},
+    script::{DEAD, LETTERS, PAUSE, STATS, SWEEP, bytes, count, int, list, strange, text, tuple},
 };
 
 /// How many dead letters one call reads: their payloads are all in one answer.
 const PAGE: u32 = 100;
-/// How many one call requeues, discards or sweeps: a script keeps everybody else waiting.
+/// How many one call requeues, discards or sweeps, and how many bytes of them: a script keeps everybody else waiting.
 const STEP: u32 = 500;
+const STEP_BYTES: u32 = 4 * 1024 * 1024;
+/// How many marks of what was pushed once a sweep forgets: they are deleted by their places, without a look at each.
+const STEP_ONCE: u32 = 2_000;
 
 pub(super) async fn stats(link: &Link) -> Result<Stats, StoreError> {
     let [paused, handlers] = tuple(link.call(&STATS, |_| {}).await?)?;
@@ -97,7 +100,7 @@ fn dead_letter(value: Value) -> Result<DeadLetter, StoreError> {
     let died_unix_ms = i64::from_be_bytes(take(&mut rest).ok_or_else(wrong)?);
     let error_bytes = u32::from_be_bytes(take(&mut rest).ok_or_else(wrong)?);
     let (error, stored) = rest.split_at_checked(error_bytes as usize).ok_or_else(wrong)?;
-    let body = body::unpack(stored.to_vec()).ok_or_else(wrong)?;
+    let body = body::unpack(stored).ok_or_else(wrong)?;
     let entry = text(entry)?;
     Ok(DeadLetter {
         id: DeliveryId::from_bytes(id[..].try_into().map_err(|_| wrong())?),
@@ -107,62 +110,66 @@ fn dead_letter(value: Value) -> Result<DeadLetter, StoreError> {
         attempts,
         error: String::from_utf8_lossy(error).into_owned(),
         died_at: time::from_unix_ms(died_unix_ms),
-        payload: body.payload.into(),
+        payload: body.payload,
     })
 }
 
-pub(super) async fn requeue(link: &Link, changes: &Changes, letters: &Letters) -> Result<u64, StoreError> {
-    let count = take_letters(link, changes, "requeue", letters).await?;
-    if count > 0 {
+pub(super) async fn requeue(
+    link: &Link,
+    changes: &Changes,
+    letters: &Letters,
+    up_to: StoreTime,
+) -> Result<Step, StoreError> {
+    let step = take_letters(link, changes, "requeue", letters, up_to).await?;
+    if step.count > 0 {
         changes.here();
     }
-    Ok(count)
+    Ok(step)
 }
 
-pub(super) async fn discard(link: &Link, changes: &Changes, letters: &Letters) -> Result<u64, StoreError> {
-    take_letters(link, changes, "discard", letters).await
+pub(super) async fn discard(
+    link: &Link,
+    changes: &Changes,
+    letters: &Letters,
+    up_to: StoreTime,
+) -> Result<Step, StoreError> {
+    take_letters(link, changes, "discard", letters, up_to).await
 }
 
-/// Takes dead letters, those that died before the first call: what is requeued may die again meanwhile.
-async fn take_letters(link: &Link, changes: &Changes, action: &str, letters: &Letters) -> Result<u64, StoreError> {
-    let (mut taken, mut up_to) = (0, 0_i64);
-    loop {
-        let fill = |command: &mut Cmd| {
-            command.arg(changes.origin()).arg(action);
-            match letters {
-                Letters::One(id) => command.arg("one").arg(&id.to_bytes()),
-                Letters::Of(handler) => command.arg("of").arg(handler),
-            };
-            command.arg(up_to).arg(STEP);
+/// Takes some dead letters, of those that died at `up_to` or before: what is requeued may die again meanwhile.
+async fn take_letters(
+    link: &Link,
+    changes: &Changes,
+    action: &str,
+    letters: &Letters,
+    up_to: StoreTime,
+) -> Result<Step, StoreError> {
+    let fill = |command: &mut Cmd| {
+        command.arg(changes.origin()).arg(action);
+        match letters {
+            Letters::One(id) => command.arg("one").arg(&id.to_bytes()),
+            Letters::Of(handler) => command.arg("of").arg(handler),
         };
-        let [step, more, last] = tuple(link.call(&LETTERS, fill).await?)?;
-        taken += count::<u64>(&step)?;
-        up_to = digits(last)?;
-        if int(&more)? == 0 {
-            return Ok(taken);
-        }
-    }
+        command.arg(up_to.0).arg(STEP).arg(STEP_BYTES);
+    };
+    read_step(link.call(&LETTERS, fill).await?)
+}
+
+fn read_step(answer: Value) -> Result<Step, StoreError> {
+    let [step, more] = tuple(answer)?;
+    Ok(Step { count: count(&step)?, more: int(&more)? == 1 })
 }
 
 pub(super) async fn sweep(link: &Link, changes: &Changes, retention: &Retention) -> Result<Swept, StoreError> {
-    loop {
-        let fill = |command: &mut Cmd| {
-            command.arg(time::micros(ONCE_RETENTION)).arg(STEP);
-        };
-        if int(&link.call(&SWEEP, fill).await?)? == 0 {
-            break;
-        }
-    }
-    let mut dead_letters = 0;
-    loop {
-        let fill = |command: &mut Cmd| {
-            command.arg(changes.origin()).arg("sweep").arg("old").arg(retention.count);
-            command.arg(time::micros(retention.age)).arg(STEP);
-        };
-        let [step, more, _] = tuple(link.call(&LETTERS, fill).await?)?;
-        dead_letters += count::<u64>(&step)?;
-        if int(&more)? == 0 {
-            return Ok(Swept { dead_letters, ..Swept::default() });
-        }
-    }
+    let fill = |command: &mut Cmd| {
+        command.arg(time::micros(ONCE_RETENTION)).arg(ONCE_COUNT).arg(STEP_ONCE);
+    };
+    let [more_once, forgotten] = tuple(link.call(&SWEEP, fill).await?)?;
+    let fill = |command: &mut Cmd| {
+        command.arg(changes.origin()).arg("sweep").arg("old").arg(retention.count);
+        command.arg(time::micros(retention.age)).arg(STEP).arg(STEP_BYTES);
+    };
+    let letters = read_step(link.call(&LETTERS, fill).await?)?;
+    let more = letters.more || int(&more_once)? == 1;
+    Ok(Swept { dead_letters: letters.count, forgotten_early: count(&forgotten)?, more })
 }

@@ -17,7 +17,7 @@ use crate::{
     id::EventId,
     origin::Origin,
     retry::{Backoff, Policy},
-    store::NewDelivery,
+    store::{NewDelivery, Payload},
     time,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Body {
     pub event_id: EventId,
     pub origin: Origin,
     pub policy: Policy,
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 pub(super) fn pack(delivery: &NewDelivery) -> Vec<u8> {
@@ -65,8 +65,8 @@ pub(super) fn pack(delivery: &NewDelivery) -> Vec<u8> {
 }
 
 /// `None` when these are no bytes of ours.
-pub(super) fn unpack(mut stored: Vec<u8>) -> Option<Body> {
-    let mut rest = &stored[..];
+pub(super) fn unpack(stored: &[u8]) -> Option<Body> {
+    let mut rest = stored;
     let emitted_unix_ms = i64::from_be_bytes(take(&mut rest)?);
     let [flags] = take(&mut rest)?;
     let ordered = flags & ORDERED != 0;
@@ -90,11 +90,8 @@ pub(super) fn unpack(mut stored: Vec<u8>) -> Option<Body> {
         rest = after;
         Origin::from_bytes(event_id, Some(origin))
     };
-    // What came from the network is the payload's own memory.
-    let header = stored.len() - rest.len();
-    stored.drain(..header);
     let policy = Policy { attempts_max, backoff, timeout };
-    Some(Body { emitted_unix_ms, ordered, event_id, origin, policy, payload: stored })
+    Some(Body { emitted_unix_ms, ordered, event_id, origin, policy, payload: rest.into() })
 }
 
 /// The next bytes.

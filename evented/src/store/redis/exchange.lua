@@ -1,16 +1,18 @@
 -- Settles, then claims.
 --
--- ARGV: origin; the highest generation that the caller has seen; the claim's token, and how long its leases are, in
--- microseconds; groups of plain completions, and for each: lease, deliveries, their ids; other settlements, and for each:
+-- ARGV: origin; the claim's token, and how long its leases are, in microseconds; groups of plain completions, and for each: lease, deliveries, their ids; other settlements, and for each:
 -- kind, lease, id, a number, a text; queues, and for each: name, wanted, handlers, and for each: name, version, priority,
 -- wanted.
 --
 -- The answer: for each settlement in the order of ARGV whether its lease was held, 1 or 0, as one text; microseconds until
--- the next is due, or -1; deliveries without a body that were dropped; whether the catalogue is behind what was seen; what
--- was claimed, in groups: the queue's and the handler's place in ARGV, the handler's number, version, ids, bodies, and what
--- is not as it was stored: place, failed, lost, deaths.
+-- the next is due, or -1; deliveries without a body that were dropped; where something was to be claimed the catalogue's
+-- generation and the store's name, each nothing where the server has lost it; whether a handler's number is lost; what was
+-- claimed, in groups: the queue's and the handler's place in ARGV, the handler's number, version, ids, bodies, and what is not
+-- as it was stored: place, failed, lost, deaths.
+--
+-- So many bytes are claimed at most, and one delivery at least: they are all in one answer.
 local BYTES_MAX = 8 * 1024 * 1024
-local origin, seen, token, lease_for = arg(), number(), arg(), math.max(number(), 1000)
+local origin, token, lease_for = arg(), arg(), math.max(number(), 1000)
 local any_state = call('EXISTS', states) == 1
 local held, counts, tick, freed = {}, {}, now, false
 
@@ -85,7 +87,9 @@ for _ = 1, number() do
                 count(num, 'done', 1)
             elseif stored then
                 local place = sub(lease, 9, 16)
-                local letter = place .. pack('>I4I4I8I4', how_much, deaths, math.floor(now / 1000), #text) .. text .. stored
+                -- It died when its place among the letters says.
+                local died = math.floor(tick / 1000)
+                local letter = place .. pack('>I4I4I8I4', how_much, deaths, died, #text) .. text .. stored
                 call('HSET', base .. 'letters', id, letter)
                 call('ZADD', base .. 'dead', tick, id)
                 call('ZADD', base .. 'dead:' .. num, tick, id)
@@ -99,11 +103,18 @@ for field, by in pairs(counts) do
     if by > 0 then call('HINCRBY', base .. 'counts', field, by) end
 end
 
-local groups, dropped, bytes, next_due = {}, 0, 0, nil
+local groups, dropped, bytes, full, next_due = {}, 0, 0, false, nil
 local now_text, lease_end = digits(now), digits(now + lease_for)
 local claims = false
 
--- Leases the first deliveries of a source: of those of a lane that wait, or of those whose leases have ended.
+-- How many deliveries of a source to look at together, up to `most`: those behind the first are presumed to be about as large.
+local function fitting(ids, most)
+    local size = math.max(call('HSTRLEN', deliveries, ids[1]), 1)
+    return math.max(math.min(math.floor((BYTES_MAX - bytes) / size), most), 1)
+end
+
+-- Leases the first deliveries of a source, as far as there is room for their bytes: of those of a lane that wait, or of those
+-- whose leases have ended.
 local function take(handler, source, ids)
     if not claims then
         -- A write that a full server does not refuse, and after which it refuses none of this script: what is claimed makes
@@ -116,9 +127,14 @@ local function take(handler, source, ids)
     local known = any_state and call('HMGET', states, unpack(ids))
     local lease = token .. pack('>I4I4', lane.num, lane.version)
     local taken, taken_bodies, changed, held_now, ends = {}, {}, {}, {}, {}
-    local place = 0
+    local place, looked = 0, 0
     for i = 1, #ids do
         local id, body = ids[i], bodies[i]
+        if body and bytes > 0 and bytes + #body > BYTES_MAX then
+            full = true
+            break
+        end
+        looked = i
         if body then
             place = place + 1
             taken[place], taken_bodies[place] = id, body
@@ -146,7 +162,7 @@ local function take(handler, source, ids)
         end
     end
     -- They are its first.
-    if not lost then call('ZREMRANGEBYRANK', lane.due, 0, #ids - 1) end
+    if not lost and looked > 0 then call('ZREMRANGEBYRANK', lane.due, 0, looked - 1) end
     if place > 0 then
         call('HSET', leases, unpack(held_now))
         call('ZADD', lane.leased, unpack(ends))
@@ -159,13 +175,15 @@ end
 -- Leases the oldest `wanted` of a handler.
 local function take_of(handler, wanted)
     local sources = handler.sources
-    while wanted > 0 and bytes < BYTES_MAX do
+    while wanted > 0 and not full do
         local chunk = math.min(wanted, CHUNK)
         if #sources == 1 then
             local ids = call('ZRANGEBYSCORE', sources[1].key, '-inf', now_text, 'LIMIT', 0, chunk)
             if #ids == 0 then return end
+            local fit = fitting(ids, #ids)
+            for i = #ids, fit + 1, -1 do ids[i] = nil end
             take(handler, sources[1], ids)
-            wanted = wanted - #ids
+            wanted = wanted - fit
         else
             -- Payloads of several versions, or leases that ended: the oldest of all, in runs of one source.
             local all = {}
@@ -177,11 +195,13 @@ local function take_of(handler, wanted)
             end
             if #all == 0 then return end
             table.sort(all, function(a, b) return a.due < b.due or (a.due == b.due and a.rank < b.rank) end)
-            local last, run = math.min(chunk, #all), {}
+            local last, run, fit = math.min(chunk, #all), {}, 1
             for i = 1, last do
                 run[#run + 1] = all[i].id
-                if i == last or all[i + 1].source ~= all[i].source then
+                if #run == 1 then fit = fitting(run, CHUNK) end
+                if i == last or all[i + 1].source ~= all[i].source or #run == fit then
                     take(handler, all[i].source, run)
+                    if full then return end
                     run = {}
                 end
             end
@@ -238,8 +258,10 @@ local function split(handlers, room)
     return room
 end
 
-local more = false
-for queue = 1, number() do
+local more, lane_lost = false, false
+local queues = number()
+local asked = queues > 0
+for queue = 1, queues do
     local name, wanted, handlers, names = arg(), number(), {}, {}
     for place = 1, number() do
         local handler = { queue = queue, place = place, name = arg(), version = number(), priority = number() }
@@ -250,7 +272,10 @@ for queue = 1, number() do
         for from = 1, #handlers, CHUNK do
             local to = math.min(from + CHUNK - 1, #handlers)
             local known = call('HMGET', base .. 'lanes', unpack(names, from, to))
-            for i = from, to do look(handlers[i], known[i - from + 1]) end
+            for i = from, to do
+                if not known[i - from + 1] and call('HEXISTS', base .. 'handlers', names[i]) == 1 then lane_lost = true end
+                look(handlers[i], known[i - from + 1])
+            end
         end
         local room, takable = wanted, 0
         for priority = 2, 0, -1 do
@@ -273,11 +298,10 @@ end
 
 if freed then publish(origin) end
 local wait = -1
-if more or dropped > 0 or bytes >= BYTES_MAX then
+if more or dropped > 0 or full then
     wait = 0
 elseif next_due then
     wait = next_due - now
 end
-local generation = tonumber(call('HGET', layout, 'generation') or 0)
-local behind = (generation == 0 or generation < seen) and 1 or 0
-return { table.concat(held), wait, dropped, behind, groups }
+local of_store = asked and call('HMGET', layout, 'generation', 'identity') or {}
+return { table.concat(held), wait, dropped, of_store[1] or '', of_store[2] or '', lane_lost and 1 or 0, groups }

@@ -1,19 +1,31 @@
 //! The layout's version, the store's place, and what a server's settings let a stored delivery survive.
 
+use std::time::Duration;
+
 use redis::{Client, Cmd, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, Value, cmd};
 
-use crate::error::{StoreError, Written};
+use crate::{
+    error::{StoreError, Written},
+    id::{new_generation, new_store_name},
+    time,
+};
 
 use super::{
     super::StoreUrl,
     link::Link,
-    script::{OPEN, digits, text, tuple},
+    script::{OPEN, digits, list, text, tuple},
 };
 
 /// The layout that this code writes.
-pub(super) const VERSION: u32 = 1;
-/// The oldest code that may go on with it.
-pub(super) const MIN_COMPATIBLE: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// The oldest code that may go on with it. That of layout 1 forgets at once what is finished, so that a push which was held up is
+/// stored a second time, and brings back handlers that were retired after it began.
+pub(super) const MIN_COMPATIBLE: u32 = 2;
+
+/// How long those who know an emptied store have to name it: somebody who only emits looks around each second.
+const NAMED_WITHIN: Duration = Duration::from_secs(3);
+/// How often to look whether they have.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Where the store is.
 pub(super) struct Place {
@@ -57,12 +69,24 @@ impl Place {
     }
 }
 
-/// Lays the store out, or says why this code cannot go on with what is there.
-pub(super) async fn open(link: &Link, name: &str) -> Result<(), StoreError> {
-    let fill = |command: &mut Cmd| {
-        command.arg(VERSION).arg(MIN_COMPATIBLE);
+/// Lays the store out and answers its own name, or says why this code cannot go on with what is there.
+///
+/// A server that is empty while processes listen to the store was emptied under them: they know its name.
+pub(super) async fn open(link: &Link, name: &str) -> Result<String, StoreError> {
+    let (new_name, generation) = (new_store_name(), new_generation());
+    let ask = async |asks: bool| {
+        let fill = |command: &mut Cmd| {
+            command.arg(VERSION).arg(MIN_COMPATIBLE).arg(&new_name).arg(generation).arg(u8::from(asks));
+        };
+        list(link.call(&OPEN, fill).await?)
     };
-    let [version, min_compatible] = tuple(link.call(&OPEN, fill).await?)?;
+    let until = time::after(NAMED_WITHIN);
+    let mut found = ask(true).await?;
+    while found.is_empty() {
+        time::sleep(LOOK).await;
+        found = ask(time::now() < until).await?;
+    }
+    let [version, min_compatible, identity] = tuple(Value::Array(found))?;
     let (version, min_compatible): (u32, u32) = (digits(version)?, digits(min_compatible)?);
     if min_compatible > VERSION {
         return Err(StoreError::lasting(
@@ -73,28 +97,33 @@ pub(super) async fn open(link: &Link, name: &str) -> Result<(), StoreError> {
             Written::Nothing,
         ));
     }
-    Ok(())
+    text(identity)
 }
 
 /// What the server says of itself, in lines: empty where it may not be asked.
 pub(super) struct Report(String);
 
 impl Report {
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         Some(value.trim())
     }
 }
 
-/// Asks for the server's report, and refuses a server that is too old.
-pub(super) async fn report(link: &Link) -> Result<Report, StoreError> {
+/// Asks for the server's report.
+pub(super) async fn ask_report(link: &Link) -> Result<Report, StoreError> {
     let report = match link.ask(&cmd("INFO")).await {
         Ok(Value::VerbatimString { text, .. }) => text,
         Ok(other) => text(other)?,
         Err(failure) if failure.is_refusal() => String::new(),
         Err(failure) => return Err(failure.into()),
     };
-    let report = Report(report);
+    Ok(Report(report))
+}
+
+/// Asks for the server's report, and refuses a server that is too old.
+pub(super) async fn report(link: &Link) -> Result<Report, StoreError> {
+    let report = ask_report(link).await?;
     let mut version = report.get("redis_version").unwrap_or_default().split('.').map(str::parse);
     if let (Some(Ok(major)), Some(Ok(minor))) = (version.next(), version.next())
         && (major, minor) < (6_u32, 2_u32)

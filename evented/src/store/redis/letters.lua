@@ -1,25 +1,30 @@
 -- Requeues or discards dead letters, some at a time.
 --
 -- ARGV: origin; `requeue`, `discard`, or `sweep`; `one`, `of`, or `old`; an id, a handler, or how many are kept; for `old`
--- the age in microseconds, else up to which death (0: now); how many at most. The answer: how many there were, whether there
--- may be more, and up to which death.
-local origin, action, which, name, limit_of_time, limit = arg(), arg(), arg(), arg(), number(), number()
+-- the age in microseconds, else the last millisecond of a death that is meant; how many at most, and how many bytes of them. The
+-- answer: how many there were, and whether there may be more.
+local origin, action, which, name, limit_of_time, limit, limit_of_bytes = arg(), arg(), arg(), arg(), number(), number(), number()
 local dead = base .. 'dead'
-local ids, more, up_to = {}, 0, 0
+local ids, more = {}, 0
 if which == 'one' then
-    ids[1] = name
+    local died = tonumber(call('ZSCORE', dead, name) or nil)
+    if died and died < (limit_of_time + 1) * 1000 then ids[1] = name end
 elseif which == 'of' then
-    up_to = limit_of_time > 0 and limit_of_time or now
     local num = string.match(call('HGET', base .. 'lanes', name) or '', '^(%d+):')
-    if num then ids = call('ZRANGEBYSCORE', dead .. ':' .. num, '-inf', digits(up_to), 'LIMIT', 0, limit) end
+    local before = '(' .. digits((limit_of_time + 1) * 1000)
+    if num then ids = call('ZRANGEBYSCORE', dead .. ':' .. num, '-inf', before, 'LIMIT', 0, limit) end
 else
     ids = call('ZRANGEBYSCORE', dead, '-inf', '(' .. digits(now - limit_of_time), 'LIMIT', 0, limit)
     local beyond = math.min(call('ZCARD', dead) - tonumber(name), limit)
     if beyond > #ids then ids = call('ZRANGE', dead, 0, beyond - 1) end
 end
 if #ids >= limit then more = 1 end
-local count, due = 0, now
+local count, bytes, due = 0, 0, now
 for _, id in ipairs(ids) do
+    if bytes >= limit_of_bytes then
+        more = 1
+        break
+    end
     local letter = call('HGET', base .. 'letters', id)
     if not letter then
         -- Evicted, or deleted by hand. Of which handler it was is not known, where it was not asked for.
@@ -29,6 +34,7 @@ for _, id in ipairs(ids) do
             call('ZREM', dead .. ':' .. num, id)
         end
     else
+        bytes = bytes + #letter
         local num, version, _, _, _, error_bytes, body_at = read('>I4I4I4I4I8I4', letter)
         call('HDEL', base .. 'letters', id)
         call('ZREM', dead, id)
@@ -46,4 +52,4 @@ for _, id in ipairs(ids) do
     end
 end
 if action == 'requeue' and count > 0 then publish(origin) end
-return { count, more, digits(up_to) }
+return { count, more }

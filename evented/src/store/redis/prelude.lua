@@ -95,3 +95,28 @@ local function queue_up(id, order, lane, due)
     call('HSET', base .. 'parked', id, digits(due) .. ' ' .. lane)
     return 'inf'
 end
+
+-- Writes what evented presumes where it is not: the server is new, or was emptied. Answers whether something was missing. The
+-- generation is text, never a number: numbers here have 53 bits.
+local function make_whole(version, min_compatible, identity, generation)
+    local found = call('HMGET', layout, 'version', 'min_compatible', 'identity', 'generation')
+    if found[1] and found[2] and found[3] and found[4] then return false end
+    for i, field in ipairs({ 'version', 'min_compatible', 'identity', 'generation' }) do
+        if not found[i] then call('HSET', layout, field, ({ version, min_compatible, identity, generation })[i]) end
+    end
+    return true
+end
+
+-- Forgets deliveries that were pushed once: at most so many whose time is over, and at most so many beyond the number that is
+-- kept, the oldest, which are counted. Those that are finished are among the oldest. Answers how many of each.
+local function forget(retention, kept, limit)
+    local once = base .. 'once'
+    local over = math.min(call('ZCOUNT', once, '-inf', '(' .. digits(now - retention)), limit)
+    if over > 0 then call('ZREMRANGEBYRANK', once, 0, over - 1) end
+    local beyond = math.min(call('ZCARD', once) - kept, limit)
+    if beyond > 0 then
+        call('ZREMRANGEBYRANK', once, 0, beyond - 1)
+        call('HINCRBY', layout, 'forgotten', beyond)
+    end
+    return over, math.max(beyond, 0)
+end

@@ -1,10 +1,12 @@
 -- Stores pushes, each of them all or nothing.
 --
--- ARGV: origin; lanes, and for each: handler, version; pushes, and for each: generation, once, deliveries, and for each:
--- lane, id, terms, body. The answer has for each push: stored, moved (planned from another catalogue), unknown handler.
+-- ARGV: origin; for how long those of a repeated push are remembered, and finished ones, in microseconds; how many are; lanes,
+-- and for each: handler, version; pushes, and for each: generation, once, its end in milliseconds since 1970 or nothing,
+-- finished deliveries, their ids, deliveries, and for each: lane, id, terms, body. The answer has for each push: stored, moved
+-- (planned from another catalogue), late, unknown handler.
 --
 -- The first command that writes is one that a server refuses when it is full: nothing is stored then.
-local origin = arg()
+local origin, retention, retention_finished, kept = arg(), number(), number(), number()
 local generation = call('HGET', layout, 'generation')
 
 local lanes = {}
@@ -18,6 +20,9 @@ for number_of_lane = 1, number() do
         if not string.find(',' .. versions .. ',', ',' .. version .. ',', 1, true) then
             lane.handler, lane.version = handler, version
         end
+    elseif call('HEXISTS', base .. 'handlers', handler) == 1 then
+        -- The server has lost the number of a handler that is recorded: whoever reads the catalogue puts it back.
+        lane.lost = true
     end
     lanes[tostring(number_of_lane)] = lane
 end
@@ -52,20 +57,30 @@ local function takes_key(id, key, within)
     return not owner or owner == id
 end
 
-local answers, new, seen = {}, {}, {}
+local answers, new, seen, finished, marks = {}, {}, {}, {}, 0
 for answer = 1, number() do
-    local planned, once, count = arg(), arg(), number()
+    local planned, once, ends = arg(), arg(), number()
+    local ended = number()
+    local first_ended = at
+    at = at + ended
+    local count = number()
     local first, last = at, at + 4 * count - 1
     at = last + 1
     answers[answer] = 's'
-    if planned ~= generation then
+    if ends and now > ends * 1000 then
+        answers[answer] = 'l'
+    elseif planned ~= generation then
         answers[answer] = 'm'
     else
         for i = first, last, 4 do
-            if not lanes[ARGV[i]].due then answers[answer] = 'u' end
+            local lane = lanes[ARGV[i]]
+            if lane.lost and answers[answer] == 's' then answers[answer] = 'm' end
+            if not lane.due and not lane.lost then answers[answer] = 'u' end
         end
     end
     if answers[answer] == 's' then
+        for i = first_ended, first_ended + ended - 1 do finished[#finished + 1] = ARGV[i] end
+        if once == '1' then marks = marks + count end
         local before = once == '1' and remembered(first, last) or {}
         for i = first, last, 4 do
             local id, terms = ARGV[i + 1], ARGV[i + 2]
@@ -128,5 +143,18 @@ for _, lane in pairs(lanes) do
         call('HSET', base .. 'lanes', lane.handler, known .. comma .. lane.version)
     end
 end
+-- The marks of what is finished are as old as those that will be forgotten soon; a second time makes them no younger.
+if #finished > 0 and stored == 0 and marks == 0 then
+    -- A write that a full server does not refuse, and after which it refuses none of this script.
+    call('HDEL', leases, '')
+end
+for from = 1, #finished, CHUNK do
+    local aged = {}
+    for i = from, math.min(from + CHUNK - 1, #finished) do
+        aged[#aged + 1], aged[#aged + 2] = digits(now - retention + retention_finished), finished[i]
+    end
+    call('ZADD', base .. 'once', 'XX', 'LT', unpack(aged))
+end
+if marks + #finished > 0 then forget(retention, kept, 2 * (marks + #finished)) end
 if stored > 0 then publish(origin) end
 return table.concat(answers)

@@ -15,7 +15,7 @@ use super::{
     body,
     changes::Changes,
     link::Link,
-    script::{ALONE, EXCHANGE, EXTEND, bytes, count, int, list, strange, tuple},
+    script::{ALONE, EXCHANGE, EXTEND, bytes, count, digits, int, list, strange, text, tuple},
 };
 
 /// A number of deliveries that stands for all.
@@ -26,14 +26,15 @@ pub(super) struct Found {
     pub exchanged: Exchanged,
     /// Deliveries that had lost their bodies, and were dropped.
     pub dropped: u64,
-    /// The server has lost the store's data, or a part: its catalogue is older than what was seen.
-    pub behind: bool,
+    /// The store's name as the server has it, where something was to be claimed; `None` where it has lost that.
+    pub identity: Option<String>,
+    /// The server has lost a part of the catalogue.
+    pub lacks_lane: bool,
 }
 
 pub(super) async fn exchange(
     link: &Link,
     changes: &Changes,
-    seen: u64,
     settlements: &[Settlement],
     claim: Option<&Claim>,
 ) -> Result<Found, StoreError> {
@@ -41,11 +42,11 @@ pub(super) async fn exchange(
     let plan = Plan::of(settlements);
     let answer = link
         .call(&EXCHANGE, |command| {
-            command.arg(changes.origin()).arg(seen);
+            command.arg(changes.origin());
             fill(command, token, &plan, settlements, claim);
         })
         .await?;
-    let [held, wait, dropped, behind, groups] = tuple(answer)?;
+    let [held, wait, dropped, generation, identity, lacks_lane, groups] = tuple(answer)?;
     let held = plan.held(&bytes(held)?, settlements.len())?;
     let wait = int(&wait)?;
     let next_due = (wait >= 0).then(|| Duration::from_micros(wait.cast_unsigned()));
@@ -54,10 +55,14 @@ pub(super) async fn exchange(
         None => Vec::new(),
     };
     let claims = Claims { deliveries, next_due };
+    let (generation, identity) = (text(generation)?, text(identity)?);
+    let generation =
+        (!generation.is_empty()).then(|| digits(Value::BulkString(generation.into_bytes()))).transpose()?;
     Ok(Found {
-        exchanged: Exchanged { held, claims, ..Exchanged::default() },
+        exchanged: Exchanged { held, claims, generation },
         dropped: count(&dropped)?,
-        behind: int(&behind)? == 1,
+        identity: (!identity.is_empty()).then_some(identity),
+        lacks_lane: int(&lacks_lane)? == 1,
     })
 }
 
@@ -122,7 +127,7 @@ fn lease_bytes(lease: &Lease) -> [u8; 16] {
     bytes
 }
 
-/// The arguments of exchange.lua, after the first two.
+/// The arguments of exchange.lua, after the first.
 fn fill(command: &mut Cmd, token: LeaseToken, plan: &Plan, settlements: &[Settlement], claim: Option<&Claim>) {
     let lease = claim.map_or(Duration::ZERO, |claim| claim.lease);
     command.arg(&token.to_i64().to_be_bytes()).arg(time::micros(lease));
@@ -202,7 +207,7 @@ fn read_group(
     let first = list.len();
     for (id, stored) in ids.iter().zip(bodies) {
         let stored = bytes(stored)?;
-        let body = body::unpack(stored).ok_or_else(|| strange(&Value::BulkString(id.to_vec())))?;
+        let body = body::unpack(&stored).ok_or_else(|| strange(&Value::BulkString(id.to_vec())))?;
         let lease = Lease { delivery: DeliveryId::from_bytes(*id), row, token, ordered: body.ordered };
         list.push(Claimed {
             lease,
@@ -215,7 +220,7 @@ fn read_group(
             lost: false,
             deaths: 0,
             policy: body.policy,
-            payload: body.payload.into(),
+            payload: body.payload,
         });
     }
     let (changed, _) = changed.as_chunks::<4>();

@@ -1,7 +1,9 @@
--- Retires a handler, with its earlier names, which would otherwise be handlers again.
+-- Retires a handler, if the catalogue is still as it was read; with its earlier names, which would otherwise be handlers again.
 --
--- ARGV: origin, id. The answer: 1 where it, or one of those, was there.
-local origin, id = arg(), arg()
+-- ARGV: origin, id, the generation as it was read, the next one. The answer: 1 where it, or one of those, was there; 0 where
+-- none was; -1 where the catalogue has changed.
+local origin, id, generation, next_generation = arg(), arg(), arg(), arg()
+if call('HGET', layout, 'generation') ~= generation then return -1 end
 local names = { id }
 local entry = call('HGET', base .. 'handlers', id)
 if entry then
@@ -9,11 +11,13 @@ if entry then
 end
 local retired = 0
 for _, name in ipairs(names) do
-    if call('HEXISTS', base .. 'handlers', name) == 1 and call('SADD', base .. 'retired', name) == 1 then retired = 1 end
+    if call('HEXISTS', base .. 'handlers', name) == 1 and call('SADD', base .. 'retired', name) == 1 then
+        call('HSET', base .. 'retired_at', name, digits(math.floor(now / 1000)))
+        retired = 1
+    end
 end
 if retired == 1 then
-    local generation = tonumber(call('HGET', layout, 'generation') or 0)
-    call('HSET', layout, 'generation', digits(math.max(math.floor(now / 1000), generation + 1)))
+    call('HSET', layout, 'generation', next_generation)
     publish(origin)
 end
 return retired

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     error::{StoreError, Written},
     store::{
-        Limits, NewDelivery, Pending, Push, Pushed,
+        Limits, NewDelivery, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Pending, Push, Pushed,
         room::{Place, Room},
     },
     time,
@@ -86,10 +86,11 @@ async fn write_until_closed(link: Link, changes: Changes, mut writes: mpsc::Unbo
         }) else {
             return;
         };
-        let (mut deliveries, mut bytes) = (first.push.deliveries.len(), bytes_of(&first.push));
+        let size = |push: &Push| push.deliveries.len() + push.finished.len();
+        let (mut deliveries, mut bytes) = (size(&first.push), bytes_of(&first.push));
         let mut group = vec![first];
         while let Ok(write) = writes.try_recv() {
-            deliveries += write.push.deliveries.len();
+            deliveries += size(&write.push);
             bytes += bytes_of(&write.push);
             if deliveries > DELIVERIES_MAX || bytes > BYTES_MAX {
                 held_back = Some(write);
@@ -119,6 +120,7 @@ async fn write(link: &Link, changes: &Changes, group: Vec<Write>) -> Result<(), 
             Ok(answers) => match answers[at] {
                 b's' => Ok(Pushed::Stored),
                 b'm' => Ok(Pushed::CatalogueMoved),
+                b'l' => Ok(Pushed::TooLate),
                 _ => Err(unknown_handler(&push)),
             },
             Err(Answer::Failed(failure)) => Err(failure.clone().into()),
@@ -175,13 +177,24 @@ impl<'p> Lanes<'p> {
 
 /// The arguments of push.lua.
 fn fill(command: &mut Cmd, changes: &Changes, lanes: &Lanes<'_>, pushes: &[&Push]) {
-    command.arg(changes.origin()).arg(lanes.all.len());
+    command.arg(changes.origin());
+    command.arg(time::micros(ONCE_RETENTION)).arg(time::micros(ONCE_FINISHED)).arg(ONCE_COUNT);
+    command.arg(lanes.all.len());
     for (handler, version) in &lanes.all {
         command.arg(*handler).arg(*version);
     }
     command.arg(pushes.len());
     for push in pushes {
-        command.arg(push.generation).arg(u8::from(push.once)).arg(push.deliveries.len());
+        command.arg(push.generation).arg(u8::from(push.once));
+        match push.until {
+            Some(until) => command.arg(until.0),
+            None => command.arg(""),
+        };
+        command.arg(push.finished.len());
+        for finished in push.finished.iter() {
+            command.arg(&finished.to_bytes());
+        }
+        command.arg(push.deliveries.len());
         for delivery in push.deliveries.iter() {
             command
                 .arg(lanes.places[&(&*delivery.handler, delivery.version)])

@@ -2,76 +2,105 @@
 
 use std::sync::Arc;
 
-use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_scalar};
+use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar};
 
 use crate::{
+    id::new_generation,
     retry::Policy,
-    store::{CatalogueEntry, CatalogueState, Route},
+    store::{CatalogueEntry, CatalogueState, Record, Route, Swap},
     time,
 };
 
 use super::{
-    queue::{backoff, backoff_columns, generation, to_json},
+    file::File,
+    push::{backoff_columns, to_json},
+    queue::{backoff, generation},
+    schema,
     writer::Running,
 };
 
-/// Records handlers. The generation moves only when something has changed, so that a restart of the same code makes nobody
-/// plan again.
-pub(super) fn record<'a>(conn: &'a mut SqliteConnection, handlers: &'a Arc<[CatalogueEntry]>) -> Running<'a, ()> {
+/// Records handlers, if the catalogue is as it was read. The generation moves only when something has changed, so that a restart
+/// of the same code makes nobody plan again.
+pub(super) fn record<'a>(conn: &'a mut SqliteConnection, record: &'a Record) -> Running<'a, Swap<()>> {
     Box::pin(async move {
-        for entry in handlers.iter() {
-            let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
-            let changed = query(
-                "insert into evented_handlers (id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms,
-                    timeout_ms, aliases, event_aliases, unique_key, unique_ms, ordered_by, retired)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)
-                 on conflict (id) do update set event = excluded.event, route = excluded.route, queue = excluded.queue,
-                    attempts_max = excluded.attempts_max, backoff_first_ms = excluded.backoff_first_ms,
-                    backoff_max_ms = excluded.backoff_max_ms, timeout_ms = excluded.timeout_ms,
-                    aliases = excluded.aliases, event_aliases = excluded.event_aliases, unique_key = excluded.unique_key,
-                    unique_ms = excluded.unique_ms, ordered_by = excluded.ordered_by, retired = 0
-                 where (event, route, queue, attempts_max, backoff_first_ms, timeout_ms, aliases, event_aliases)
-                        <> (excluded.event, excluded.route, excluded.queue, excluded.attempts_max,
-                            excluded.backoff_first_ms, excluded.timeout_ms, excluded.aliases, excluded.event_aliases)
-                    or backoff_max_ms is not excluded.backoff_max_ms or unique_key is not excluded.unique_key
-                    or unique_ms is not excluded.unique_ms or ordered_by is not excluded.ordered_by or retired",
-            )
-            .bind(&*entry.handler)
-            .bind(&entry.event)
-            .bind(entry.route.to_string())
-            .bind(&entry.queue)
-            .bind(entry.policy.attempts_max)
-            .bind(backoff_first)
-            .bind(backoff_max)
-            .bind(time::millis(entry.policy.timeout))
-            .bind(to_json(&entry.aliases)?)
-            .bind(to_json(&entry.event_aliases)?)
-            .bind(entry.unique.as_ref().map(|(key, _)| key))
-            .bind(entry.unique.as_ref().map(|(_, within)| time::millis(*within)))
-            .bind(&entry.ordered_by)
-            .execute(&mut *conn)
-            .await?;
-            if changed.rows_affected() > 0 {
-                move_generation(conn).await?;
-            }
+        if generation(&mut *conn).await? != record.generation {
+            return Ok(Swap::Moved);
         }
-        Ok(())
+        let mut has_changed = false;
+        for entry in record.handlers.iter() {
+            has_changed |= record_one(&mut *conn, entry, record.began.0).await?;
+        }
+        if has_changed {
+            move_generation(conn).await?;
+        }
+        Ok(Swap::Done(()))
     })
 }
 
-async fn move_generation(conn: &mut SqliteConnection) -> Result<(), SqlxError> {
-    query("update evented_schema set catalogue = catalogue + 1").execute(conn).await?;
+/// Records a handler; answers whether that changed anything. One that was retired after the process `began` stays so.
+async fn record_one(conn: &mut SqliteConnection, entry: &CatalogueEntry, began: i64) -> Result<bool, SqlxError> {
+    let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
+    // A number that no delivery has, also where a person deleted handlers.
+    let changed = query(
+        "insert into evented_handlers (num, id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms,
+            timeout_ms, aliases, event_aliases, unique_key, unique_ms, ordered_by, retired)
+         values (1 + max((select ifnull(max(num), 0) from evented_handlers),
+                         (select ifnull(max(handler), 0) from evented_deliveries),
+                         (select ifnull(max(handler), 0) from evented_dead_letters)),
+            ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)
+         on conflict (id) do update set event = excluded.event, route = excluded.route, queue = excluded.queue,
+            attempts_max = excluded.attempts_max, backoff_first_ms = excluded.backoff_first_ms,
+            backoff_max_ms = excluded.backoff_max_ms, timeout_ms = excluded.timeout_ms,
+            aliases = excluded.aliases, event_aliases = excluded.event_aliases, unique_key = excluded.unique_key,
+            unique_ms = excluded.unique_ms, ordered_by = excluded.ordered_by, retired = 0, retired_at = null
+         where (not retired or ifnull(retired_at, 0) < ?14)
+            and ((event, route, queue, attempts_max, backoff_first_ms, timeout_ms, aliases, event_aliases)
+                    <> (excluded.event, excluded.route, excluded.queue, excluded.attempts_max,
+                        excluded.backoff_first_ms, excluded.timeout_ms, excluded.aliases, excluded.event_aliases)
+                or backoff_max_ms is not excluded.backoff_max_ms or unique_key is not excluded.unique_key
+                or unique_ms is not excluded.unique_ms or ordered_by is not excluded.ordered_by or retired)",
+    )
+    .bind(&*entry.handler)
+    .bind(&entry.event)
+    .bind(entry.route.to_string())
+    .bind(&entry.queue)
+    .bind(entry.policy.attempts_max)
+    .bind(backoff_first)
+    .bind(backoff_max)
+    .bind(time::millis(entry.policy.timeout))
+    .bind(to_json(&entry.aliases)?)
+    .bind(to_json(&entry.event_aliases)?)
+    .bind(entry.unique.as_ref().map(|(key, _)| key))
+    .bind(entry.unique.as_ref().map(|(_, within)| time::millis(*within)))
+    .bind(&entry.ordered_by)
+    .bind(began)
+    .execute(conn)
+    .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
+pub(super) async fn move_generation(conn: &mut SqliteConnection) -> Result<(), SqlxError> {
+    let generation = new_generation().cast_signed();
+    query("update evented_schema set catalogue = ?").bind(generation).execute(conn).await?;
     Ok(())
 }
 
-pub(super) fn retire<'a>(conn: &'a mut SqliteConnection, handler: &'a String) -> Running<'a, bool> {
+/// Retires a handler, if the catalogue is as it was read; answers whether it was there.
+pub(super) fn retire<'a>(
+    conn: &'a mut SqliteConnection,
+    (handler, read): &'a (String, u64),
+) -> Running<'a, Swap<bool>> {
     Box::pin(async move {
+        if generation(&mut *conn).await? != *read {
+            return Ok(Swap::Moved);
+        }
         // With its earlier names, which would otherwise be handlers again.
         let retired = query(
-            "update evented_handlers set retired = 1 where not retired and (id = ?1 or id in
+            "update evented_handlers set retired = 1, retired_at = ?2 where not retired and (id = ?1 or id in
                 (select value from json_each((select aliases from evented_handlers where id = ?1))))",
         )
         .bind(handler)
+        .bind(time::unix_ms())
         .execute(&mut *conn)
         .await?
         .rows_affected()
@@ -79,13 +108,25 @@ pub(super) fn retire<'a>(conn: &'a mut SqliteConnection, handler: &'a String) ->
         if retired {
             move_generation(conn).await?;
         }
-        Ok(retired)
+        Ok(Swap::Done(retired))
     })
 }
 
-pub(super) async fn read(conn: &mut SqliteConnection) -> Result<CatalogueState, SqlxError> {
+/// Makes the store's own rows again that are missing. The name that this process knows of it is its name again.
+pub(super) fn make_whole<'a>(conn: &'a mut SqliteConnection, file: &'a Arc<File>) -> Running<'a, ()> {
+    Box::pin(async move {
+        schema::make_whole(conn, file.name(), Some(&file.store())).await?;
+        Ok(())
+    })
+}
+
+/// The catalogue and the store's name; `None` where the row that says them is missing.
+pub(super) async fn read(conn: &mut SqliteConnection) -> Result<Option<(CatalogueState, String)>, SqlxError> {
     // The generation is read first: a change between the two reads makes the next push plan again, never miss a handler.
-    let generation = generation(&mut *conn).await?;
+    let own: Option<(i64, Option<String>)> =
+        query_as("select catalogue, identity from evented_schema").fetch_optional(&mut *conn).await?;
+    let Some((generation, Some(name))) = own else { return Ok(None) };
+    let generation = generation.cast_unsigned();
     let rows = query(
         "select id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, aliases,
             event_aliases, unique_key, unique_ms, ordered_by
@@ -114,7 +155,7 @@ pub(super) async fn read(conn: &mut SqliteConnection) -> Result<CatalogueState, 
     });
     let handlers = handlers.collect::<Result<_, SqlxError>>()?;
     let retired = query_scalar("select id from evented_handlers where retired").fetch_all(conn).await?;
-    Ok(CatalogueState { generation, handlers, retired })
+    Ok(Some((CatalogueState { generation, handlers, retired }, name)))
 }
 
 fn from_json(names: &str) -> Result<Vec<String>, SqlxError> {

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::time::{self, Instant};
 
-use super::writer::Link;
+use super::{file::File, link::Link, writer::Writer};
 
 /// How often the file is looked at after a write, for how long: soon, and while a slow disk syncs.
 const SOON: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
@@ -42,10 +42,10 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts to bump `changes` whenever a connection committed.
-    pub(super) fn start(link: Link, file: &Path, changes: watch::Sender<u64>) -> Self {
+    pub(super) fn start(file: &Arc<File>, writer: Arc<Writer>, changes: watch::Sender<u64>) -> Self {
         let stirred = Arc::new(Notify::new());
-        let task = tokio::spawn(look(link, log_of(file), Arc::clone(&stirred), changes)).abort_handle();
-        Self { stirred, task }
+        let look = look(Link::new(file), file.log().to_owned(), writer, Arc::clone(&stirred), changes);
+        Self { stirred, task: tokio::spawn(look).abort_handle() }
     }
 
     /// Looks closely for a while: a commit may come any moment.
@@ -64,14 +64,7 @@ impl Drop for Watch {
     }
 }
 
-/// The write-ahead log beside the file: <https://www.sqlite.org/walformat.html#files_on_disk_in_wal_mode>.
-fn log_of(file: &Path) -> PathBuf {
-    let mut log = file.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
-}
-
-/// Asks to be told of writes. The path is watched and the file not opened: to close it would let go of SQLite's own locks on it,
+/// Asks to be told of writes to the [write-ahead log](https://www.sqlite.org/walformat.html#files_on_disk_in_wal_mode). The path is watched and the file not opened: to close it would let go of SQLite's own locks on it,
 /// see <https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>.
 fn told_of(log: &Path, stirred: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let stirred = Arc::clone(stirred);
@@ -89,13 +82,18 @@ fn told_of(log: &Path, stirred: &Arc<Notify>) -> Option<RecommendedWatcher> {
 
 /// The version is the connection's own view, so the same connection must ask each time:
 /// <https://www.sqlite.org/pragma.html#pragma_data_version>.
-async fn look(mut link: Link, log: PathBuf, stirred: Arc<Notify>, changes: watch::Sender<u64>) {
+async fn look(mut link: Link, log: PathBuf, writer: Arc<Writer>, stirred: Arc<Notify>, changes: watch::Sender<u64>) {
     static SAID: OnceLock<()> = OnceLock::new();
     let mut watcher = None;
     let mut seen = None;
     let mut last_write: Option<Instant> = None;
     let mut marked = 0;
     loop {
+        if link.leave_what_is_gone().await {
+            // The writer says what is wrong, and makes the file again.
+            let _looked = writer.look().await;
+            (watcher, seen) = (None, None);
+        }
         // The log is there from the first look on, and goes away with the last connection: it is asked for until it is.
         let version = match link.get().await {
             Ok(conn) => query_scalar::<_, i64>("pragma data_version").fetch_one(conn).await,

@@ -1,221 +1,306 @@
 //! The outbox: rows written in the application's transactions, and their way to deliveries.
+//!
+//! A row is new until its first turn. That stores what stays and, where something goes elsewhere, writes to which queue, and its
+//! order keys. From then on the row is leased, or due for a relay of that queue, or waits for an earlier row of a key: the end of
+//! that one lets it go, by a trigger.
 
-use std::{any::Any, collections::HashMap, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
-use ref_cast::RefCast;
-use sqlx::{
-    Connection, Error as SqlxError, Row as _, Sqlite, SqliteConnection, Transaction, query, query_as, query_scalar,
-    sqlite::SqliteRow,
-};
+use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteRow};
 
 use crate::{
-    error::{Error, ErrorKind, StoreError, Written},
-    id::{DeliveryId, LeaseToken},
+    id::{DeliveryId, Key, LeaseToken},
     origin::Origin,
-    store::{
-        Claims, Fan, Lease, OutboxRow, Relay, Relayed, TxCall, TxEnd,
-        borrowed::{Beginning, Borrowed, Fence},
-        tx::{NewRow, Statement, Tx, Value},
-    },
+    store::{Claims, Elsewhere, Fan, INBOX_SETTLED, Identity, OutboxRow, PutBack, Relay, Relayed},
     time,
 };
 
 use super::{
-    queue::{bytes, claim, count, event_id, insert, remove, to_json},
-    writer::{Running, is_busy, is_constraint, read_failed},
+    admin::INBOX_KEPT,
+    catalogue::move_generation,
+    push::{hex_json, insert, to_json},
+    queue::{NEVER, claim, event_id},
+    writer::Running,
 };
 
-/// The lease of a row that waits for others of its order key; never a token, which is odd.
-const WAITS_FOR_OTHERS: i64 = 0;
-/// When such a row is looked at again.
-const OTHERS_LOOK: Duration = Duration::from_millis(20);
+/// The lease of a row that waits for an earlier one of its order key; never a token, which is odd.
+const WAITS: i64 = 0;
+/// How long a row is left that cannot be read.
+const UNREAD: Duration = Duration::from_mins(1);
+/// How long a row is left that goes to a queue which the relay does not know.
+const NO_TARGET: Duration = Duration::from_secs(1);
 
-/// A row, in the outbox's own file alone: in another the payload is null, which the table refuses. So the usual case is one
-/// statement.
-const INSERT_HERE: &str = "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
-     values (?, ?, ?, ?, ?, ?, iif((select 'sqlite:' || file from pragma_database_list where name = 'main') = ?, ?, null))
-     on conflict (event_id, event) do nothing";
+/// Due rows: new ones, then those that were on their way to the relay's queue before; no more bytes than asked, of which the
+/// others are not read. In few columns, since each one costs allocations on its way through the driver. The generation of the
+/// catalogue is read with them.
+const TAKE: &str = "with due as (
+        select * from (select 0 as again, seq, due_at, length(payload) as bytes from evented_outbox
+            where target is null and due_at <= ?1 order by due_at, seq limit ?2)
+        union all
+        select * from (select 1, seq, due_at, length(payload) from evented_outbox
+            where target = ?4 and due_at <= ?1 order by due_at, seq limit ?2)
+        limit ?2
+    ), fit as (
+        select seq, row_number() over turn as number, sum(bytes) over turn as total
+        from due window turn as (order by again, due_at, seq rows unbounded preceding)
+    )
+    select format('%d %d %d %d', o.seq, o.version, o.emitted_at, (select catalogue from evented_schema)),
+        o.event_id, o.event, o.correlation, o.payload, o.target, o.due_at
+    from fit join evented_outbox o on o.seq = fit.seq where fit.number = 1 or fit.total <= ?3";
 
-/// A row, wherever its path is another way of writing the outbox's.
-const INSERT_ANYWHERE: &str =
-    "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
-     values (?, ?, ?, ?, ?, ?, iif(? is null, null, ?)) on conflict (event_id, event) do nothing";
-
-/// Inserts one row in the caller's transaction, where that is of the outbox's file; an event that is there already is left as
-/// it is.
-pub(in crate::store) async fn insert_here(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
-    insert_row(conn, INSERT_HERE, row).await
+/// What becomes of a row that stays in the outbox.
+struct Change {
+    row: i64,
+    lease: Option<i64>,
+    due_at: i64,
+    target: Option<String>,
+    error: Option<String>,
 }
 
-/// The same without a look at the file.
-pub(in crate::store) async fn insert_anywhere(conn: &mut SqliteConnection, row: &NewRow) -> Result<(), SqlxError> {
-    insert_row(conn, INSERT_ANYWHERE, row).await
+/// A row that goes elsewhere, with its order keys there.
+struct Going {
+    row: OutboxRow,
+    keys: Vec<Key>,
+    is_new: bool,
 }
-
-async fn insert_row(conn: &mut SqliteConnection, sql: &'static str, row: &NewRow) -> Result<(), SqlxError> {
-    query(sql)
-        .bind(bytes(row.event_id.to_bytes()))
-        .bind(row.event)
-        .bind(time::due_at(row.delay))
-        .bind(row.version)
-        .bind(time::unix_ms())
-        .bind(row.origin.to_bytes(row.event_id))
-        .bind(row.outbox.as_str())
-        .bind(&*row.payload)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// The row as a statement for a transaction of another library.
-pub(in crate::store) fn statements(row: &NewRow) -> Vec<Statement> {
-    let values = vec![
-        Value::Bytes(Some(bytes(row.event_id.to_bytes()))),
-        Value::Text(Some(row.event.to_owned())),
-        Value::Integer(Some(time::due_at(row.delay))),
-        Value::Integer(Some(row.version.into())),
-        Value::Integer(Some(time::unix_ms())),
-        Value::Bytes(row.origin.to_bytes(row.event_id)),
-        Value::Text(Some(row.outbox.to_string())),
-        Value::Bytes(Some(row.payload.to_vec())),
-    ];
-    vec![Statement::new(INSERT_HERE, values)]
-}
-
-/// What it means that such a statement failed: in another file the table is missing, or refuses the row.
-pub(in crate::store) fn explain(row: &NewRow, error: &SqlxError) -> Option<Error> {
-    if is_busy(error) {
-        let text = "the transaction could not take the write lock, or another has written since it read; begin it with \
-                    `BEGIN IMMEDIATE`, which waits for the lock first";
-        return Some(Error::new(ErrorKind::Database, text));
-    }
-    let elsewhere = ["no such table: evented_outbox", "NOT NULL constraint failed: evented_outbox.payload"];
-    elsewhere.contains(&error.as_database_error()?.message()).then(|| {
-        let text = format!(
-            "this transaction is of another file than the outbox {}, which `run()` was given; emit in a transaction of that \
-             file, or give `run()` this one with `.outbox(pool)`",
-            row.outbox
-        );
-        Error::new(ErrorKind::NoOutbox, text)
-    })
-}
-
-pub(in crate::store) async fn run(conn: &mut SqliteConnection, statement: &Statement) -> Result<u64, SqlxError> {
-    let bound = statement.values().iter().fold(query(statement.sql()), |query, value| match value {
-        Value::Bytes(bytes) => query.bind(bytes.as_deref()),
-        Value::Text(text) => query.bind(text.as_deref()),
-        Value::Integer(number) => query.bind(*number),
-    });
-    Ok(bound.execute(conn).await?.rows_affected())
-}
-
-/// Due rows, in few columns, since each one costs allocations on its way through the driver. The generation of the catalogue
-/// is read with them.
-const TAKE: &str = "select format('%d %d %d %d', seq, version, emitted_at, (select catalogue from evented_schema)),
-        event_id, event, correlation, payload
-     from evented_outbox where due_at <= ?1 order by due_at, seq limit ?2";
 
 /// One turn of the relay, inside the writer's transaction.
 pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Running<'a, Relayed> {
     Box::pin(async move {
         let now = time::unix_ms();
-        let limit = i64::try_from(relay.rows).unwrap_or(i64::MAX);
-        let rows = query(TAKE).bind(now).bind(limit).fetch_all(&mut *conn).await?;
+        let rows = query(TAKE)
+            .bind(now)
+            .bind(i64::try_from(relay.rows).unwrap_or(i64::MAX))
+            .bind(i64::try_from(relay.bytes).unwrap_or(i64::MAX))
+            .bind(leased_target(relay))
+            .fetch_all(&mut *conn)
+            .await?;
+        let mut relayed = Relayed::default();
+        let mut changes = Vec::new();
         let mut batch = Vec::with_capacity(rows.len());
+        let mut bytes = 0;
         for row in &rows {
-            let (row, generation) = read(row)?;
+            let (seq, generation, read) = read(row)?;
             if generation.cast_unsigned() != relay.generation {
                 return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
             }
-            batch.push(row);
-        }
-        if batch.is_empty() {
-            return Ok(Relayed { next_due: next_row(conn).await?, ..Relayed::default() });
+            match read {
+                Ok(row) => {
+                    bytes += row.payload.len();
+                    batch.push(row);
+                }
+                Err(error) => {
+                    tracing::error!(row = seq, %error, tried_again_in = ?UNREAD,
+                        "a row of the outbox cannot be read, and is left as it is");
+                    let error = Some(error.to_string());
+                    changes.push(Change { row: seq, lease: None, due_at: time::due_at(UNREAD), target: None, error });
+                }
+            }
         }
         // In the order of their commits, whenever they were due.
         batch.sort_by_key(|row| row.row);
-        let fans: Vec<_> = batch.iter().map(|row| (relay.fan_out)(row)).collect();
-        let first_elsewhere =
-            if fans.iter().any(Fan::is_ordered) { first_elsewhere(conn, &batch, now).await? } else { None };
-        let token = LeaseToken::mint();
-        let mut relayed = Relayed::default();
-        let mut here = Vec::new();
-        let mut done = Vec::new();
-        // Rows whose lease and time change: the row, its lease, and how long until it may be taken.
-        let mut put_off: Vec<(i64, Option<i64>, Duration)> = Vec::new();
-        for (row, fan) in batch.into_iter().zip(fans) {
-            if fan.is_ordered() && first_elsewhere.is_some_and(|first| first < row.row) {
-                put_off.push((row.row, Some(WAITS_FOR_OTHERS), OTHERS_LOOK));
-            } else if let Some(later) = fan.later {
-                put_off.push((row.row, None, later));
-            } else if fan.elsewhere.is_empty() {
-                here.extend(fan.here);
-                done.push(row.row);
-            } else {
-                put_off.push((row.row, Some(token.to_i64()), relay.lease));
-                here.extend(fan.here);
-                relayed.claimed.push(OutboxRow { token: Some(token), ..row });
+        let (again, new): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| row.target.is_some());
+        let fans: Vec<_> = new.iter().map(|row| (relay.fan_out)(row)).collect();
+        // Where all that is due was taken, nothing is left that one of an order key would wait for.
+        let is_cut = rows.len() >= relay.rows || bytes >= relay.bytes || !again.is_empty() || !changes.is_empty();
+        let untaken = if is_cut && fans.iter().any(Fan::is_ordered) { untaken(conn, &new, now).await? } else { None };
+        let mut going = with_keys(conn, again).await?;
+        let (mut here, mut done) = (Vec::new(), Vec::new());
+        for (row, fan) in new.into_iter().zip(fans) {
+            let stays = |due_at| Change { row: row.row, lease: None, due_at, target: None, error: None };
+            match (&untaken, fan.later) {
+                (Some((first, due_at)), _) if fan.is_ordered() && *first < row.row => changes.push(stays(*due_at)),
+                (_, Some(later)) => changes.push(stays(time::due_at(later))),
+                _ if fan.elsewhere.is_empty() => {
+                    here.extend(fan.here);
+                    done.push(row.row);
+                }
+                _ if relay.target.is_none() => changes.push(stays(time::due_at(NO_TARGET))),
+                _ => {
+                    let keys = fan.keys_elsewhere();
+                    here.extend(fan.here);
+                    going.push(Going { row, keys, is_new: true });
+                }
             }
         }
         insert(conn, here.iter()).await?;
         delete_rows(conn, &done).await?;
-        lease(conn, &put_off).await?;
         relayed.done = done.len();
+        go(conn, relay, going, &mut changes, &mut relayed).await?;
+        change(conn, &changes).await?;
         let claims = match &relay.claim {
             Some(asked) if relayed.done > 0 => claim(conn, asked, &[]).await?,
             _ => Claims::default(),
         };
+        if relayed.done + relayed.put_off + relayed.claimed.len() == 0 {
+            relayed.next_due = next_row(conn, leased_target(relay)).await?;
+        }
         Ok(relayed.with(&here, claims))
     })
 }
 
-/// A row of `TAKE`, and the generation of the catalogue.
-fn read(row: &SqliteRow) -> Result<(OutboxRow, i64), SqlxError> {
+/// The queue whose rows a relay takes again, where it leases.
+pub(super) fn leased_target(relay: &Relay) -> Option<&str> {
+    relay.target.as_ref().filter(|_| relay.elsewhere == Elsewhere::Lease).map(Identity::as_str)
+}
+
+/// A row of `TAKE`: its number, the generation of the catalogue, and what it says.
+fn read(row: &SqliteRow) -> Result<(i64, i64, Result<OutboxRow, SqlxError>), SqlxError> {
     let numbers: &str = row.try_get(0)?;
     let mut numbers = numbers.split(' ');
     let mut next =
         || -> Result<i64, SqlxError> { numbers.next().unwrap_or_default().parse().map_err(SqlxError::decode) };
     let (seq, version, emitted_unix_ms, generation) = (next()?, next()?, next()?, next()?);
-    let event_id = event_id(row.try_get(1)?)?;
-    let row = OutboxRow {
-        row: seq,
-        token: None,
-        event_id,
-        event: row.try_get(2)?,
-        origin: Origin::from_bytes(event_id, row.try_get(3)?),
-        version: u32::try_from(version).map_err(SqlxError::decode)?,
-        emitted_unix_ms,
-        target: None,
-        payload: row.try_get::<&[u8], _>(4)?.into(),
+    let read = || {
+        let event_id = event_id(row.try_get(1)?)?;
+        Ok(OutboxRow {
+            row: seq,
+            token: None,
+            event_id,
+            event: row.try_get(2)?,
+            origin: Origin::from_bytes(event_id, row.try_get(3)?),
+            version: u32::try_from(version).map_err(SqlxError::decode)?,
+            emitted_unix_ms,
+            target: row.try_get::<Option<&str>, _>(5)?.map(Identity::from),
+            payload: row.try_get::<&[u8], _>(4)?.into(),
+        })
     };
-    Ok((row, generation))
+    Ok((seq, generation, read()))
 }
 
-/// The first row that another relay has, or has left to take: deliveries of an order key wait for it, since it may have their
-/// key. One that waits so itself holds up those behind it.
-async fn first_elsewhere(conn: &mut SqliteConnection, batch: &[OutboxRow], now: i64) -> Result<Option<i64>, SqlxError> {
-    let batch: Vec<i64> = batch.iter().map(|row| row.row).collect();
-    query_scalar(
-        "select min(seq) from evented_outbox
-         where (lease is not null or due_at <= ?1) and seq not in (select value from json_each(?2))",
+/// The first new row that is due and was not taken, and since when: deliveries of an order key wait for it, since it may have
+/// their key. It comes with the next turn.
+async fn untaken(conn: &mut SqliteConnection, new: &[OutboxRow], now: i64) -> Result<Option<(i64, i64)>, SqlxError> {
+    let taken: Vec<i64> = new.iter().map(|row| row.row).collect();
+    query_as(
+        "select seq, due_at from evented_outbox
+         where target is null and due_at <= ?1 and seq < ?3 and seq not in (select value from json_each(?2))
+         order by seq limit 1",
     )
     .bind(now)
-    .bind(to_json(&batch)?)
-    .fetch_one(conn)
+    .bind(to_json(&taken)?)
+    .bind(taken.last())
+    .fetch_optional(conn)
     .await
 }
 
-/// Leases rows, or puts them off.
-async fn lease(conn: &mut SqliteConnection, rows: &[(i64, Option<i64>, Duration)]) -> Result<(), SqlxError> {
+/// Rows that were taken before, with the keys that were written with their first turn.
+async fn with_keys(conn: &mut SqliteConnection, rows: Vec<OutboxRow>) -> Result<Vec<Going>, SqlxError> {
     if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked: Vec<i64> = rows.iter().map(|row| row.row).collect();
+    let sql = "select seq, key from evented_outbox_keys where seq in (select value from json_each(?))";
+    let found: Vec<(i64, Vec<u8>)> = query_as(sql).bind(to_json(&asked)?).fetch_all(conn).await?;
+    let mut keys: HashMap<i64, Vec<Key>> = HashMap::new();
+    for (row, key) in found {
+        keys.entry(row).or_default().push(Key::from_bytes(key.try_into().unwrap_or_default()));
+    }
+    let going = |row: OutboxRow| Going { keys: keys.remove(&row.row).unwrap_or_default(), row, is_new: false };
+    Ok(rows.into_iter().map(going).collect())
+}
+
+/// Leases what goes elsewhere, or leaves it. One of an order key waits for earlier ones of it, unless they are leased in this same
+/// turn.
+async fn go(
+    conn: &mut SqliteConnection,
+    relay: &Relay,
+    mut going: Vec<Going>,
+    changes: &mut Vec<Change>,
+    relayed: &mut Relayed,
+) -> Result<(), SqlxError> {
+    let Some(target) = &relay.target else { return Ok(()) };
+    going.sort_by_key(|going| going.row.row);
+    write_keys(conn, target, &going).await?;
+    let token = LeaseToken::mint();
+    let (lease, delay) = match relay.elsewhere {
+        Elsewhere::Lease => (Some(token.to_i64()), relay.lease),
+        Elsewhere::Leave(delay) => (None, delay),
+    };
+    let due_at = time::due_at(delay);
+    let mut blocked = if lease.is_some() { first_of_others(conn, target, &going).await? } else { HashMap::new() };
+    for Going { row, keys, is_new } in going {
+        let waits = keys.iter().any(|key| blocked.get(key).is_some_and(|first| *first < row.row));
+        let (lease, due_at) = if waits { (Some(WAITS), NEVER) } else { (lease, due_at) };
+        changes.push(Change { row: row.row, lease, due_at, target: Some(target.to_string()), error: None });
+        if waits {
+            for key in keys {
+                let first = blocked.entry(key).or_insert(row.row);
+                *first = row.row.min(*first);
+            }
+        }
+        if lease.is_some() && !waits {
+            relayed.claimed.push(OutboxRow { token: Some(token), target: Some(target.clone()), ..row });
+        } else if is_new {
+            relayed.put_off += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the order keys of rows in their first turn.
+async fn write_keys(conn: &mut SqliteConnection, target: &Identity, going: &[Going]) -> Result<(), SqlxError> {
+    let new = going.iter().filter(|going| going.is_new);
+    let keys: Vec<_> = new.flat_map(|going| going.keys.iter().map(|key| (hex(*key), going.row.row))).collect();
+    if keys.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = rows.iter().map(|(row, lease, later)| (row, lease, time::due_at(*later))).collect();
     query(
-        "update evented_outbox set lease = coalesce(n.value ->> 1, lease), due_at = n.value ->> 2
+        "insert into evented_outbox_keys (key, target, seq)
+         select unhex(value ->> 0), ?2, value ->> 1 from json_each(?1) where true on conflict do nothing",
+    )
+    .bind(to_json(&keys)?)
+    .bind(target.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// For each key of these rows the first row of it and of the target that is none of them.
+async fn first_of_others(
+    conn: &mut SqliteConnection,
+    target: &Identity,
+    going: &[Going],
+) -> Result<HashMap<Key, i64>, SqlxError> {
+    let mut keys: Vec<Key> = going.iter().flat_map(|going| going.keys.iter().copied()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<i64> = going.iter().map(|going| going.row.row).collect();
+    let hexes: Vec<_> = keys.iter().map(|key| hex(*key)).collect();
+    let found: Vec<(i64, Option<i64>)> = query_as(
+        "select j.key, (select k.seq from evented_outbox_keys k
+            where k.key = unhex(j.value) and k.target = ?2 and k.seq not in (select value from json_each(?3))
+            order by k.seq limit 1)
+         from json_each(?1) j",
+    )
+    .bind(to_json(&hexes)?)
+    .bind(target.as_str())
+    .bind(to_json(&rows)?)
+    .fetch_all(conn)
+    .await?;
+    let first = found.into_iter().filter_map(|(at, first)| Some((*keys.get(usize::try_from(at).ok()?)?, first?)));
+    Ok(first.collect())
+}
+
+fn hex(key: Key) -> String {
+    format!("{:032x}", u128::from_be_bytes(key.to_bytes()))
+}
+
+/// Writes what becomes of rows that stay.
+async fn change(conn: &mut SqliteConnection, changes: &[Change]) -> Result<(), SqlxError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let changes: Vec<_> = changes.iter().map(|it| (it.row, it.lease, it.due_at, &it.target, &it.error)).collect();
+    query(
+        "update evented_outbox set lease = n.value ->> 1, due_at = n.value ->> 2, target = coalesce(target, n.value ->> 3),
+            error = coalesce(n.value ->> 4, error)
          from json_each(?) n where seq = n.value ->> 0",
     )
-    .bind(to_json(&rows)?)
+    .bind(to_json(&changes)?)
     .execute(conn)
     .await?;
     Ok(())
@@ -232,133 +317,99 @@ async fn delete_rows(conn: &mut SqliteConnection, rows: &[i64]) -> Result<(), Sq
     Ok(())
 }
 
-/// Replaces leased rows by their outbox deliveries; a row whose lease was lost is another relay's now.
+/// `(row, token)` of a leased row; no row has the second where it is not leased.
+fn fence(row: &OutboxRow) -> (i64, i64) {
+    (row.row, row.token.map_or(WAITS, LeaseToken::to_i64))
+}
+
+/// Deletes leased rows whose deliveries are all stored; a row whose lease was lost is another relay's now.
 #[expect(clippy::ptr_arg, reason = "a write takes its input as it was sent")]
 pub(super) fn finish<'a>(conn: &'a mut SqliteConnection, rows: &'a Vec<OutboxRow>) -> Running<'a, Vec<bool>> {
     Box::pin(async move {
-        let asked: Vec<i64> = rows.iter().map(|row| row.row).collect();
-        let leases: Vec<(i64, Option<i64>)> =
-            query_as("select seq, lease from evented_outbox where seq in (select value from json_each(?))")
-                .bind(to_json(&asked)?)
-                .fetch_all(&mut *conn)
-                .await?;
-        let leases: HashMap<i64, i64> = leases.into_iter().filter_map(|(row, lease)| Some((row, lease?))).collect();
-        let is_held = |row: &OutboxRow| row.token.is_some_and(|token| leases.get(&row.row) == Some(&token.to_i64()));
-        let finished: Vec<bool> = rows.iter().map(is_held).collect();
-        let (held, lost): (Vec<_>, Vec<_>) = rows.iter().partition(|row| is_held(row));
-        for row in lost {
+        let fences: Vec<_> = rows.iter().filter(|row| row.token.is_some()).map(fence).collect();
+        let deleted: Vec<i64> = query_scalar(
+            "delete from evented_outbox where seq in (
+                select o.seq from json_each(?) j
+                join evented_outbox o on o.seq = j.value ->> 0 and o.lease = j.value ->> 1)
+             returning seq",
+        )
+        .bind(to_json(&fences)?)
+        .fetch_all(conn)
+        .await?;
+        let mut deleted: HashMap<i64, ()> = deleted.into_iter().map(|row| (row, ())).collect();
+        let finished: Vec<bool> = rows.iter().map(|row| deleted.remove(&row.row).is_some()).collect();
+        for (row, _) in rows.iter().zip(&finished).filter(|(_, finished)| !**finished) {
             tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
         }
-        let done: Vec<i64> = held.iter().map(|row| row.row).collect();
-        delete_rows(conn, &done).await?;
         Ok(finished)
     })
 }
 
-/// How a transaction begins that will write, of the application's and of handlers.
-pub(super) const BEGIN: Beginning = Beginning {
-    sql: "BEGIN IMMEDIATE",
-    is_inside: |error| error.as_database_error().is_some_and(|error| error.message().contains("within a transaction")),
-    is_harmless: is_busy,
-};
-
-/// Runs a transactional handler: fence, writes and settlement in one commit of the application's pool.
-pub(super) async fn transact(
-    mut borrowed: Borrowed<Sqlite>,
-    fence: Fence<'_>,
-    call: TxCall<'_>,
-) -> Result<TxEnd, StoreError> {
-    let failed = |error: SqlxError| read_failed("the transaction of a handler could not go on", &error).because(error);
-    let mut tx = match borrowed.conn.begin_with(BEGIN.sql).await {
-        Ok(tx) => tx,
-        Err(error) => {
-            // A lock that others hold is no fault of the connection.
-            borrowed.clean = is_busy(&error);
-            if (BEGIN.is_inside)(&error) {
-                let text = "a connection of the application's pool was inside a transaction already, and was closed";
-                return Err(StoreError::transient(text, Written::Nothing).because(error));
-            }
-            return Err(failed(error));
-        }
-    };
-    let refused = match &fence {
-        Fence::Lease(lease) => (!is_held(&mut tx, lease).await.map_err(failed)?).then_some(TxEnd::Lost),
-        Fence::Once(delivery) => ran_before(&mut tx, *delivery).await.map_err(failed)?.then_some(TxEnd::Committed),
-    };
-    if let Some(end) = refused {
-        tx.rollback().await.map_err(failed)?;
-        borrowed.clean = true;
-        return Ok(end);
-    }
-    // The handler works inside a savepoint. If it ended the transaction, the savepoint is gone and its release fails:
-    // nothing is settled then.
-    let mut savepoint = tx.begin().await.map_err(failed)?;
-    let ended = {
-        let tx: &mut (dyn Any + Send) = Tx::<Sqlite>::ref_cast_mut(&mut *savepoint);
-        call(tx).await
-    };
-    let error = match ended {
-        Ok(()) => match savepoint.commit().await {
-            Ok(()) => {
-                let end = settle(tx, &fence).await?;
-                borrowed.clean = !matches!(end, TxEnd::Failed(_));
-                return Ok(end);
-            }
-            Err(error) => format!("the handler ended its transaction itself: {error}").into(),
-        },
-        Err(error) => {
-            if savepoint.rollback().await.is_ok() {
-                borrowed.clean = tx.rollback().await.is_ok();
-            }
-            error
-        }
-    };
-    Ok(TxEnd::Failed(error))
-}
-
-async fn is_held(conn: &mut SqliteConnection, lease: &Lease) -> Result<bool, SqlxError> {
-    let held: Option<i64> = query_scalar("select 1 from evented_deliveries where seq = ?1 and lease = ?2")
-        .bind(lease.row)
-        .bind(lease.token.to_i64())
-        .fetch_optional(conn)
+/// Gives leased rows back.
+#[expect(clippy::ptr_arg, reason = "a write takes its input as it was sent")]
+pub(super) fn put_back<'a>(conn: &'a mut SqliteConnection, rows: &'a Vec<PutBack>) -> Running<'a, ()> {
+    Box::pin(async move {
+        let rows = rows.iter().filter(|back| back.row.token.is_some());
+        let rows: Vec<_> = rows.map(|back| (fence(&back.row), time::due_at(back.delay), &back.error)).collect();
+        query(
+            "update evented_outbox set lease = null, due_at = n.value ->> 1, error = coalesce(n.value ->> 2, error)
+             from json_each(?) n where seq = n.value ->> '$[0][0]' and lease = n.value ->> '$[0][1]'",
+        )
+        .bind(to_json(&rows)?)
+        .execute(conn)
         .await?;
-    Ok(held.is_some())
+        Ok(())
+    })
 }
 
-async fn ran_before(conn: &mut SqliteConnection, delivery: DeliveryId) -> Result<bool, SqlxError> {
-    let ran: Option<i64> = query_scalar("select 1 from evented_inbox where delivery = ?")
-        .bind(bytes(delivery.to_bytes()))
-        .fetch_optional(conn)
+/// Which queue the outbox feeds: the one that is written, or else this one. Where a person says so this one takes the other's
+/// place, in one commit with the rows on their way: in between their order would be lost. Relays that still know the other read
+/// the catalogue again before they take a row.
+pub(super) fn feed<'a>(conn: &'a mut SqliteConnection, (queue, adopt): &'a (Identity, bool)) -> Running<'a, Identity> {
+    Box::pin(async move {
+        let fed: Option<String> =
+            query_scalar("select feeds from evented_schema").fetch_optional(&mut *conn).await?.flatten();
+        let fed = match fed {
+            Some(fed) if !adopt || fed == queue.as_str() => return Ok(fed.into()),
+            fed => fed,
+        };
+        query("update evented_schema set feeds = ?").bind(queue.as_str()).execute(&mut *conn).await?;
+        if fed.is_some() {
+            for sql in [
+                "update evented_outbox set target = ?1 where target <> ?1",
+                "update or ignore evented_outbox_keys set target = ?1 where target <> ?1",
+            ] {
+                query(sql).bind(queue.as_str()).execute(&mut *conn).await?;
+            }
+            move_generation(conn).await?;
+        }
+        Ok(queue.clone())
+    })
+}
+
+/// Gives deliveries that cannot come again an age at which they are forgotten soon, and deletes about as many that have reached
+/// it.
+#[expect(clippy::ptr_arg, reason = "a write takes its input as it was sent")]
+pub(super) fn settled<'a>(conn: &'a mut SqliteConnection, deliveries: &'a Vec<DeliveryId>) -> Running<'a, ()> {
+    Box::pin(async move {
+        let over = time::unix_ms() - time::millis(INBOX_KEPT);
+        query(
+            "update evented_inbox set at = ?2 where delivery in (select unhex(value) from json_each(?1)) and at > ?2",
+        )
+        .bind(hex_json(deliveries))
+        .bind(over + time::millis(INBOX_SETTLED))
+        .execute(&mut *conn)
         .await?;
-    Ok(ran.is_some())
-}
-
-/// The end of a handler that did well: the settlement, last before the commit.
-async fn settle(mut tx: Transaction<'_, Sqlite>, fence: &Fence<'_>) -> Result<TxEnd, StoreError> {
-    let failed = |error: SqlxError| read_failed("a handler's delivery could not be settled", &error).because(error);
-    match fence {
-        Fence::Lease(lease) => {
-            let Some(handler) = remove(&mut tx, **lease).await.map_err(failed)? else {
-                tx.rollback().await.map_err(failed)?;
-                return Ok(TxEnd::Lost);
-            };
-            count(&mut tx, handler, 1, 0, 0).await.map_err(failed)?;
-        }
-        Fence::Once(delivery) => {
-            let ran = query("insert into evented_inbox (delivery, at) values (?, ?)");
-            let ran = ran.bind(bytes(delivery.to_bytes())).bind(time::unix_ms());
-            ran.execute(&mut *tx).await.map_err(failed)?;
-        }
-    }
-    match tx.commit().await {
-        Ok(()) => Ok(TxEnd::Committed),
-        // A deferred constraint: the handler's writes are at fault, and the transaction was not committed.
-        Err(error) if is_constraint(&error) => Ok(TxEnd::Failed(error.into())),
-        Err(error) => {
-            let text = "it is not known whether the handler's transaction committed";
-            Err(StoreError::transient(text, Written::Unknown).because(error))
-        }
-    }
+        query(
+            "delete from evented_inbox where delivery in
+                (select delivery from evented_inbox where at < ? order by at limit ?)",
+        )
+        .bind(over)
+        .bind(i64::try_from(2 * deliveries.len()).unwrap_or(i64::MAX))
+        .execute(conn)
+        .await?;
+        Ok(())
+    })
 }
 
 pub(super) async fn rows(conn: &mut SqliteConnection) -> Result<u64, SqlxError> {
@@ -366,8 +417,15 @@ pub(super) async fn rows(conn: &mut SqliteConnection) -> Result<u64, SqlxError> 
     Ok(rows.cast_unsigned())
 }
 
-/// How long until the next outbox row is due; zero when one is.
-pub(super) async fn next_row(conn: &mut SqliteConnection) -> Result<Option<Duration>, SqlxError> {
-    let due_at: Option<i64> = query_scalar("select min(due_at) from evented_outbox").fetch_one(conn).await?;
+/// How long until the next row is due that is new, or of this target; zero when one is.
+pub(super) async fn next_row(conn: &mut SqliteConnection, target: Option<&str>) -> Result<Option<Duration>, SqlxError> {
+    let due_at: Vec<Option<i64>> = query_scalar(
+        "select min(due_at) from evented_outbox where target is null
+         union all select min(due_at) from evented_outbox where target = ?",
+    )
+    .bind(target)
+    .fetch_all(conn)
+    .await?;
+    let due_at = due_at.into_iter().flatten().filter(|due_at| *due_at < NEVER).min();
     Ok(due_at.map(|due_at| time::from_millis(due_at.saturating_sub(time::unix_ms()))))
 }

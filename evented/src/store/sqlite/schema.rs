@@ -3,19 +3,33 @@
 //! A migration expands; what it makes unneeded is dropped a release later. So a process of the release before goes on
 //! beside this one: it refuses only a schema whose `min_compatible` is newer than its own version.
 
-use sqlx::{Connection, SqliteConnection, query, query_as};
+use std::path::Path;
 
-use crate::error::{StoreError, Written};
+use sqlx::{Connection, Error as SqlxError, SqliteConnection, query, query_as, query_scalar};
+
+use crate::{
+    error::{StoreError, Written},
+    id::{new_generation, new_store_name},
+};
 
 use super::writer::read_failed;
 
 /// The schema that this code writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// The oldest code that may go on with it.
-const MIN_COMPATIBLE: i64 = 2;
+const MIN_COMPATIBLE: i64 = 3;
 
 /// Each entry takes the schema from its index to the next version.
-const MIGRATIONS: &[&[&str]] = &[FIRST, KEYS];
+const MIGRATIONS: &[&[&str]] = &[FIRST, KEYS, MEMORY];
+
+/// The one row that says what the tables are: their version, the catalogue's generation, the store's name, and the queue that
+/// an outbox feeds.
+const SCHEMA: &str = "create table if not exists evented_schema (
+        version integer not null, min_compatible integer not null, catalogue integer not null,
+        identity text, feeds text
+    ) strict";
+const SCHEMA_MEMORY: [&str; 2] =
+    ["alter table evented_schema add column identity text", "alter table evented_schema add column feeds text"];
 
 const FIRST: &[&str] = &[
     // Handlers of every process, by a small number that keeps deliveries narrow.
@@ -136,50 +150,155 @@ const KEYS: &[&str] = &[
     "create index evented_inbox_at on evented_inbox (at)",
 ];
 
-/// Brings the tables to this release's version, or says why it cannot.
-pub(super) async fn migrate(conn: &mut SqliteConnection, name: &str) -> Result<(), StoreError> {
-    let failed = |error: sqlx::Error| read_failed("could not prepare evented's tables", &error).because(error);
+/// What a store remembers of itself and of its outbox. Code of schema 2 would take outbox rows that wait for their turn, push to the
+/// wrong queue, and bring retired handlers back, so it must not go on beside this.
+const MEMORY: &[&str] = &[
+    "alter table evented_handlers add column retired_at integer",
+    // Counted by triggers, in the commit of the change: whoever writes a delivery, also by hand, has counted it. What a dead
+    // worker held stays counted as running until it is claimed again and ends.
+    "alter table evented_handlers add column stored integer not null default 0",
+    "alter table evented_handlers add column running integer not null default 0",
+    "update evented_handlers set
+        stored = (select count(*) from evented_deliveries d where d.handler = num),
+        running = (select count(*) from evented_deliveries d where d.handler = num and d.lease is not null)",
+    "create trigger evented_deliveries_stored after insert on evented_deliveries begin
+        update evented_handlers set stored = stored + 1, running = running + (new.lease is not null)
+        where num = new.handler;
+     end",
+    "create trigger evented_deliveries_gone after delete on evented_deliveries begin
+        update evented_handlers set stored = stored - 1, running = running - (old.lease is not null)
+        where num = old.handler;
+     end",
+    "create trigger evented_deliveries_leased after update of lease on evented_deliveries
+     when (old.lease is null) <> (new.lease is null) begin
+        update evented_handlers set running = running + (new.lease is not null) - (old.lease is not null)
+        where num = new.handler;
+     end",
+    // Who has planned for a handler that a person deleted must plan again.
+    "create trigger evented_handlers_gone after delete on evented_handlers begin
+        update evented_schema set catalogue = 1 + abs(random() % 9223372036854775806);
+     end",
+    // What goes elsewhere of a row goes to this queue, from its first turn on; what stands in its way.
+    "alter table evented_outbox add column target text",
+    "alter table evented_outbox add column error text",
+    "drop index evented_outbox_due",
+    "create index evented_outbox_new on evented_outbox (due_at) where target is null",
+    "create index evented_outbox_taken on evented_outbox (target, due_at) where target is not null",
+    // The order keys of what goes elsewhere of a row. A row that waits for another of its key and target has the lease 0 and the
+    // `due_at` of never.
+    "create table evented_outbox_keys (
+        key    blob not null,
+        target text not null,
+        seq    integer not null,
+        primary key (key, target, seq)
+    ) strict, without rowid",
+    "create index evented_outbox_keys_seq on evented_outbox_keys (seq)",
+    // The end of a row, also by hand, lets the next ones of its key go: more than one, so that they go on together.
+    "create trigger evented_outbox_gone after delete on evented_outbox when old.target is not null begin
+        update evented_outbox set lease = null, due_at = emitted_at
+        where lease = 0 and seq in (
+            select n.seq from evented_outbox_keys k
+            join evented_outbox_keys n on n.key = k.key and n.target = k.target and n.seq > k.seq
+            where k.seq = old.seq order by n.seq limit 32);
+        delete from evented_outbox_keys where seq = old.seq;
+     end",
+    "create index evented_dead_letters_died on evented_dead_letters (died_at)",
+    "create index evented_dead_letters_age on evented_dead_letters (handler, died_at)",
+];
+
+/// Brings the tables to this release's version, or says why it cannot. Answers the store's name, which is `known` where there
+/// was none.
+pub(super) async fn migrate(
+    conn: &mut SqliteConnection,
+    file: &str,
+    known: Option<&str>,
+) -> Result<String, StoreError> {
+    let failed = |error: SqlxError| match error {
+        SqlxError::Configuration(text) => StoreError::lasting(text.to_string(), Written::Nothing),
+        error => read_failed("could not prepare evented's tables", &error).because(error),
+    };
     // Most starts find the tables as they should be, and need no lock for that.
-    let found = query_as("select version, min_compatible from evented_schema").fetch_optional(&mut *conn).await;
-    if matches!(found, Ok(Some((VERSION.., ..=VERSION)))) {
-        return Ok(());
+    let found = query_as("select version, min_compatible, identity from evented_schema").fetch_optional(&mut *conn);
+    if let Ok(Some((VERSION.., ..=VERSION, Some(name)))) = found.await {
+        return Ok(name);
     }
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    query(
-        "create table if not exists evented_schema (
-            version integer not null, min_compatible integer not null, catalogue integer not null
-        ) strict",
-    )
-    .execute(&mut *tx)
-    .await
-    .map_err(failed)?;
-    let found: Option<(i64, i64)> = query_as("select version, min_compatible from evented_schema")
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(failed)?;
-    let (version, min_compatible) = found.unwrap_or_default();
-    if min_compatible > VERSION {
-        return Err(StoreError::lasting(
-            format!(
-                "evented's tables in {name} are of schema {version}, which needs code of schema {min_compatible} or \
-                 newer; this release writes schema {VERSION}: update evented in this process"
-            ),
-            Written::Nothing,
-        ));
-    }
-    if version < VERSION {
-        let done = usize::try_from(version).unwrap_or(0);
-        for migration in &MIGRATIONS[done..] {
-            for sql in *migration {
-                query(*sql).execute(&mut *tx).await.map_err(failed)?;
-            }
+    let name = make_whole(&mut tx, file, known).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)?;
+    Ok(name)
+}
+
+/// The same inside a transaction that writes: also makes rows of ours again that are missing.
+pub(super) async fn make_whole(
+    conn: &mut SqliteConnection,
+    file: &str,
+    known: Option<&str>,
+) -> Result<String, SqlxError> {
+    query(SCHEMA).execute(&mut *conn).await?;
+    if !columns(conn, "evented_schema").await?.iter().any(|column| column == "identity") {
+        for sql in SCHEMA_MEMORY {
+            query(sql).execute(&mut *conn).await?;
         }
-        let sql = if found.is_some() {
-            "update evented_schema set version = ?, min_compatible = ?"
-        } else {
-            "insert into evented_schema (version, min_compatible, catalogue) values (?, ?, 1)"
-        };
-        query(sql).bind(VERSION).bind(MIN_COMPATIBLE).execute(&mut *tx).await.map_err(failed)?;
     }
-    tx.commit().await.map_err(failed)
+    let sql = "select version, min_compatible, identity from evented_schema";
+    let found: Option<(i64, i64, Option<String>)> = query_as(sql).fetch_optional(&mut *conn).await?;
+    let is_there = found.is_some();
+    let (version, min_compatible, name) = match found {
+        Some(found) => found,
+        None => (version_of(conn).await?, 0, None),
+    };
+    if min_compatible > VERSION {
+        let text = format!(
+            "evented's tables in {file} are of schema {version}, which needs code of schema {min_compatible} or newer; this \
+             release writes schema {VERSION}: update evented in this process"
+        );
+        return Err(SqlxError::Configuration(text.into()));
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        for sql in *migration {
+            query(*sql).execute(&mut *conn).await?;
+        }
+    }
+    if !is_there && version > 0 {
+        tracing::warn!(
+            store = file,
+            "evented's own rows were deleted from its tables; they are made again, and handlers recorded again"
+        );
+    }
+    let name = name.or_else(|| known.map(str::to_owned)).unwrap_or_else(|| new_name(file));
+    let sql = match (is_there, version < VERSION) {
+        (false, _) => "insert into evented_schema (version, min_compatible, identity, catalogue) values (?, ?, ?, ?)",
+        (true, true) => "update evented_schema set version = ?, min_compatible = ?, identity = ?, catalogue = ?",
+        (true, false) => "update evented_schema set identity = ?3",
+    };
+    query(sql)
+        .bind(VERSION.max(version))
+        .bind(MIN_COMPATIBLE.max(min_compatible))
+        .bind(&name)
+        .bind(new_generation().cast_signed())
+        .execute(conn)
+        .await?;
+    Ok(name)
+}
+
+/// A random name that a person recognises: with what the file was called when its tables were made.
+fn new_name(file: &str) -> String {
+    let called = Path::new(file).file_name().unwrap_or_default();
+    format!("{}:{}", called.display(), new_store_name())
+}
+
+/// The version of tables that do not say theirs.
+async fn version_of(conn: &mut SqliteConnection) -> Result<i64, SqlxError> {
+    let columns = columns(conn, "evented_handlers").await?;
+    let has = |name: &str| columns.iter().any(|column| column == name);
+    Ok(match () {
+        () if has("running") => 3,
+        () if has("unique_key") => 2,
+        () if has("id") => 1,
+        () => 0,
+    })
+}
+
+async fn columns(conn: &mut SqliteConnection, table: &str) -> Result<Vec<String>, SqlxError> {
+    query_scalar("select name from pragma_table_info(?)").bind(table).fetch_all(conn).await
 }

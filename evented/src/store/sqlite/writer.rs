@@ -9,7 +9,7 @@
 
 use std::{ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
 
-use sqlx::{Connection, Error as SqlxError, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{Connection, Error as SqlxError, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     time,
 };
 
-use super::{BUSY, queue, turn::Line};
+use super::{BUSY, link::Link, push, turn::Line};
 
 /// At most so many deliveries in one commit.
 const ROWS_MAX: usize = 1_000;
@@ -106,6 +106,11 @@ impl Writer {
         self.send(Write::Other(Box::new(Job { input, run, output: None, reply })), answer)
     }
 
+    /// Writes nothing: where the file is no longer at its path, the writer goes on with what is there.
+    pub(super) fn look(&self) -> Pending<'_, ()> {
+        self.run((), |_, ()| Box::pin(async { Ok(()) }))
+    }
+
     fn send<O: Send + 'static>(
         &self,
         write: Write,
@@ -123,33 +128,6 @@ impl Writer {
             }
             answer.await.unwrap_or_else(|_| Err(stopped(Written::Unknown)))
         })
-    }
-}
-
-/// A connection that is opened when it is needed, and again after it broke.
-pub(super) struct Link {
-    options: SqliteConnectOptions,
-    conn: Option<SqliteConnection>,
-}
-
-impl Link {
-    pub(super) fn new(options: SqliteConnectOptions) -> Self {
-        Self { options, conn: None }
-    }
-
-    pub(super) async fn get(&mut self) -> Result<&mut SqliteConnection, SqlxError> {
-        // One whose transaction could not be rolled back, as on a full disk, is of no more use; nor is one that was left half way.
-        if self.conn.as_ref().is_none_or(|conn| conn.is_in_transaction()) {
-            self.conn = Some(SqliteConnection::connect_with(&self.options).await?);
-        }
-        Ok(self.conn.as_mut().expect("it was just opened"))
-    }
-
-    /// Forgets the connection after `error`, unless the error says that the connection itself is well.
-    pub(super) fn mend(&mut self, error: &SqlxError) {
-        if !is_busy(error) {
-            self.conn = None;
-        }
     }
 }
 
@@ -221,7 +199,9 @@ async fn commit(link: &mut Link, mut group: Vec<Write>, committed: &impl Fn()) -
         }
         return ControlFlow::Continue(());
     }
-    link.mend(&error);
+    if !matches!(stage, Stage::Gone) {
+        link.mend(&error);
+    }
     for write in group {
         write.refuse(write_failed(&error, &stage));
     }
@@ -233,6 +213,8 @@ enum Stage {
     Begin,
     Statements,
     Commit,
+    /// It was committed to a file that is no longer at its path, where nobody finds it.
+    Gone,
 }
 
 async fn try_commit(link: &mut Link, group: &mut [Write]) -> Result<Vec<Pushed>, (SqlxError, Stage)> {
@@ -252,7 +234,7 @@ async fn try_commit(link: &mut Link, group: &mut [Write]) -> Result<Vec<Pushed>,
             }
         }
     }
-    let answers = match queue::push(&mut tx, &pushes).await {
+    let answers = match push::push(&mut tx, &pushes).await {
         Ok(answers) => answers,
         Err(error) => {
             let _open = tx.rollback().await.is_err();
@@ -260,7 +242,7 @@ async fn try_commit(link: &mut Link, group: &mut [Write]) -> Result<Vec<Pushed>,
         }
     };
     tx.commit().await.map_err(at(Stage::Commit))?;
-    Ok(answers)
+    if link.is_there() { Ok(answers) } else { Err((SqlxError::WorkerCrashed, Stage::Gone)) }
 }
 
 impl Write {
@@ -275,7 +257,7 @@ impl Write {
 
     fn rows(&self) -> usize {
         match self {
-            Self::Push(push, ..) => push.deliveries.len(),
+            Self::Push(push, ..) => push.deliveries.len() + push.finished.len(),
             Self::Other(_) => 1,
         }
     }
@@ -307,13 +289,20 @@ pub(super) fn is_constraint(error: &SqlxError) -> bool {
 
 /// The one place that decides whether an error of SQLite may pass.
 fn is_transient(error: &SqlxError) -> bool {
-    !matches!(code(error), Some(ERROR | READONLY | CORRUPT | CANTOPEN | NOTADB))
+    !matches!(error, SqlxError::Configuration(_))
+        && !matches!(code(error), Some(ERROR | READONLY | CORRUPT | CANTOPEN | NOTADB))
 }
 
 const LOCKED: &str = "the database stayed locked by another write transaction; if it is your own, emit inside it with \
                       `emit_in(&mut tx, event)`, or after its commit";
 
+const GONE: &str = "the file was deleted or replaced while it was written to: nothing of it is at its path; try again, which \
+                    writes to the file that is there";
+
 fn write_failed(error: &SqlxError, stage: &Stage) -> StoreError {
+    if matches!(stage, Stage::Gone) {
+        return StoreError::transient(GONE, Written::Nothing);
+    }
     let written = match stage {
         Stage::Commit if !is_busy(error) => Written::Unknown,
         _ => Written::Nothing,
