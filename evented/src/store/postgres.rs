@@ -30,6 +30,7 @@ mod link;
 mod listen;
 mod outbox;
 mod place;
+mod pool;
 mod push;
 mod schema;
 mod sql;
@@ -58,7 +59,7 @@ use crate::{
         OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
+        tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
 
@@ -130,6 +131,11 @@ impl PostgresStore {
     async fn open(place: Place, pool: Option<PgPool>) -> Result<Arc<Self>, StoreError> {
         let place = Arc::new(place);
         let found = schema::migrate(&place).await?;
+        let promise = match &pool {
+            // What is emitted is committed there. A commit of ours that a crash undoes is done again.
+            Some(pool) => pool::check(pool, &found).await?.unwrap_or(found.promise),
+            None => found.promise,
+        };
         let schema = found.schema.clone().unwrap_or_else(|| "public".to_owned());
         let name = match found.schema {
             Some(schema) => format!("{}/{schema}", place.name),
@@ -162,7 +168,7 @@ impl PostgresStore {
         });
         Ok(Arc::new(Self {
             name,
-            promise: found.promise,
+            promise,
             writer: Writer::start(Link::new(&place, Plans::ByIndex), stored),
             exchanger: Link::new(&place, Plans::ByIndex),
             exchanges: AtomicU64::new(0),
@@ -451,6 +457,10 @@ impl Outboxed for Postgres {
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
         Box::pin(async move { Ok((Taken(transact::BEGIN.at(pool).await?), None)) })
+    }
+
+    fn commit(conn: &mut PgConnection) -> Committing<'_> {
+        Box::pin(transact::commit(conn))
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

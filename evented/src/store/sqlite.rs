@@ -10,6 +10,7 @@ mod outbox;
 mod queue;
 mod schema;
 mod notice;
+mod pool;
 mod turn;
 mod writer;
 
@@ -26,9 +27,10 @@ use std::{
 };
 
 use sqlx::{
-    Connection, Pool, Sqlite, SqliteConnection, SqlitePool, query_scalar,
+    Connection, Database, Pool, Sqlite, SqliteConnection, SqlitePool, query_scalar,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous},
 };
+use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::{Mutex, MutexGuard, watch as changes};
 
 use crate::{
@@ -39,7 +41,7 @@ use crate::{
         OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
+        tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
     time,
 };
@@ -111,6 +113,14 @@ impl SqliteStore {
 
     async fn open(options: SqliteConnectOptions, pool: Option<SqlitePool>) -> Result<Arc<Self>, StoreError> {
         let options = ours(options);
+        // Before a connection of ours, which one of the pool's may keep out.
+        let pooled = match &pool {
+            Some(pool) => pool::look(pool).await,
+            None => Ok(None),
+        };
+        if let Ok(Some(pooled)) = &pooled {
+            pooled.check()?;
+        }
         let mut conn = connect(&options).await?;
         // Named by its real path, so that two ways of writing one path are one store.
         let name = store_name(options.get_filename());
@@ -128,10 +138,15 @@ impl SqliteStore {
             ));
         }
         schema::migrate(&mut conn, &name).await?;
-        let synchronous: i64 = query_scalar("pragma synchronous")
+        let mut synchronous: i64 = query_scalar("pragma synchronous")
             .fetch_one(&mut conn)
             .await
             .map_err(|error| read_failed(&format!("could not read {name}"), &error).because(error))?;
+        if let (Some(pool), Some(pooled)) = (&pool, pooled.map_err(pool::no_connection)?) {
+            // What is emitted is committed there. A commit of ours that a power cut undoes is done again.
+            synchronous = pooled.synchronous;
+            pooled.check_writes(pool).await?;
+        }
         let (changes, _) = changes::channel(0_u64);
         let turn = turn::line(options.get_filename());
         let committed = {
@@ -537,6 +552,11 @@ impl Outboxed for Sqlite {
                 }
             }
         })
+    }
+
+    /// Where there is no transaction any more, SQLite says so itself.
+    fn commit(conn: &mut SqliteConnection) -> Committing<'_> {
+        Box::pin(<Self as Database>::TransactionManager::commit(conn))
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

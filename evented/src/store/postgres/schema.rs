@@ -285,7 +285,7 @@ async fn look(session: &mut Session) -> Result<Found, SqlxError> {
 }
 
 /// What a commit survives: <https://www.postgresql.org/docs/current/runtime-config-wal.html>.
-fn promise(fsync: &str, synchronous_commit: &str) -> &'static str {
+pub(super) fn promise(fsync: &str, synchronous_commit: &str) -> &'static str {
     match (fsync, synchronous_commit) {
         ("off", _) => "fsync=off: survives a crash of the process; a crash of the server's machine may lose everything",
         (_, "off") => {
