@@ -27,6 +27,7 @@ mod keys;
 mod link;
 mod notice;
 mod outbox;
+mod pool;
 mod push;
 mod relay;
 mod schema;
@@ -55,7 +56,7 @@ use crate::{
         OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
+        tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
 
@@ -93,6 +94,7 @@ impl MySqlStore {
     async fn open_outbox(pool: MySqlPool) -> Result<Arc<Self>, StoreError> {
         let options = (*pool.connect_options()).clone();
         let found = schema::migrate(&options).await?;
+        pool::check(&pool, &found).await?;
         let known = Arc::new(Known::new(found.met));
         borrowed::say_if_small(&pool);
         Ok(Arc::new(Self {
@@ -442,6 +444,10 @@ impl Outboxed for MySql {
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
         Box::pin(async move { Ok((Taken(transact::BEGIN.at(pool).await?), None)) })
+    }
+
+    fn commit(conn: &mut MySqlConnection) -> Committing<'_> {
+        Box::pin(transact::commit(conn))
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

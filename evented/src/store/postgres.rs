@@ -30,6 +30,7 @@ mod link;
 mod listen;
 mod outbox;
 mod place;
+mod pool;
 mod push;
 mod relay;
 mod schema;
@@ -59,7 +60,7 @@ use crate::{
         OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
+        tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
 
@@ -133,6 +134,11 @@ impl PostgresStore {
     async fn open(place: Place, pool: Option<PgPool>) -> Result<Arc<Self>, StoreError> {
         let place = Arc::new(place);
         let found = schema::migrate(&place).await?;
+        let promise = match &pool {
+            // What is emitted is committed there. A commit of ours that a crash undoes is done again.
+            Some(pool) => pool::check(pool, &found).await?.unwrap_or(found.promise),
+            None => found.promise,
+        };
         let schema = found.schema.clone().unwrap_or_else(|| "public".to_owned());
         let name = match found.schema {
             Some(schema) => format!("{}/{schema}", place.name),
@@ -152,19 +158,11 @@ impl PostgresStore {
             let relayer = Link::new(&place, Plans::ByIndex);
             let turns = borrowed::turns(&pool);
             borrowed::say_if_small(&pool);
-            Outbox {
-                pool,
-                turns,
-                schema,
-                relayer,
-                stirred,
-                stirs: AtomicU64::new(0),
-                told: AtomicBool::new(false),
-            }
+            Outbox { pool, turns, schema, relayer, stirred, stirs: AtomicU64::new(0), told: AtomicBool::new(false) }
         });
         Ok(Arc::new(Self {
             name,
-            promise: found.promise,
+            promise,
             identity: RwLock::new(found.identity),
             writer: Writer::start(Link::new(&place, Plans::ByIndex), stored),
             exchanger: Link::new(&place, Plans::ByIndex),
@@ -204,8 +202,11 @@ impl PostgresStore {
     async fn read_catalogue(&self) -> Result<CatalogueState, StoreError> {
         let known = self.reader.transact(&self.known_identity(), catalogue::read_all).await?;
         if known.made_whole {
-            tracing::warn!(store = self.name, "the store was emptied: evented's own rows were gone and are made again, and the \
-                handlers are recorded anew");
+            tracing::warn!(
+                store = self.name,
+                "the store was emptied: evented's own rows were gone and are made again, and the \
+                handlers are recorded anew"
+            );
         }
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = known.identity;
         self.changes.tell_on(&known.channel);
@@ -302,7 +303,8 @@ impl QueueStore for PostgresStore {
 impl Catalogue for PostgresStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move {
-            let recording = self.reader.transact(&record, |session, record| Box::pin(catalogue::record(session, record)));
+            let recording =
+                self.reader.transact(&record, |session, record| Box::pin(catalogue::record(session, record)));
             Ok(match recording.await? {
                 Swap::Moved => Swap::Moved,
                 Swap::Done(changed) => {
@@ -439,10 +441,8 @@ impl OutboxStore for PostgresStore {
     fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
         Box::pin(async move {
             let asked = (queue, adopt);
-            let fed = self
-                .reader
-                .run(&asked, |session, asked| Box::pin(relay::feed(session, &asked.0, asked.1)))
-                .await?;
+            let fed =
+                self.reader.run(&asked, |session, asked| Box::pin(relay::feed(session, &asked.0, asked.1))).await?;
             let relayer = &self.outbox().relayer;
             while adopt && relayer.transact(&fed, |session, fed| Box::pin(relay::redirect(session, fed))).await? {}
             Ok(fed)
@@ -511,6 +511,10 @@ impl Outboxed for Postgres {
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
         Box::pin(async move { Ok((Taken(transact::BEGIN.at(pool).await?), None)) })
+    }
+
+    fn commit(conn: &mut PgConnection) -> Committing<'_> {
+        Box::pin(transact::commit(conn))
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

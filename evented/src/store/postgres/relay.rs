@@ -16,9 +16,7 @@ use crate::{
     error::StoreError,
     id::{DeliveryId, EventId, Key, LeaseToken},
     origin::Origin,
-    store::{
-        Claims, Elsewhere, Fan, INBOX_RETENTION, INBOX_SETTLED, Identity, OutboxRow, PutBack, Relay, Relayed,
-    },
+    store::{Claims, Elsewhere, Fan, INBOX_RETENTION, INBOX_SETTLED, Identity, OutboxRow, PutBack, Relay, Relayed},
     time,
 };
 
@@ -151,9 +149,14 @@ async fn turn(session: &mut Session, relay: &Relay, claim: Option<&Asked<'_>>) -
         _ => Claims::default(),
     };
     let something = done + turn.put_off + turn.claimed.len() > 0;
-    let next_due = if something { None } else if all { next } else { Some(Duration::ZERO) };
-    let relayed =
-        Relayed { done, put_off: turn.put_off, claimed: turn.claimed, next_due, ..Relayed::default() };
+    let next_due = if something {
+        None
+    } else if all {
+        next
+    } else {
+        Some(Duration::ZERO)
+    };
+    let relayed = Relayed { done, put_off: turn.put_off, claimed: turn.claimed, next_due, ..Relayed::default() };
     Ok(relayed.with(&turn.here, claims))
 }
 
