@@ -10,6 +10,10 @@
 //! counts and sweeps when it is asked to, one looks for what others committed (`notice.rs`). Handlers' transactions are on
 //! connections of the pool (`transact.rs`).
 //!
+//! A database is known by a random name in a row of its own, by its server (`@@server_uuid`; on MariaDB the host's name and the
+//! port) and by what it is called there: a dump that is read elsewhere is another store. Tables that were emptied or dropped
+//! while a process runs are made again when it next looks (`identity.rs`).
+//!
 //! `emit_in` inserts one row, which moves `last_insert_id()` in that session, as any insert does: ask for it before. What a
 //! statement such as `create table` commits by itself, is committed with the events that were emitted before it.
 
@@ -347,7 +351,10 @@ impl OutboxStore for MySqlStore {
             }
             let turn = self.relay.transact_begun(&relay, relay::relay).await?;
             if !turn.waiting.is_empty() {
-                self.relay.run(&turn.waiting, relay::look_again).await?;
+                // The turn is committed, whatever this comes to: who waits is looked at again by itself.
+                if let Err(error) = self.relay.run(&turn.waiting, relay::look_again).await {
+                    tracing::debug!(error = %crate::error::in_one_line(&error), "rows that wait were not looked at again");
+                }
             }
             if turn.relayed.left > 0 {
                 self.changes.tell();

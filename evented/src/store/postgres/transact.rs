@@ -217,7 +217,8 @@ async fn complete(tx: &mut PgConnection, lease: &Lease) -> Result<bool, SqlxErro
     }
     let done = query(
         "with gone as (delete from evented_deliveries where id = $1 and lease = $2 returning handler)
-         insert into evented_counts (handler, done, retried, dead) select handler, 1, 0, 0 from gone",
+         insert into evented_counts (handler, done, retried, dead, stored, running)
+         select handler, 1, 0, 0, -1, -1 from gone",
     )
     .bind(id)
     .bind(lease.token.to_i64())

@@ -1,8 +1,8 @@
 -- Settles, then claims.
 --
--- ARGV: origin; the claim's token, and how long its leases are, in microseconds; groups of plain completions, and for each: lease, deliveries, their ids; other settlements, and for each:
--- kind, lease, id, a number, a text; queues, and for each: name, wanted, handlers, and for each: name, version, priority,
--- wanted.
+-- ARGV: origin; the claim's token, and how long its leases are, in microseconds; groups of plain completions, and for
+-- each: lease, deliveries, their ids; other settlements, and for each: kind, lease, id, a number, a text; queues, and
+-- for each: name, wanted, handlers, and for each: name, version, priority, wanted.
 --
 -- The answer: for each settlement in the order of ARGV whether its lease was held, 1 or 0, as one text; microseconds until
 -- the next is due, or -1; deliveries without a body that were dropped; where something was to be claimed the catalogue's

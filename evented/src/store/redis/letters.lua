@@ -3,7 +3,8 @@
 -- ARGV: origin; `requeue`, `discard`, or `sweep`; `one`, `of`, or `old`; an id, a handler, or how many are kept; for `old`
 -- the age in microseconds, else the last millisecond of a death that is meant; how many at most, and how many bytes of them. The
 -- answer: how many there were, and whether there may be more.
-local origin, action, which, name, limit_of_time, limit, limit_of_bytes = arg(), arg(), arg(), arg(), number(), number(), number()
+local origin, action, which, name = arg(), arg(), arg(), arg()
+local limit_of_time, limit, limit_of_bytes = number(), number(), number()
 local dead = base .. 'dead'
 local ids, more = {}, 0
 if which == 'one' then
