@@ -224,7 +224,7 @@ pub(super) fn sweep<'a>(
         deleted(inbox, i64::MIN, now.saturating_sub(time::millis(INBOX_KEPT))).await?;
         let unique = "delete from evented_unique where key in
             (select key from evented_unique where until >= ?1 and until < ?2 order by until limit ?3)";
-        deleted(unique, i64::MIN, now + 1).await?;
+        deleted(unique, i64::MIN, now.saturating_add(1)).await?;
         let old = "delete from evented_dead_letters where seq in
             (select seq from evented_dead_letters where died_at >= ?1 and died_at < ?2 order by died_at limit ?3)";
         let old = deleted(old, i64::MIN, now.saturating_sub(time::millis(retention.age))).await?;

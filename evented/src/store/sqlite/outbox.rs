@@ -395,7 +395,7 @@ pub(super) fn feed<'a>(conn: &'a mut SqliteConnection, (queue, adopt): &'a (Iden
 /// it.
 pub(super) fn settled<'a>(conn: &'a mut SqliteConnection, deliveries: &'a Vec<DeliveryId>) -> Running<'a, ()> {
     Box::pin(async move {
-        let over = time::unix_ms() - time::millis(INBOX_KEPT);
+        let over = time::unix_ms().saturating_sub(time::millis(INBOX_KEPT));
         query(
             "update evented_inbox set at = ?2 where delivery in (select unhex(value) from json_each(?1)) and at > ?2",
         )
