@@ -28,6 +28,7 @@ mod redis;
 mod relaying;
 mod said;
 mod sea_orm;
+mod sqlite;
 mod store;
 mod stores;
 mod terms;

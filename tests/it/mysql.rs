@@ -1,6 +1,8 @@
 //! What only an outbox in MySQL can be asked: an application's database on a server, with other processes and other
 //! transactions in it.
 
+mod kept;
+
 use std::{sync::Arc, time::Duration};
 
 use evented::{

@@ -3,13 +3,15 @@
 //! A pool may hold connections that are inside a transaction: sqlx takes one back whose `ROLLBACK` failed, as on a full disk, or whose
 //! `BEGIN` nobody waited for. What is written there next is lost with it, though its commit answers `Ok`.
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, Database, Error, Pool, SqlSafeStr as _, pool::PoolConnection};
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use tokio::sync::Semaphore;
 
 use sqlx_core::transaction::TransactionManager as _;
 
-use crate::{id::DeliveryId, store::Lease};
+use crate::{id::DeliveryId, store::Lease, time};
 
 /// A connection of the application's pool that goes back only after a clean end. A handler may have ended its transaction
 /// behind our back: the connection no longer knows then in what transaction it is. It is closed, also where the handler's
@@ -66,6 +68,25 @@ pub(super) async fn take<Db: Database>(pool: &Pool<Db>) -> Result<Borrowed<Db>, 
         closed_one::<Db>();
     }
     Err(Error::Protocol("every connection of the pool begins inside a transaction".to_owned()))
+}
+
+/// How long a connection of the pool is waited for at the start.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// A connection of the pool, to see at the start what its options and hooks make of it. `None` where all are in use for long: nothing
+/// is known of them then. A pool that cannot connect is an error, also one that would do so later.
+pub(super) async fn look_at<Db: Database>(pool: &Pool<Db>) -> Result<Option<Borrowed<Db>>, Error> {
+    match time::within(LOOK, take(pool)).await {
+        Some(Ok(taken)) => Ok(Some(taken)),
+        Some(Err(Error::PoolTimedOut)) | None => {
+            tracing::warn!(
+                database = Db::NAME,
+                "no connection of the outbox's pool came free at the start: it is not known whether events can be emitted on them"
+            );
+            Ok(None)
+        }
+        Some(Err(error)) => Err(error),
+    }
 }
 
 /// How a database's transactions begin.

@@ -10,6 +10,10 @@
 //! counts and sweeps when it is asked to, one looks for what others committed (`notice.rs`). Handlers' transactions are on
 //! connections of the pool (`transact.rs`).
 //!
+//! A database is known by a random name in a row of its own, by its server (`@@server_uuid`; on MariaDB the host's name and the
+//! port) and by what it is called there: a dump that is read elsewhere is another store. Tables that were emptied or dropped
+//! while a process runs are made again when it next looks (`identity.rs`).
+//!
 //! `emit_in` inserts one row, which moves `last_insert_id()` in that session, as any insert does: ask for it before. What a
 //! statement such as `create table` commits by itself, is committed with the events that were emitted before it.
 
@@ -23,6 +27,7 @@ mod keys;
 mod link;
 mod notice;
 mod outbox;
+mod pool;
 mod push;
 mod relay;
 mod schema;
@@ -51,7 +56,7 @@ use crate::{
         OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
+        tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
 
@@ -89,6 +94,7 @@ impl MySqlStore {
     async fn open_outbox(pool: MySqlPool) -> Result<Arc<Self>, StoreError> {
         let options = (*pool.connect_options()).clone();
         let found = schema::migrate(&options).await?;
+        pool::check(&pool, &found).await?;
         let known = Arc::new(Known::new(found.met));
         borrowed::say_if_small(&pool);
         Ok(Arc::new(Self {
@@ -347,7 +353,10 @@ impl OutboxStore for MySqlStore {
             }
             let turn = self.relay.transact_begun(&relay, relay::relay).await?;
             if !turn.waiting.is_empty() {
-                self.relay.run(&turn.waiting, relay::look_again).await?;
+                // The turn is committed, whatever this comes to: who waits is looked at again by itself.
+                if let Err(error) = self.relay.run(&turn.waiting, relay::look_again).await {
+                    tracing::debug!(error = %crate::error::in_one_line(&error), "rows that wait were not looked at again");
+                }
             }
             if turn.relayed.left > 0 {
                 self.changes.tell();
@@ -435,6 +444,10 @@ impl Outboxed for MySql {
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
         Box::pin(async move { Ok((Taken(transact::BEGIN.at(pool).await?), None)) })
+    }
+
+    fn commit(conn: &mut MySqlConnection) -> Committing<'_> {
+        Box::pin(transact::commit(conn))
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

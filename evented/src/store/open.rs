@@ -27,7 +27,7 @@ pub fn open_queue(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn Store>> 
     let url = url.into();
     Box::pin(async move {
         url.check("queue")?;
-        let opened = match url.scheme() {
+        let opened: Result<Arc<dyn Store>, StoreError> = match url.scheme() {
             #[cfg(feature = "sqlite")]
             "sqlite" => sqlite::SqliteStore::open_queue(&url).await.map(|store| store as Arc<dyn Store>),
             #[cfg(feature = "postgres")]
@@ -36,9 +36,9 @@ pub fn open_queue(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn Store>> 
             }
             #[cfg(feature = "redis")]
             "redis" => redis::RedisStore::open_queue(&url).await.map(|store| store as Arc<dyn Store>),
-            _ => return Err(no_store(&url, "queue")),
+            _ => Err(no_store(&url, "queue")),
         };
-        opened.map_err(|error: StoreError| error.at(Act::Open("opening the queue"), &url.to_string()))
+        opened.map_err(|error| error.at(Act::Open("opening the queue"), &url.to_string()))
     })
 }
 
@@ -52,7 +52,7 @@ pub fn open_outbox(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn OutboxS
     let url = url.into();
     Box::pin(async move {
         url.check("outbox")?;
-        let opened = match url.scheme() {
+        let opened: Result<Arc<dyn OutboxStore>, StoreError> = match url.scheme() {
             #[cfg(feature = "sqlite")]
             "sqlite" => sqlite::SqliteStore::open_outbox_url(&url).await.map(|store| store as Arc<dyn OutboxStore>),
             #[cfg(feature = "mysql")]
@@ -63,9 +63,9 @@ pub fn open_outbox(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn OutboxS
             "postgres" | "postgresql" => {
                 postgres::PostgresStore::open_outbox_url(&url).await.map(|store| store as Arc<dyn OutboxStore>)
             }
-            _ => return Err(no_store(&url, "outbox")),
+            _ => Err(no_store(&url, "outbox")),
         };
-        opened.map_err(|error: StoreError| error.at(Act::Open("opening the outbox"), &url.to_string()))
+        opened.map_err(|error| error.at(Act::Open("opening the outbox"), &url.to_string()))
     })
 }
 

@@ -30,7 +30,9 @@ mod link;
 mod listen;
 mod outbox;
 mod place;
+mod pool;
 mod push;
+mod relay;
 mod schema;
 mod sql;
 mod stir;
@@ -41,7 +43,7 @@ use std::{
     any::TypeId,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -58,7 +60,7 @@ use crate::{
         OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
+        tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
 
@@ -70,17 +72,20 @@ use self::{
     writer::Writer,
 };
 
-/// After so many exchanges the counts are added up: each left a row or two.
-const ADD_UP: u64 = 1_000;
+/// After so many commits that count the counts are added up: each left a row or two.
+const ADD_UP: usize = 500;
 /// After so many settlements, what they left in the indexes is cleared away, for which the server comes by once a minute.
 const VACUUM: usize = 200_000;
 
 pub(crate) struct PostgresStore {
     name: String,
     promise: &'static str,
+    /// As it was read last.
+    identity: RwLock<Identity>,
     writer: Writer,
     exchanger: Link,
-    exchanges: AtomicU64,
+    /// Commits since the counts were added up.
+    counted: AtomicUsize,
     settled: AtomicUsize,
     floors: Floors,
     keeper: Link,
@@ -98,7 +103,6 @@ struct Outbox {
     /// Leaves a part of the pool to the application: handlers of which each asks for one more connection must not wait for
     /// each other.
     turns: Semaphore,
-    identity: String,
     /// The schema that has our tables, quoted: a handler's transaction may have another search path.
     schema: String,
     relayer: Link,
@@ -130,6 +134,11 @@ impl PostgresStore {
     async fn open(place: Place, pool: Option<PgPool>) -> Result<Arc<Self>, StoreError> {
         let place = Arc::new(place);
         let found = schema::migrate(&place).await?;
+        let promise = match &pool {
+            // What is emitted is committed there. A commit of ours that a crash undoes is done again.
+            Some(pool) => pool::check(pool, &found).await?.unwrap_or(found.promise),
+            None => found.promise,
+        };
         let schema = found.schema.clone().unwrap_or_else(|| "public".to_owned());
         let name = match found.schema {
             Some(schema) => format!("{}/{schema}", place.name),
@@ -149,28 +158,20 @@ impl PostgresStore {
             let relayer = Link::new(&place, Plans::ByIndex);
             let turns = borrowed::turns(&pool);
             borrowed::say_if_small(&pool);
-            Outbox {
-                pool,
-                turns,
-                identity: found.identity,
-                schema,
-                relayer,
-                stirred,
-                stirs: AtomicU64::new(0),
-                told: AtomicBool::new(false),
-            }
+            Outbox { pool, turns, schema, relayer, stirred, stirs: AtomicU64::new(0), told: AtomicBool::new(false) }
         });
         Ok(Arc::new(Self {
             name,
-            promise: found.promise,
+            promise,
+            identity: RwLock::new(found.identity),
             writer: Writer::start(Link::new(&place, Plans::ByIndex), stored),
             exchanger: Link::new(&place, Plans::ByIndex),
-            exchanges: AtomicU64::new(0),
+            counted: AtomicUsize::new(0),
             settled: AtomicUsize::new(0),
             floors: Floors::default(),
             keeper: Link::new(&place, Plans::ByIndex),
             reader: Link::new(&place, Plans::ByIndex),
-            counter: Arc::new(Link::new(&place, Plans::Free)),
+            counter: Arc::new(Link::new(&place, Plans::ByIndex)),
             changes,
             outbox,
         }))
@@ -178,6 +179,38 @@ impl PostgresStore {
 
     fn outbox(&self) -> &Outbox {
         self.outbox.as_ref().expect("only what was opened as an outbox is asked for one")
+    }
+
+    fn known_identity(&self) -> Identity {
+        self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A commit left counts, which are added up now and then, beside what goes on.
+    fn count(&self) {
+        if self.counted.fetch_add(1, Ordering::Relaxed) + 1 < ADD_UP {
+            return;
+        }
+        self.counted.store(0, Ordering::Relaxed);
+        let counter = Arc::clone(&self.counter);
+        tokio::spawn(async move {
+            if let Err(error) = counter.run(&(), |session, ()| Box::pin(exchange::add_up(session))).await {
+                tracing::debug!(error = %crate::error::in_one_line(&error), "counts were not added up; later");
+            }
+        });
+    }
+
+    async fn read_catalogue(&self) -> Result<CatalogueState, StoreError> {
+        let known = self.reader.transact(&self.known_identity(), catalogue::read_all).await?;
+        if known.made_whole {
+            tracing::warn!(
+                store = self.name,
+                "the store was emptied: evented's own rows were gone and are made again, and the \
+                handlers are recorded anew"
+            );
+        }
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = known.identity;
+        self.changes.tell_on(&known.channel);
+        Ok(known.state)
     }
 
     async fn run_in_tx(&self, fence: Fence<'_>, ordered: bool, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
@@ -190,6 +223,7 @@ impl PostgresStore {
         let emitted = outbox.stirs.load(Ordering::Relaxed) != stirs;
         if matches!(end, TxEnd::Committed) {
             self.settled.fetch_add(1, Ordering::Relaxed);
+            self.count();
             if ordered || emitted {
                 self.changes.tell();
             }
@@ -211,11 +245,9 @@ impl PostgresStore {
             if claim.is_none() && settlements.iter().any(due_again) {
                 self.changes.tell();
             }
-            if self.exchanges.fetch_add(1, Ordering::Relaxed) % ADD_UP == ADD_UP - 1
-                && let Err(error) = self.exchanger.run(&(), |session, ()| Box::pin(exchange::add_up(session))).await
-            {
-                tracing::debug!(error = %crate::error::in_one_line(&error), "counts were not added up; later");
-            }
+        }
+        if !settlements.is_empty() || !exchanged.claims.deliveries.is_empty() {
+            self.count();
         }
         if self.settled.fetch_add(settlements.len(), Ordering::Relaxed) + settlements.len() >= VACUUM {
             self.settled.store(0, Ordering::Relaxed);
@@ -235,11 +267,8 @@ impl Drop for PostgresStore {
 impl QueueStore for PostgresStore {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
         Box::pin(async move {
-            let finished = push.finished.to_vec();
             let pushed = self.writer.push(push).await?;
-            if !finished.is_empty() {
-                self.reader.run(&finished, |session, ids| Box::pin(admin::forget(session, ids))).await?;
-            }
+            self.count();
             Ok(pushed)
         })
     }
@@ -274,25 +303,34 @@ impl QueueStore for PostgresStore {
 impl Catalogue for PostgresStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move {
-            if catalogue::record(&self.reader, &record.handlers).await? {
-                self.changes.tell();
-            }
-            Ok(Swap::Done(()))
+            let recording =
+                self.reader.transact(&record, |session, record| Box::pin(catalogue::record(session, record)));
+            Ok(match recording.await? {
+                Swap::Moved => Swap::Moved,
+                Swap::Done(changed) => {
+                    if changed {
+                        self.changes.tell();
+                    }
+                    Swap::Done(())
+                }
+            })
         })
     }
 
     fn catalogue(&self) -> Pending<'_, CatalogueState> {
-        Box::pin(async move { self.reader.transact(&(), catalogue::read_all).await })
+        Box::pin(self.read_catalogue())
     }
 
-    fn retire(&self, handler: String, _generation: u64) -> Pending<'_, Swap<bool>> {
+    fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>> {
         Box::pin(async move {
-            let retiring = self.reader.transact(&handler, |session, id| Box::pin(catalogue::retire(session, id)));
+            let asked = (handler, generation);
+            let retiring =
+                self.reader.transact(&asked, |session, asked| Box::pin(catalogue::retire(session, &asked.0, asked.1)));
             let retired = retiring.await?;
-            if retired {
+            if retired == Swap::Done(true) {
                 self.changes.tell();
             }
-            Ok(Swap::Done(retired))
+            Ok(retired)
         })
     }
 
@@ -301,7 +339,7 @@ impl Catalogue for PostgresStore {
     }
 
     fn identity(&self) -> Identity {
-        self.outbox.as_ref().map_or(&*self.name, |outbox| &*outbox.identity).into()
+        self.known_identity()
     }
 
     fn limits(&self) -> Limits {
@@ -340,21 +378,22 @@ impl Admin for PostgresStore {
         })
     }
 
-    fn requeue(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+    fn requeue(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
         Box::pin(async move {
-            let requeueing = self.counter.transact(&letters, |session, meant| Box::pin(admin::requeue(session, meant)));
+            let meant = (letters, up_to);
+            let requeueing = self.counter.transact(&meant, |session, meant| Box::pin(admin::requeue(session, meant)));
             let requeued = requeueing.await?;
-            if requeued > 0 {
+            if requeued.count > 0 {
                 self.changes.tell();
             }
-            Ok(Step { count: requeued, more: false })
+            Ok(requeued)
         })
     }
 
-    fn discard(&self, letters: Letters, _up_to: StoreTime) -> Pending<'_, Step> {
+    fn discard(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
         Box::pin(async move {
-            let discarding = self.counter.transact(&letters, |session, meant| Box::pin(admin::discard(session, meant)));
-            Ok(Step { count: discarding.await?, more: false })
+            let meant = (letters, up_to);
+            self.counter.transact(&meant, |session, meant| Box::pin(admin::discard(session, meant))).await
         })
     }
 
@@ -368,7 +407,10 @@ impl OutboxStore for PostgresStore {
         Box::pin(async move {
             let outbox = self.outbox();
             let told = outbox.told.swap(false, Ordering::Relaxed);
-            let relayed = outbox::relay(&outbox.relayer, &self.floors, &relay, told).await?;
+            let relayed = relay::relay(&outbox.relayer, &self.floors, &relay, told).await?;
+            if relayed.done > 0 {
+                self.count();
+            }
             if relayed.left > 0 {
                 self.changes.tell();
             } else if relayed.done + relayed.claimed.len() > 0 {
@@ -381,21 +423,39 @@ impl OutboxStore for PostgresStore {
     fn finish(&self, rows: Vec<OutboxRow>) -> Pending<'_, Vec<bool>> {
         Box::pin(async move {
             let relayer = &self.outbox().relayer;
-            let finished = relayer.transact(&rows, |session, rows| Box::pin(outbox::finish(session, rows))).await?;
+            let finished = relayer.transact(&rows, |session, rows| Box::pin(relay::finish(session, rows))).await?;
             Ok(finished)
         })
     }
 
-    fn put_back(&self, _rows: Vec<PutBack>) -> Pending<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn put_back(&self, rows: Vec<PutBack>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let relayer = &self.outbox().relayer;
+            relayer.run(&rows, |session, rows| Box::pin(relay::put_back(session, rows))).await
+        })
     }
 
-    fn feed(&self, queue: Identity, _adopt: bool) -> Pending<'_, Identity> {
-        Box::pin(async { Ok(queue) })
+    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
+        Box::pin(async move {
+            let asked = (queue, adopt);
+            let fed =
+                self.reader.run(&asked, |session, asked| Box::pin(relay::feed(session, &asked.0, asked.1))).await?;
+            let relayer = &self.outbox().relayer;
+            while adopt && relayer.transact(&fed, |session, fed| Box::pin(relay::redirect(session, fed))).await? {}
+            Ok(fed)
+        })
     }
 
-    fn settled(&self, _deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if deliveries.is_empty() {
+                return Ok(());
+            }
+            self.reader.run(&deliveries, |session, ids| Box::pin(relay::settled(session, ids))).await
+        })
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
@@ -411,7 +471,7 @@ impl OutboxStore for PostgresStore {
     }
 
     fn outbox_rows(&self) -> Pending<'_, u64> {
-        Box::pin(async move { self.counter.run(&(), |session, ()| Box::pin(outbox::rows(session))).await })
+        Box::pin(async move { self.counter.run(&(), |session, ()| Box::pin(relay::rows(session))).await })
     }
 
     fn database(&self) -> TypeId {
@@ -451,6 +511,10 @@ impl Outboxed for Postgres {
 
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self> {
         Box::pin(async move { Ok((Taken(transact::BEGIN.at(pool).await?), None)) })
+    }
+
+    fn commit(conn: &mut PgConnection) -> Committing<'_> {
+        Box::pin(transact::commit(conn))
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

@@ -14,6 +14,7 @@ mod outbox;
 mod push;
 mod queue;
 mod schema;
+mod pool;
 mod settle;
 mod transact;
 mod turn;
@@ -116,6 +117,14 @@ impl SqliteStore {
     async fn open(options: SqliteConnectOptions, pool: Option<SqlitePool>) -> Result<Arc<Self>, StoreError> {
         let options = ours(options);
         file::refuse_second_name(options.get_filename())?;
+        // Before a connection of ours, which one of the pool's may keep out.
+        let pooled = match &pool {
+            Some(pool) => pool::look(pool).await,
+            None => Ok(None),
+        };
+        if let Ok(Some(pooled)) = &pooled {
+            pooled.check()?;
+        }
         let mut conn = connect(&options, pool.is_none()).await?;
         // Named by its real path, so that two ways of writing one path are one store.
         let name = store_name(options.get_filename());
@@ -133,10 +142,15 @@ impl SqliteStore {
             ));
         }
         let store = schema::migrate(&mut conn, &name, None).await?;
-        let synchronous: i64 = query_scalar("pragma synchronous")
+        let mut synchronous: i64 = query_scalar("pragma synchronous")
             .fetch_one(&mut conn)
             .await
             .map_err(|error| read_failed(&format!("could not read {name}"), &error).because(error))?;
+        if let (Some(pool), Some(pooled)) = (&pool, pooled.map_err(pool::no_connection)?) {
+            // What is emitted is committed there. A commit of ours that a power cut undoes is done again.
+            synchronous = pooled.synchronous;
+            pooled.check_writes(pool).await?;
+        }
         let (changes, _) = changes::channel(0_u64);
         let turn = turn::line(options.get_filename());
         let committed = {

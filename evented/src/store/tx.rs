@@ -116,13 +116,14 @@ impl<Db: Database> Open<Db> {
     }
 }
 
-impl<Db: Database> Transaction<Db> {
+impl<Db: Outboxed> Transaction<Db> {
     /// Commits: what was written and emitted in it exists from now on.
     ///
     /// # Errors
-    /// The driver's. Where the answer was lost, it may have committed. Also where the transaction had ended before, or a savepoint
-    /// of it could not be ended: nothing is committed then, where the driver's own would answer `Ok`. The connection is closed after
-    /// each error, and is not seen again in the pool.
+    /// The driver's. Where the answer was lost, it may have committed. Also where the transaction had failed or ended before, as by a
+    /// statement whose error was ignored on Postgres, or a deadlock on MySQL, or a savepoint of it could not be ended: this commits
+    /// nothing then, where the driver's own would answer `Ok`. What a statement of MySQL's such as `create table` committed by itself
+    /// stays. The connection is closed after each error, and is not seen again in the pool.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         // From here on it is closed unless it has committed, also where nobody waits for the end.
         let mut open = self.open.take().expect("only its end takes it");
@@ -140,7 +141,7 @@ impl<Db: Database> Transaction<Db> {
             }
             _ => return Err(ended_before("a savepoint in it was never ended")),
         }
-        Db::TransactionManager::commit(&mut conn.conn).await?;
+        Db::commit(&mut conn.conn).await?;
         conn.clean = true;
         drop(open);
         for (outbox, _) in std::mem::take(&mut self.emitted) {
@@ -148,7 +149,9 @@ impl<Db: Database> Transaction<Db> {
         }
         Ok(())
     }
+}
 
+impl<Db: Database> Transaction<Db> {
     /// Undoes all that was written and emitted in it.
     ///
     /// # Errors
@@ -267,6 +270,9 @@ pub trait Outboxed: Database {
     fn run<'a>(conn: &'a mut Self::Connection, statement: &'a Statement) -> Ran<'a>;
     #[doc(hidden)]
     fn begin(pool: &Pool<Self>) -> Beginning<'_, Self>;
+    /// Commits what [`begin`](Self::begin) began, or fails where that is no more or has failed.
+    #[doc(hidden)]
+    fn commit(conn: &mut Self::Connection) -> Committing<'_>;
     #[doc(hidden)]
     fn open(pool: Pool<Self>) -> super::Pending<'static, Arc<dyn super::OutboxStore>>;
 }
@@ -275,6 +281,8 @@ pub trait Outboxed: Database {
 pub type Inserting<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 #[doc(hidden)]
 pub type Beginning<'a, Db> = Pin<Box<dyn Future<Output = Result<(Taken<Db>, Option<Turn>), sqlx::Error>> + Send + 'a>>;
+#[doc(hidden)]
+pub type Committing<'a> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'a>>;
 /// A connection on which a transaction was begun.
 #[doc(hidden)]
 pub struct Taken<Db: Database>(pub(super) Borrowed<Db>);

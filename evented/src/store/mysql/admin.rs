@@ -36,7 +36,7 @@ pub(super) fn stats<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a
     Box::pin(async move {
         let rows = sql(concat!(
             "select h.id, h.event, h.route, h.queue, cast(h.num as signed),
-                cast(h.stored + coalesce(c.stored, 0) as signed), cast(h.running + coalesce(c.running, 0) as signed),
+                cast(h.kept + coalesce(c.kept, 0) as signed), cast(h.running + coalesce(c.running, 0) as signed),
                 cast(h.done + coalesce(c.done, 0) as signed), cast(h.retried + coalesce(c.retried, 0) as signed),
                 cast(h.dead + coalesce(c.dead, 0) as signed), ",
             now_ms!(),
@@ -46,7 +46,7 @@ pub(super) fn stats<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a
             " order by d.due_at limit 1)
              from evented_handlers h
              left join (
-                select handler, sum(stored) as stored, sum(running) as running, sum(done) as done,
+                select handler, sum(kept) as kept, sum(running) as running, sum(done) as done,
                     sum(retried) as retried, sum(dead) as dead
                 from evented_counts group by handler) c on c.handler = h.num
              order by h.id"
@@ -252,7 +252,7 @@ pub(super) fn discard<'a>(
 /// Deletes what is kept no longer: of each kind so much as a step has, each in a commit of its own.
 pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {
     let mut more = link.transact(&(), add_up).await?;
-    link.run(&(), recount_few).await?;
+    link.transact_begun(&(), recount_few).await?;
     let mut delete = async |text: &'static str, values: Vec<i64>| {
         let deleted = link.run(&(text, values), delete).await?;
         more |= deleted >= STEP as u64;

@@ -3,13 +3,13 @@
 //! A row that every worker updates would let one commit at a time. So each commit appends what it changed, and that is added
 //! to the handlers' own counters now and then, in small steps.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use sqlx::{Error as SqlxError, Executor as _, MySqlConnection, Row as _};
 
 use super::{
     link::{Running, sql, write},
-    sql::{list, numbers, text_literal},
+    sql::{numbers, text_literal},
 };
 
 /// How many rows are added up in one commit.
@@ -57,23 +57,19 @@ impl Counts {
 
     /// The statements that write it, to follow others in one text: a round trip for itself it would not be worth.
     pub(super) fn statements(&self) -> Vec<String> {
-        const INTO: &str = "insert into evented_counts (handler, stored, running, done, retried, dead)";
         let mut statements = Vec::new();
-        if !self.by_number.is_empty() {
-            let row = |(handler, [stored, running, done, retried, dead]): (&i64, &[i64; 5])| {
-                format!("({handler},{stored},{running},{done},{retried},{dead})")
-            };
-            statements.push(format!("{INTO} values {}", list(self.by_number.iter().map(row))));
-        }
-        if !self.by_name.is_empty() {
-            let mut cases = String::new();
-            for (name, number) in &self.by_name {
-                write!(cases, " when {} then {number}", text_literal(name))
-                    .expect("a string takes what is written to it");
-            }
-            let names = list(self.by_name.keys().map(|name| text_literal(name)));
+        // Values alone: rows of a `select` would hold the table's next number until the statement's end.
+        let numbered = self.by_number.iter().map(|(handler, [stored, running, done, retried, dead])| {
+            format!("({handler},{stored},{running},{done},{retried},{dead})")
+        });
+        let named = self.by_name.iter().map(|(name, stored)| {
+            format!("((select num from evented_handlers where id = {}),{stored},0,0,0,0)", text_literal(name))
+        });
+        let rows: Vec<_> = numbered.chain(named).collect();
+        if !rows.is_empty() {
             statements.push(format!(
-                "{INTO} select num, case id{cases} end, 0, 0, 0, 0 from evented_handlers where id in ({names})"
+                "insert into evented_counts (handler, kept, running, done, retried, dead) values {}",
+                rows.join(",")
             ));
         }
         statements
@@ -93,7 +89,7 @@ pub(super) async fn write_all(conn: &mut MySqlConnection, statements: Vec<String
 pub(super) fn add_up<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, bool> {
     Box::pin(async move {
         let rows =
-            sql("select num, handler, stored, running, done, retried, dead from evented_counts order by num limit ?
+            sql("select num, handler, kept, running, done, retried, dead from evented_counts order by num limit ?
              for update skip locked")
             .bind(ADD_UP_ROWS)
             .fetch_all(&mut *conn)
@@ -109,7 +105,7 @@ pub(super) fn add_up<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'
         let mut statements = Vec::new();
         for (handler, [stored, running, done, retried, dead]) in sums {
             statements.push(format!(
-                "update evented_handlers set stored = stored + {stored}, running = running + {running},
+                "update evented_handlers set kept = kept + {stored}, running = running + {running},
                     done = done + {done}, retried = retried + {retried}, dead = dead + {dead}
                  where num = {handler}"
             ));
@@ -125,7 +121,7 @@ pub(super) fn add_up<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'
 /// Compares the counters with few deliveries, and sets right what differs: somebody may have deleted some by hand.
 pub(super) fn recount_few<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, ()> {
     Box::pin(async move {
-        let few = sql("select count(*) from (select 1 from evented_deliveries limit ?) some").bind(RECOUNT_ROWS + 1);
+        let few = sql("select count(*) from (select 1 from evented_deliveries limit ?) few").bind(RECOUNT_ROWS + 1);
         if few.fetch_one(&mut *conn).await?.try_get::<i64, _>(0)? <= RECOUNT_ROWS {
             recount(conn).await?;
         }
@@ -134,7 +130,7 @@ pub(super) fn recount_few<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Runn
 }
 
 /// Compares the counters with the deliveries themselves, in one view of the database: what a commit stores and what it counts
-/// are there both or neither. One at a time.
+/// are there both or neither. One at a time, in a transaction that it begins.
 pub(super) async fn recount(conn: &mut MySqlConnection) -> Result<(), SqlxError> {
     // The view is taken by the first statement that locks nothing: after whoever was before.
     conn.execute(
@@ -142,12 +138,12 @@ pub(super) async fn recount(conn: &mut MySqlConnection) -> Result<(), SqlxError>
     )
     .await?;
     let rows = sql("select cast(h.num as signed),
-            cast(coalesce(d.stored, 0) - h.stored - coalesce(c.stored, 0) as signed),
+            cast(coalesce(d.kept, 0) - h.kept - coalesce(c.kept, 0) as signed),
             cast(coalesce(d.running, 0) - h.running - coalesce(c.running, 0) as signed)
          from evented_handlers h
-         left join (select handler, count(*) as stored, sum(lease is not null) as running
+         left join (select handler, count(*) as kept, sum(lease is not null) as running
             from evented_deliveries group by handler) d on d.handler = h.num
-         left join (select handler, sum(stored) as stored, sum(running) as running
+         left join (select handler, sum(kept) as kept, sum(running) as running
             from evented_counts group by handler) c on c.handler = h.num")
     .fetch_all(&mut *conn)
     .await?;
@@ -159,7 +155,5 @@ pub(super) async fn recount(conn: &mut MySqlConnection) -> Result<(), SqlxError>
             counts.add(handler, Counted::Running, running);
         }
     }
-    write_all(conn, counts.statements()).await?;
-    conn.execute("commit").await?;
-    Ok(())
+    write_all(conn, counts.statements()).await
 }

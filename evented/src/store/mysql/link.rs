@@ -231,9 +231,10 @@ fn is_spoilt(error: &SqlxError) -> bool {
     matches!(code(error), Some(1046 | 1290 | 1836 | 1243 | 1615))
 }
 
-/// The server gave the transaction up for another's sake, at a deadlock: it may be tried again at once.
+/// The server gave the transaction up for another's sake, at a deadlock: it may be tried again at once. So it is with one for a
+/// table's next number, which has an error of its own.
 fn is_conflict(error: &SqlxError) -> bool {
-    matches!(code(error), Some(1020 | 1213))
+    matches!(code(error), Some(1020 | 1213 | 1467))
 }
 
 /// What passes by itself: a row that was not had in time (1205), too many connections or locks, no memory or disk just now, a

@@ -200,7 +200,11 @@ async fn finish(conn: &mut MySqlConnection, finished: &[DeliveryId]) -> Result<(
     for some in finished.chunks(STEP) {
         let most = 2 * some.len();
         let text = format!(
-            concat!("update evented_once set at = least(at, ", now_ms!(), " - {}) where id in ({})"),
+            concat!(
+                "update evented_once force index (primary) set at = least(at, ",
+                now_ms!(),
+                " - {}) where id in ({})"
+            ),
             rest,
             ids(some)
         );

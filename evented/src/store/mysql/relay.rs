@@ -29,7 +29,7 @@ use super::{
     counts::{Counts, write_all},
     identity::generation,
     link::{BEGIN, NO_SUCH_TABLE, NULL, Running, code, read, write},
-    outbox::{keys_of, wake},
+    outbox::{delete_keys, keys_of, wake},
     push::insert,
     sql::{count, event_id, hex, id_bytes, list, now_ms, numbers, text_literal},
 };
@@ -492,7 +492,7 @@ pub(super) fn look_again<'a>(conn: &'a mut MySqlConnection, waiting: &'a Waiting
             return Ok(false);
         }
         // The key of a row that somebody has deleted by hand would hold up others for good.
-        write(conn, format!("delete from evented_outbox_keys where seq in ({})", numbers(gone))).await?;
+        write(conn, delete_keys(&numbers(gone))).await?;
         let mut rows = waiting.rows.clone();
         rows.sort_unstable();
         wake(conn, &rows).await?;

@@ -214,9 +214,9 @@ const SECOND: &[&str] = &[
     "alter table evented_schema add column feeds varchar(255)",
     // What is stored and leased is counted like what was settled.
     "alter table evented_handlers add column retired_at bigint",
-    "alter table evented_handlers add column stored bigint not null default 0",
+    "alter table evented_handlers add column kept bigint not null default 0",
     "alter table evented_handlers add column running bigint not null default 0",
-    "alter table evented_counts add column stored bigint not null default 0",
+    "alter table evented_counts add column kept bigint not null default 0",
     "alter table evented_counts add column running bigint not null default 0",
     // Which push met a delivery that was there already.
     "alter table evented_deliveries add column again bigint",
@@ -350,8 +350,11 @@ async fn migrate_locked(place: &str, conn: &mut MySqlConnection, name: &str) -> 
             Err(error) => return Err(could_not(error)),
         }
     }
-    let identity = sql("insert into evented_identity (id, identity) values (1, ?) on duplicate key update id = id");
-    identity.bind(name.to_owned()).execute(&mut *conn).await.map_err(could_not)?;
+    // Not by an insert that may meet it: transactions of the application's hold the row, if others may read it.
+    if identity::read(conn).await.map_err(could_not)?.is_none() {
+        let identity = sql("insert into evented_identity (id, identity) values (1, ?)");
+        identity.bind(name.to_owned()).execute(&mut *conn).await.map_err(could_not)?;
+    }
     if version >= VERSION {
         return Ok(());
     }
@@ -361,7 +364,9 @@ async fn migrate_locked(place: &str, conn: &mut MySqlConnection, name: &str) -> 
     let write = write.bind(VERSION).bind(MIN_COMPATIBLE).bind(new_generation().cast_signed());
     write.execute(&mut *conn).await.map_err(could_not)?;
     // What was stored before it was counted.
-    counts::recount(conn).await.map_err(could_not)
+    counts::recount(conn).await.map_err(could_not)?;
+    conn.execute("commit").await.map_err(could_not)?;
+    Ok(())
 }
 
 /// What a step of a migration says that was taken before: the column is there, the index is there, the index is gone.

@@ -5,7 +5,10 @@ use sqlx::{Error as SqlxError, Executor as _, Row as _, postgres::PgRow};
 use crate::{
     error::StoreError,
     id::{DeliveryId, EventId},
-    store::{DeadLetter, INBOX_RETENTION, Letters, ONCE_RETENTION, Retention, Stats, StoreTime, StoredCount, Swept},
+    store::{
+        DeadLetter, INBOX_RETENTION, Letters, ONCE_COUNT, ONCE_RETENTION, Retention, Stats, Step, StoreTime,
+        StoredCount, Swept,
+    },
     time,
 };
 
@@ -16,27 +19,33 @@ use super::{
     sql,
 };
 
-/// How many rows a sweep deletes in one commit: it has a time limit like all else, and must come to an end.
-const SWEEP_ROWS: i64 = 10_000;
+/// How many rows of a kind a sweep deletes in one step.
+const SWEEP_ROWS: i64 = 5_000;
 
+/// What waits and what runs is counted with each change. Of what is due the first thousand of a handler are looked at: those whose
+/// lease has ended wait.
 pub(super) async fn stats(session: &mut Session) -> Result<Stats, SqlxError> {
     let rows = session
         .sql(concat!(
             "with clock as materialized (select ",
             sql::now_ms!(),
-            " as ms)
-             select h.id, h.event, h.route, h.queue, coalesce(d.stored, 0), coalesce(d.running, 0),
+            " as ms),
+             sums as (
+                select handler, sum(done)::int8 as done, sum(retried)::int8 as retried, sum(dead)::int8 as dead,
+                    sum(stored)::int8 as stored, sum(running)::int8 as running
+                from evented_counts group by handler
+             )
+             select h.id, h.event, h.route, h.queue, greatest(h.stored + coalesce(c.stored, 0), 0),
+                greatest(h.running + coalesce(c.running, 0) - d.ended, 0),
                 h.done + coalesce(c.done, 0), h.retried + coalesce(c.retried, 0), h.dead + coalesce(c.dead, 0),
                 (select ms from clock) - d.due_at
              from evented_handlers h
-             left join (
-                select handler, count(*) as stored,
-                    count(*) filter (where lease is not null and due_at > (select ms from clock)) as running,
-                    min(due_at) filter (where due_at <= (select ms from clock)) as due_at
-                from evented_deliveries group by handler) d on d.handler = h.num
-             left join (
-                select handler, sum(done)::int8 as done, sum(retried)::int8 as retried, sum(dead)::int8 as dead
-                from evented_counts group by handler) c on c.handler = h.num
+             left join sums c on c.handler = h.num
+             cross join lateral (
+                select count(f.lease) as ended, min(f.due_at) as due_at from (
+                    select d.due_at, d.lease from evented_deliveries d
+                    where d.handler = h.num and d.due_at <= (select ms from clock)
+                    order by d.due_at, d.seq limit 1000) f) d
              order by h.id collate \"C\""
         ))
         .fetch_all(&mut session.conn)
@@ -60,7 +69,7 @@ fn count(row: &PgRow) -> Result<StoredCount, SqlxError> {
         event: row.try_get(1)?,
         route: route(row.try_get(2)?),
         queue: row.try_get(3)?,
-        waiting: number(4)? - running,
+        waiting: number(4)?.saturating_sub(running),
         running,
         done: number(6)?,
         retried: number(7)?,
@@ -119,26 +128,39 @@ fn letter(row: &PgRow) -> Result<DeadLetter, SqlxError> {
     })
 }
 
-/// Deletes the dead letters that are meant, and holds their order keys; answers their rows, the oldest first.
-async fn rows_of(session: &mut Session, letters: &Letters) -> Result<Vec<i64>, SqlxError> {
+/// So many dead letters at a time are requeued or discarded.
+const STEP: i64 = 1_000;
+
+/// What a step is of: the letters that are meant, and until when they died.
+pub(super) type Meant = (Letters, StoreTime);
+
+/// Holds the dead letters of a step; answers their rows, the oldest first.
+async fn rows_of(session: &mut Session, (letters, up_to): &Meant) -> Result<Vec<i64>, SqlxError> {
     let statement = match letters {
         Letters::One(id) => session
-            .sql("select seq from evented_dead_letters where id = $1 order by seq for update")
+            .sql(
+                "select seq from evented_dead_letters where id = $1 and died_at <= $2 order by seq limit $3 for update",
+            )
             .bind(id.to_bytes()),
         Letters::Of(handler) => session
             .sql(
                 "select seq from evented_dead_letters
-                 where handler = (select num from evented_handlers where id = $1) order by seq for update",
+                 where handler = (select num from evented_handlers where id = $1) and died_at <= $2
+                 order by seq limit $3 for update",
             )
             .bind(handler.clone()),
     };
-    let rows = statement.fetch_all(&mut session.conn).await?;
+    let rows = statement.bind(up_to.0).bind(STEP).fetch_all(&mut session.conn).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
+fn step(rows: &[i64]) -> Step {
+    Step { count: rows.len() as u64, more: i64::try_from(rows.len()).is_ok_and(|count| count == STEP) }
+}
+
 /// Moves dead letters back among the deliveries. One of an order key goes behind those that wait.
-pub(super) async fn requeue(session: &mut Session, letters: &Letters) -> Result<u64, SqlxError> {
-    let rows = rows_of(session, letters).await?;
+pub(super) async fn requeue(session: &mut Session, meant: &Meant) -> Result<Step, SqlxError> {
+    let rows = rows_of(session, meant).await?;
     let keys = session
         .sql("select distinct order_key from evented_dead_letters where seq = any($1) and order_key is not null")
         .bind(&rows)
@@ -151,7 +173,8 @@ pub(super) async fn requeue(session: &mut Session, letters: &Letters) -> Result<
         .sql(concat!(
             "with clock as materialized (select ",
             sql::now_ms!(),
-            " as ms)
+            " as ms),
+             stored as (
              insert into evented_deliveries (id, event_id, handler, due_at, own_due_at, attempts_max, backoff_first_ms,
                 backoff_max_ms, timeout_ms, version, emitted_at, correlation, error, payload, order_key)
              select id, event_id, handler,
@@ -159,20 +182,23 @@ pub(super) async fn requeue(session: &mut Session, letters: &Letters) -> Result<
                 case when order_key is not null then (select ms from clock) end, attempts_max, backoff_first_ms,
                 backoff_max_ms, timeout_ms, version, emitted_at, correlation, error, payload, order_key
              from evented_dead_letters where seq = any($1) order by seq
-             on conflict (id) do nothing"
+             on conflict (id) do nothing returning handler
+             )
+             insert into evented_counts (handler, done, retried, dead, stored)
+             select s.handler, 0, 0, 0, count(*) from stored s group by s.handler"
         ))
         .bind(&rows)
         .execute(&mut session.conn)
         .await?;
     delete(session, &rows).await?;
     keys::let_heads_go(session, &keys).await?;
-    Ok(rows.len() as u64)
+    Ok(step(&rows))
 }
 
-pub(super) async fn discard(session: &mut Session, letters: &Letters) -> Result<u64, SqlxError> {
-    let rows = rows_of(session, letters).await?;
+pub(super) async fn discard(session: &mut Session, meant: &Meant) -> Result<Step, SqlxError> {
+    let rows = rows_of(session, meant).await?;
     delete(session, &rows).await?;
-    Ok(rows.len() as u64)
+    Ok(step(&rows))
 }
 
 async fn delete(session: &mut Session, rows: &[i64]) -> Result<(), SqlxError> {
@@ -183,15 +209,6 @@ async fn delete(session: &mut Session, rows: &[i64]) -> Result<(), SqlxError> {
 pub(super) async fn clock(session: &mut Session) -> Result<StoreTime, SqlxError> {
     let row = session.sql(concat!("select ", sql::now_ms!())).fetch_one(&mut session.conn).await?;
     Ok(StoreTime(row.try_get(0)?))
-}
-
-pub(super) async fn forget(session: &mut Session, deliveries: &[DeliveryId]) -> Result<(), SqlxError> {
-    session
-        .sql("delete from evented_once where id = any($1)")
-        .bind(sql::sorted(deliveries.iter().map(|id| id.to_bytes())))
-        .execute(&mut session.conn)
-        .await?;
-    Ok(())
 }
 
 /// Clears away what deleted deliveries left behind, unless another is at it. It is the server's to do in the end, so nothing
@@ -210,45 +227,48 @@ pub(super) async fn vacuum(link: &Link) {
     }
 }
 
-/// Deletes what is kept no longer, in small commits, past what another process deletes at the same time.
-pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {
-    link.run(&(), |session, ()| Box::pin(exchange::add_up(session))).await?;
-    let once = concat!(
-        "delete from evented_once where id = any(array(select id from evented_once where at < ",
-        sql::now_ms!(),
-        " - $1 limit $2 for update skip locked))"
-    );
-    sweep_all(link, once, time::millis(ONCE_RETENTION)).await?;
-    let unique = concat!(
-        "delete from evented_unique where key = any(array(select key from evented_unique where until <= ",
-        sql::now_ms!(),
-        " - $1 limit $2 for update skip locked))"
-    );
-    sweep_all(link, unique, 0).await?;
-    let inbox = concat!(
-        "delete from evented_inbox where delivery = any(array(select delivery from evented_inbox where at < ",
-        sql::now_ms!(),
-        " - $1 limit $2 for update skip locked))"
-    );
-    sweep_all(link, inbox, time::millis(INBOX_RETENTION)).await?;
-    let old = concat!(
-        "delete from evented_dead_letters where seq = any(array(select seq from evented_dead_letters where died_at < ",
-        sql::now_ms!(),
-        " - $1 limit $2 for update skip locked))"
-    );
-    let beyond = "delete from evented_dead_letters where seq = any(array(
-        select seq from evented_dead_letters
-        where seq <= (select seq from evented_dead_letters order by seq desc offset $1 limit 1)
-        order by seq limit $2 for update skip locked))";
-    let age = time::millis(retention.age).min(i64::MAX / 4);
-    let count = i64::try_from(retention.count).unwrap_or(i64::MAX);
-    let dead_letters = sweep_all(link, old, age).await? + sweep_all(link, beyond, count).await?;
-    Ok(Swept { dead_letters, ..Swept::default() })
-}
+/// Marks of deliveries pushed once that are over.
+const ONCE_OVER: &str = concat!(
+    "delete from evented_once where id = any(array(select id from evented_once where at < ",
+    sql::now_ms!(),
+    " - $1 order by at limit $2 for update skip locked))"
+);
 
-async fn sweep_all(link: &Link, text: &'static str, value: i64) -> Result<u64, StoreError> {
-    let mut swept = 0;
-    loop {
+const UNIQUE_OVER: &str = concat!(
+    "delete from evented_unique where key = any(array(select key from evented_unique where until <= ",
+    sql::now_ms!(),
+    " - $1 order by until limit $2 for update skip locked))"
+);
+
+const INBOX_OVER: &str = concat!(
+    "delete from evented_inbox where delivery = any(array(select delivery from evented_inbox where at < ",
+    sql::now_ms!(),
+    " - $1 order by at limit $2 for update skip locked))"
+);
+
+const LETTERS_OVER: &str = concat!(
+    "delete from evented_dead_letters where seq = any(array(select seq from evented_dead_letters where died_at < ",
+    sql::now_ms!(),
+    " - $1 order by died_at limit $2 for update skip locked))"
+);
+
+const LETTERS_BEYOND: &str = "delete from evented_dead_letters where seq = any(array(
+    select seq from evented_dead_letters
+    where seq <= (select seq from evented_dead_letters order by seq desc offset $1 limit 1)
+    order by seq limit $2 for update skip locked))";
+
+/// Marks beyond the newest so many. They are counted in the index, and only where the table is larger than as many can be
+/// small: a row has 60 bytes at the least.
+const ONCE_BEYOND: &str = "delete from evented_once where id = any(array(
+    select o.id from evented_once o
+    where case when pg_relation_size('evented_once') >= 60 * $1::int8 then
+        o.at <= (select b.at from evented_once b order by b.at desc offset $1 limit 1) else false end
+    order by o.at limit $2 for update skip locked))";
+
+/// One step of each, past what another process deletes at the same time.
+pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {
+    let mut more = link.run(&(), |session, ()| Box::pin(exchange::add_up(session))).await?;
+    let mut step = async |text: &'static str, value: i64| {
         let deleted = link
             .run(&(text, value), |session, (text, value)| {
                 Box::pin(async move {
@@ -257,9 +277,17 @@ async fn sweep_all(link: &Link, text: &'static str, value: i64) -> Result<u64, S
                 })
             })
             .await?;
-        swept += deleted;
-        if deleted < SWEEP_ROWS.cast_unsigned() {
-            return Ok(swept);
-        }
-    }
+        more |= deleted >= SWEEP_ROWS.cast_unsigned();
+        Ok::<_, StoreError>(deleted)
+    };
+    let over = step(ONCE_OVER, time::millis(ONCE_RETENTION)).await?;
+    // Only what is left when the rest is gone is forgotten early.
+    let is_last = over < SWEEP_ROWS.cast_unsigned();
+    let forgotten_early = if is_last { step(ONCE_BEYOND, ONCE_COUNT.cast_signed()).await? } else { 0 };
+    step(UNIQUE_OVER, 0).await?;
+    step(INBOX_OVER, time::millis(INBOX_RETENTION)).await?;
+    let age = time::millis(retention.age).min(i64::MAX / 4);
+    let count = i64::try_from(retention.count).unwrap_or(i64::MAX);
+    let dead_letters = step(LETTERS_OVER, age).await? + step(LETTERS_BEYOND, count).await?;
+    Ok(Swept { dead_letters, forgotten_early, more })
 }

@@ -25,6 +25,8 @@ use super::{
 ///    priority, as `pick` in store.rs does. 4. `picked`: so many of each, the oldest first, those excepted that others have
 ///    in hand. 5. `leased`.
 ///
+/// What was leased before runs already, as the counters have it: `fresh` was not.
+///
 /// `$except` is what must hold of a delivery besides; `$asynchronously` is another column of the clock's.
 macro_rules! claim {
     ($asynchronously:literal, $except:literal) => {
@@ -52,6 +54,7 @@ macro_rules! claim {
     ),
     asked_for as (
         select case when bool_or(q.more) then 0 else min(q.next) - (select ms from clock) end as next_in,
+            coalesce((select s.catalogue from evented_schema s), 0) as generation,
             (select array_agg(f.ord order by f.ord) from found f) as ords,
             (select array_agg(coalesce(f.first, (select ms from clock)) order by f.ord) from found f) as firsts
         from (
@@ -70,9 +73,9 @@ macro_rules! claim {
         group by t.ord, t.num, t.version, t.floor order by t.ord
     ),
     picked as materialized (
-        select t.ord, d.at, row_number() over () as place
+        select t.ord, d.at, d.fresh, row_number() over () as place
         from taken t cross join lateral (
-            select d.ctid as at from evented_deliveries d
+            select d.ctid as at, d.lease is null as fresh from evented_deliveries d
             where d.handler = t.num and d.due_at between t.floor and (select ms from clock)
                 and d.version <= t.version ", $except, "
             order by d.due_at, d.seq limit t.take for update skip locked) d
@@ -86,7 +89,7 @@ macro_rules! claim {
         from picked p where d.ctid = p.at
         returning p.place, p.ord, d.seq, d.id, d.event_id, d.correlation, d.version, d.emitted_at, d.failed, d.alone,
             d.deaths, d.attempts_max, d.backoff_first_ms, d.backoff_max_ms, d.timeout_ms, d.order_key is not null,
-            d.payload
+            d.payload, d.handler, p.fresh
     )"
         )
     };
@@ -95,8 +98,18 @@ macro_rules! claim {
 /// The columns of a claim's answer. What is said once stands in the first row alone.
 macro_rules! answer {
     () => {
-        "a.next_in, case when coalesce(l.place, 1) = 1 then a.ords end, \
+        "a.next_in, a.generation, case when coalesce(l.place, 1) = 1 then a.ords end, \
             case when coalesce(l.place, 1) = 1 then a.firsts end, l.*"
+    };
+}
+
+/// Counts what a claim has leased.
+macro_rules! counted {
+    () => {
+        "counted as (
+        insert into evented_counts (handler, done, retried, dead, running)
+        select l.handler, 0, 0, 0, count(*) from leased l where l.fresh group by l.handler
+    )"
     };
 }
 
@@ -110,6 +123,8 @@ pub(super) use {answer, claim};
 pub(super) const CLAIM: &str = concat!(
     "with ",
     claim!(", set_config('synchronous_commit', 'off', true)", ""),
+    ", ",
+    counted!(),
     " select ",
     answer!(),
     " from asked_for a left join leased l on true"
@@ -119,6 +134,8 @@ pub(super) const CLAIM: &str = concat!(
 pub(super) const CLAIM_BESIDE: &str = concat!(
     "with ",
     claim!("", "and d.id <> all($11::bytea[])"),
+    ", ",
+    counted!(),
     " select ",
     answer!(),
     " from asked_for a left join leased l on true"
@@ -154,6 +171,8 @@ pub(super) struct Asked<'c> {
 #[derive(Default)]
 pub(super) struct Answer {
     pub claims: Claims,
+    /// The catalogue's; 0 where it is gone.
+    pub generation: Option<u64>,
     /// By handler: since when its oldest was due, or now; `None` where it was not looked at.
     pub firsts: Vec<Option<i64>>,
 }
@@ -166,17 +185,18 @@ pub(super) fn read(rows: &[PgRow], at: usize, claim: &Claim, token: LeaseToken) 
     let names: Vec<_> = floors::handlers(claim).map(|handler| &handler.name).collect();
     let Some(first) = rows.first() else { return Ok(Answer::default()) };
     let next_in: Option<i64> = first.try_get(at)?;
+    let generation = Some(first.try_get::<i64, _>(at + 1)?.cast_unsigned());
     let mut firsts = vec![None; names.len()];
     let mut deliveries = Vec::with_capacity(rows.len());
     for row in rows {
-        if let Some(ords) = row.try_get::<Option<Vec<i64>>, _>(at + 1)? {
-            for (ord, first) in ords.into_iter().zip(row.try_get::<Vec<i64>, _>(at + 2)?) {
+        if let Some(ords) = row.try_get::<Option<Vec<i64>>, _>(at + 2)? {
+            for (ord, first) in ords.into_iter().zip(row.try_get::<Vec<i64>, _>(at + 3)?) {
                 firsts[ordinal(ord, names.len())?] = Some(first);
             }
         }
         // Without a delivery there is still one row.
-        if let Some(place) = row.try_get::<Option<i64>, _>(at + 3)? {
-            deliveries.push((place, read_one(row, at + 4, &names, token)?));
+        if let Some(place) = row.try_get::<Option<i64>, _>(at + 4)? {
+            deliveries.push((place, read_one(row, at + 5, &names, token)?));
         }
     }
     // An update returns rows in any order; run them in the order in which they were due.
@@ -185,7 +205,7 @@ pub(super) fn read(rows: &[PgRow], at: usize, claim: &Claim, token: LeaseToken) 
         deliveries: deliveries.into_iter().map(|(_, claimed)| claimed).collect(),
         next_due: next_in.map(time::from_millis),
     };
-    Ok(Answer { claims, firsts })
+    Ok(Answer { claims, generation, firsts })
 }
 
 fn ordinal(ord: i64, count: usize) -> Result<usize, SqlxError> {

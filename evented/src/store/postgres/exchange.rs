@@ -19,7 +19,7 @@ use super::{
     floors::{Floors, GOOD_FOR, handlers},
     keys,
     link::{Link, Session},
-    sql::{self, fence},
+    sql::{self, fence, storable},
 };
 
 /// Deletes what is completed and still leased.
@@ -31,10 +31,6 @@ macro_rules! settled {
             sql::leased!($ids, $tokens),
             "
         returning d.id, d.lease, d.handler
-    ),
-    counted as (
-        insert into evented_counts (handler, done, retried, dead)
-        select s.handler, count(*), 0, 0 from settled s group by s.handler
     ),
     ended as (
         select count(*) as count,
@@ -57,12 +53,29 @@ const EXCHANGE: &str = concat!(
     settled!("$11", "$12"),
     ", ",
     claim!("", "and (d.lease is null or d.id <> all($11::bytea[]))"),
-    " select e.*, ",
+    ",
+    counted as (
+        insert into evented_counts (handler, done, retried, dead, stored, running)
+        select c.handler, sum(c.done), 0, 0, -sum(c.done), sum(c.running) from (
+            select s.handler, 1 as done, -1 as running from settled s
+            union all select l.handler, 0, 1 from leased l where l.fresh) c
+        group by c.handler
+    )
+    select e.*, ",
     answer!(),
     " from ended e cross join asked_for a left join leased l on true"
 );
 
-const SETTLE: &str = concat!("with ", settled!("$1", "$2"), " select e.* from ended e");
+const SETTLE: &str = concat!(
+    "with ",
+    settled!("$1", "$2"),
+    ",
+    counted as (
+        insert into evented_counts (handler, done, retried, dead, stored, running)
+        select s.handler, count(*), 0, 0, -count(*), -count(*) from settled s group by s.handler
+    )
+    select e.* from ended e"
+);
 
 /// Settles, then claims.
 pub(super) async fn exchange(
@@ -81,24 +94,24 @@ pub(super) async fn exchange(
     let asked = Asked { claim, floors: known.unwrap_or_else(beginning) };
     let began = time::now();
     let (held, mut answer) = run(link, settlements, Some(&asked)).await?;
-    floors.learn(claim, &answer.firsts, from_the_beginning.then(|| began.elapsed()));
+    floors.learn(claim, &answer, from_the_beginning.then(|| began.elapsed()));
     let mut surely = from_the_beginning;
     if answer.claims.deliveries.is_empty() && !from_the_beginning && floors.may_read_on() {
         let asked = Asked { claim, floors: beginning() };
         let began = time::now();
         // What is settled is settled: should this fail, the next exchange says so.
         if let Ok((_, looked)) = run(link, &[], Some(&asked)).await {
-            floors.learn(claim, &looked.firsts, Some(began.elapsed()));
+            floors.learn(claim, &looked, Some(began.elapsed()));
             answer = looked;
             surely = true;
         }
     }
-    let mut claims = answer.claims;
+    let (mut claims, generation) = (answer.claims, answer.generation);
     if !surely {
         // The next claim after this reads from the beginning, and says when.
         claims.next_due = Some(claims.next_due.unwrap_or(GOOD_FOR).min(GOOD_FOR));
     }
-    Ok(Exchanged { held, claims, ..Exchanged::default() })
+    Ok(Exchanged { held, claims, generation })
 }
 
 /// One exchange, in the cheapest way that can express it.
@@ -189,18 +202,17 @@ fn key(lease: &Lease) -> ([u8; 16], i64) {
 #[derive(Default)]
 struct Settled {
     held: HashSet<([u8; 16], i64)>,
-    /// By handler: done, retried, dead.
-    counts: BTreeMap<i32, [i64; 3]>,
+    /// By handler: done, retried, dead, stored, running.
+    counts: BTreeMap<i32, [i64; 5]>,
 }
 
 impl Settled {
-    /// Takes rows of `id, lease, handler`, and counts them in this column.
-    fn take(&mut self, rows: &[PgRow], column: Option<usize>) -> Result<(), SqlxError> {
+    /// Takes rows of `id, lease, handler`, each of which changes the counts so.
+    fn take(&mut self, rows: &[PgRow], change: [i64; 5]) -> Result<(), SqlxError> {
         for row in rows {
             self.held.insert((row.try_get(0)?, row.try_get(1)?));
-            if let Some(column) = column {
-                self.counts.entry(row.try_get(2)?).or_default()[column] += 1;
-            }
+            let counts = self.counts.entry(row.try_get(2)?).or_default();
+            counts.iter_mut().zip(change).for_each(|(count, change)| *count += change);
         }
         Ok(())
     }
@@ -229,16 +241,16 @@ async fn settle_all(
     }
     let keys = if ordered.is_empty() { ordered } else { keys::lock_of(session, &ordered).await? };
     if !completed.is_empty() {
-        settled.take(&complete(session, &completed).await?, Some(0))?;
+        settled.take(&complete(session, &completed).await?, [1, 0, 0, -1, -1])?;
     }
     if !retried.is_empty() {
-        settled.take(&retry(session, &retried).await?, Some(1))?;
+        settled.take(&retry(session, &retried).await?, [0, 1, 0, 0, -1])?;
     }
     if !dead.is_empty() {
-        settled.take(&bury(session, &dead).await?, Some(2))?;
+        settled.take(&bury(session, &dead).await?, [0, 0, 1, -1, -1])?;
     }
     if !released.is_empty() {
-        settled.take(&release(session, &released).await?, None)?;
+        settled.take(&release(session, &released).await?, [0, 0, 0, 0, -1])?;
     }
     keys::let_heads_go(session, &keys).await?;
     count(session, &settled.counts).await?;
@@ -338,49 +350,56 @@ async fn release(session: &mut Session, leases: &[&Lease]) -> Result<Vec<PgRow>,
         .await
 }
 
-/// A text that Postgres takes: it has no place for a zero byte.
-fn storable(text: &str) -> String {
-    text.replace('\0', " ")
-}
-
-async fn count(session: &mut Session, counts: &BTreeMap<i32, [i64; 3]>) -> Result<(), SqlxError> {
+async fn count(session: &mut Session, counts: &BTreeMap<i32, [i64; 5]>) -> Result<(), SqlxError> {
     if counts.is_empty() {
         return Ok(());
     }
     let column = |at: usize| counts.values().map(|counts| counts[at]).collect::<Vec<_>>();
     session
         .sql(
-            "insert into evented_counts (handler, done, retried, dead)
-             select * from unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[])",
+            "insert into evented_counts (handler, done, retried, dead, stored, running)
+             select * from unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])",
         )
         .bind(counts.keys().copied().collect::<Vec<_>>())
         .bind(column(0))
         .bind(column(1))
         .bind(column(2))
+        .bind(column(3))
+        .bind(column(4))
         .execute(&mut session.conn)
         .await?;
     Ok(())
 }
 
-/// Adds what was counted to the handlers' own counters. Who comes while another does it finds nothing to do.
-pub(super) async fn add_up(session: &mut Session) -> Result<(), SqlxError> {
-    session
+/// At most so many rows of counts are added up at once.
+const ADD_UP_ROWS: i64 = 4_000;
+
+/// Adds what was counted to the handlers' own counters, and answers whether there may be more. Who comes while another does it
+/// finds nothing to do.
+pub(super) async fn add_up(session: &mut Session) -> Result<bool, SqlxError> {
+    let row = session
         .sql(
             "with taken as (
-                delete from evented_counts where ctid = any(array(
-                    select ctid from evented_counts limit 20000 for update skip locked))
-                returning handler, done, retried, dead
+                delete from evented_counts where num = any(array(
+                    select num from evented_counts order by num limit $1 for update skip locked))
+                returning handler, done, retried, dead, stored, running
              ),
              sums as materialized (
-                select handler, sum(done)::int8 as done, sum(retried)::int8 as retried, sum(dead)::int8 as dead
+                select handler, sum(done)::int8 as done, sum(retried)::int8 as retried, sum(dead)::int8 as dead,
+                    sum(stored)::int8 as stored, sum(running)::int8 as running
                 from taken group by handler order by handler
+             ),
+             added as (
+                update evented_handlers h set done = h.done + s.done, retried = h.retried + s.retried,
+                    dead = h.dead + s.dead, stored = h.stored + s.stored, running = h.running + s.running
+                from sums s where h.num = s.handler
              )
-             update evented_handlers h set done = h.done + s.done, retried = h.retried + s.retried, dead = h.dead + s.dead
-             from sums s where h.num = s.handler",
+             select count(*) from taken",
         )
-        .execute(&mut session.conn)
+        .bind(ADD_UP_ROWS)
+        .fetch_one(&mut session.conn)
         .await?;
-    Ok(())
+    Ok(row.try_get::<i64, _>(0)? == ADD_UP_ROWS)
 }
 
 /// Notes whether a delivery runs alone now.

@@ -17,6 +17,8 @@ use crate::{
     time::{self, Instant},
 };
 
+use super::claim::Answer;
+
 /// How long a floor is good for.
 pub(super) const GOOD_FOR: Duration = Duration::from_secs(1);
 /// Reading from the beginning is cheap while it takes less; when it takes longer, a tenth of the time is spent on it at the
@@ -32,6 +34,8 @@ pub(super) struct Floors(Mutex<Known>);
 struct Known {
     /// By handler, and by the version up to which it reads: since when its oldest delivery was due, less the margin.
     floors: HashMap<(Arc<str>, u32), i64>,
+    /// The generation of the catalogue meanwhile: with another, the store may have been restored to what it was long ago.
+    generation: Option<u64>,
     /// When the index was read from its beginning, and how long that took.
     read: Option<(Instant, Duration)>,
 }
@@ -51,14 +55,22 @@ impl Floors {
 
     /// Takes note of where a claim has found each handler's oldest delivery; and how long it took, where it has read from
     /// the beginning.
-    pub(super) fn learn(&self, claim: &Claim, firsts: &[Option<i64>], took: Option<Duration>) {
+    pub(super) fn learn(&self, claim: &Claim, answer: &Answer, took: Option<Duration>) {
         let mut known = self.lock();
+        if answer.generation.is_some() && known.generation != answer.generation {
+            // The first has begun to learn.
+            let first = known.generation.is_none();
+            *known = Known { generation: answer.generation, ..Known::default() };
+            if !first {
+                return;
+            }
+        }
         if let Some(took) = took {
             // The first has opened its connection, which says nothing of the next.
             let took = if known.read.is_some() { took } else { Duration::ZERO };
             known.read = Some((time::now(), took));
         }
-        for (handler, first) in handlers(claim).zip(firsts) {
+        for (handler, first) in handlers(claim).zip(&answer.firsts) {
             match first {
                 Some(first) => known.floors.insert(key(handler), first - MARGIN_MS),
                 None => known.floors.remove(&key(handler)),

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex as SyncMutex, PoisonError,
+        Arc, Mutex as SyncMutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -51,7 +51,9 @@ pub(super) struct Changes {
     begun: AtomicBool,
     tasks: SyncMutex<Vec<AbortHandle>>,
     place: Arc<Place>,
-    channel: String,
+    /// It is of our tables: where others take their place, it is another.
+    channel: SyncMutex<String>,
+    moved: Notify,
     /// Tells our own notifications from others'.
     me: String,
 }
@@ -71,11 +73,11 @@ impl Changes {
             begun: AtomicBool::new(false),
             tasks: SyncMutex::default(),
             place: Arc::clone(place),
-            channel,
+            channel: SyncMutex::new(channel),
+            moved: Notify::new(),
             me: format!("{:016x}", LeaseToken::mint().to_i64()),
         });
-        let told = (changes.channel.clone(), changes.me.clone());
-        let notifier = notify(Link::new(place, Plans::Free), Arc::clone(&changes.notify), told);
+        let notifier = notify(Link::new(place, Plans::Free), Arc::downgrade(&changes), Arc::clone(&changes.notify));
         changes.keep(tokio::spawn(notifier).abort_handle());
         changes
     }
@@ -90,6 +92,15 @@ impl Changes {
     /// Where there was something, there may soon be more: looking begins anew to grow seldom.
     pub(super) fn expect_more(&self) {
         *lock(&self.look) = Look { at: time::after(LOOK), after: LOOK };
+    }
+
+    /// From now on changes are told on this channel.
+    pub(super) fn tell_on(&self, channel: &str) {
+        let mut current = lock(&self.channel);
+        if *current != channel {
+            channel.clone_into(&mut current);
+            self.moved.notify_one();
+        }
     }
 
     fn bump(&self) {
@@ -151,7 +162,8 @@ impl Changes {
             .connect_lazy_with(self.place.options.clone());
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
-        match time::within(CONNECT, listener.listen(&self.channel)).await {
+        let channel = lock(&self.channel).clone();
+        match time::within(CONNECT, listener.listen(&channel)).await {
             Some(listening) => listening?,
             None => return Ok(()),
         }
@@ -159,7 +171,11 @@ impl Changes {
         // Whatever was told before is lost.
         self.bump();
         loop {
-            match time::within(ALIVE, listener.try_recv()).await {
+            let heard = tokio::select! {
+                heard = time::within(ALIVE, listener.try_recv()) => heard,
+                () = self.moved.notified() => return Ok(()),
+            };
+            match heard {
                 Some(Ok(Some(told))) if told.payload() == self.me => {}
                 Some(Ok(Some(_))) => self.bump(),
                 Some(Ok(None)) => return Ok(()),
@@ -185,9 +201,12 @@ impl Changes {
     }
 }
 
-async fn notify(link: Link, asked: Arc<Notify>, told: (String, String)) {
+async fn notify(link: Link, changes: Weak<Changes>, asked: Arc<Notify>) {
     loop {
         asked.notified().await;
+        let Some(told) = changes.upgrade().map(|changes| (lock(&changes.channel).clone(), changes.me.clone())) else {
+            return;
+        };
         // Its commit does not wait for the disk: a crash of the server ends the listening connections as well.
         let told = link.run(&told, |session, (channel, me)| {
             Box::pin(async move {

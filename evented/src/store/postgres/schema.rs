@@ -7,6 +7,8 @@ use sqlx::{Error as SqlxError, Executor as _, Row as _};
 
 use crate::{
     error::{StoreError, Written},
+    id,
+    store::Identity,
     time,
 };
 
@@ -16,16 +18,17 @@ use super::{
 };
 
 /// The schema that this code writes.
-const VERSION: i64 = 2;
-/// The oldest code that may go on with it.
-const MIN_COMPATIBLE: i64 = 1;
+const VERSION: i64 = 3;
+/// The oldest code that may go on with it. Older code knows nothing of the counters beside the deliveries, which would drift, and
+/// would send outbox rows to whatever queue it has.
+const MIN_COMPATIBLE: i64 = 3;
 /// The oldest server whose statements these are.
 const SERVER_MIN: u32 = 150_000;
 /// How long a migration may take, others' before it included.
 const MIGRATION: std::time::Duration = std::time::Duration::from_mins(5);
 
 /// Each entry takes the schema from its index to the next version.
-const MIGRATIONS: &[&[&str]] = &[FIRST, OUTBOX];
+const MIGRATIONS: &[&[&str]] = &[FIRST, OUTBOX, MEMORY];
 
 const FIRST: &[&str] = &[
     // Handlers of every process, by a small number that keeps deliveries narrow.
@@ -173,6 +176,102 @@ const OUTBOX: &[&str] = &[
     "create index evented_inbox_at on evented_inbox (at)",
 ];
 
+const MEMORY: &[&str] = &[
+    // One row, of which each process can say that it is there; and the queue that the outbox feeds.
+    "alter table evented_schema add column id int2 not null default 1 check (id = 1), add column feeds text,
+        add primary key (id)",
+    // Without a primary key a publication of all tables makes a table unwritable.
+    "alter table evented_deliveries add constraint evented_deliveries_id primary key using index evented_deliveries_id",
+    // What is stored and what is leased, counted with each change: nothing reads all deliveries to tell it.
+    "alter table evented_handlers add column retired_at int8, add column stored int8 not null default 0,
+        add column running int8 not null default 0",
+    "alter table evented_counts add column num int8 generated always as identity primary key,
+        add column stored int8 not null default 0, add column running int8 not null default 0",
+    // As `evented_deliveries`: it is dead as a whole again and again.
+    "alter table evented_counts set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off)",
+    // Nobody writes deliveries until this is committed: their table is locked above.
+    "update evented_handlers h set stored = c.stored, running = c.running from (
+        select handler, count(*) as stored, count(lease) as running from evented_deliveries group by handler) c
+     where h.num = c.handler",
+    // `target` is the queue that a row goes to, from the first turn that had it, `error` what stands in its way. A turn looks at
+    // new rows, and at those of one target: never past those that wait for another. The last index finds the new rows
+    // before one of an order key.
+    "alter table evented_outbox add column target text, add column error text",
+    "drop index evented_outbox_due",
+    "create index evented_outbox_new on evented_outbox (due_at, seq) where target is null",
+    "create index evented_outbox_target on evented_outbox (target, due_at, seq) where target is not null",
+    "create index evented_outbox_first on evented_outbox (seq) where target is null",
+    // The order keys of what goes elsewhere of rows that have a target.
+    "create table evented_outbox_keys (
+        key    bytea not null,
+        target text not null,
+        seq    int8 not null,
+        primary key (key, target, seq)
+    ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off)",
+    "create index evented_outbox_keys_seq on evented_outbox_keys (seq)",
+];
+
+/// The version of tables whose `evented_schema` is empty: as far as they are there.
+const AS_THEY_ARE: &str = "select case when to_regclass('evented_outbox_keys') is not null then 3
+    when to_regclass('evented_outbox') is not null then 2
+    when to_regclass('evented_handlers') is not null then 1 else 0 end::int8";
+
+/// Makes the row of `evented_schema` where there is none; as many are told of it as have made it.
+pub(super) const MAKE_ROW: &str = "insert into evented_schema (version, min_compatible, catalogue, identity)
+    values ($1, $2, $3, $4) on conflict (id) do nothing";
+
+/// Whether the server says which it is: a role may be denied it.
+const MAY_ASK_SERVER: &str = "select has_function_privilege('pg_control_system()', 'execute')";
+
+/// The name of the store, its database and, where we may ask, its server. `$1` stands in for the name where that is gone.
+macro_rules! identity {
+    ($name:literal) => {
+        concat!(
+            "coalesce((select i.identity from evented_schema i), ",
+            $name,
+            ") || '/' ||
+            (select d.oid from pg_database d where d.datname = current_database())"
+        )
+    };
+}
+
+/// With the server.
+macro_rules! identity_and_server {
+    ($name:literal) => {
+        concat!(super::schema::identity!($name), " || '/' || (select c.system_identifier from pg_control_system() c)")
+    };
+}
+
+pub(super) use {identity, identity_and_server};
+
+/// Reads which store it is; `None` where its name is gone.
+pub(super) async fn read_identity(session: &mut Session) -> Result<Option<Identity>, SqlxError> {
+    let may: bool = session.sql(MAY_ASK_SERVER).fetch_one(&mut session.conn).await?.try_get(0)?;
+    let sql =
+        if may { concat!("select ", identity_and_server!("null")) } else { concat!("select ", identity!("null")) };
+    let identity: Option<String> = session.sql(sql).fetch_one(&mut session.conn).await?.try_get(0)?;
+    Ok(identity.map(Identity::from))
+}
+
+/// Makes what evented presumes to be there, with the name that this process knows of the store; answers whether it was not.
+pub(super) async fn make_whole(session: &mut Session, known: &Identity) -> Result<bool, SqlxError> {
+    let made = session
+        .sql(MAKE_ROW)
+        .bind(VERSION)
+        .bind(MIN_COMPATIBLE)
+        .bind(id::new_generation().cast_signed())
+        .bind(name_of(known))
+        .execute(&mut session.conn)
+        .await?;
+    Ok(made.rows_affected() > 0)
+}
+
+/// The part of an identity that lies in the store.
+fn name_of(identity: &Identity) -> &str {
+    identity.as_str().split('/').next().unwrap_or_default()
+}
+
 /// What is known of a store once its tables are right.
 pub(super) struct Found {
     /// What a commit survives.
@@ -182,7 +281,7 @@ pub(super) struct Found {
     /// The channel on which changes are told: one for each place of our tables.
     pub channel: String,
     /// What tells the database from others.
-    pub identity: String,
+    pub identity: Identity,
 }
 
 /// Brings the tables to this release's version, or says why it cannot.
@@ -235,7 +334,18 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
         ) with (fillfactor = 50)";
     sqlx::raw_sql(begin).execute(&mut session.conn).await.map_err(could_not)?;
     let found = version(session).await.map_err(could_not)?;
-    let (version, min_compatible) = found.unwrap_or_default();
+    let (version, min_compatible) = match found {
+        Some(found) => found,
+        None => {
+            let row = session.sql(AS_THEY_ARE).fetch_one(&mut session.conn).await.map_err(could_not)?;
+            let version: i64 = row.try_get(0).map_err(could_not)?;
+            if version > 0 {
+                tracing::warn!(store = %place.name, "evented's own row in `evented_schema` was gone; it is made again, as of \
+                    a new store");
+            }
+            (version, 0)
+        }
+    };
     if min_compatible > VERSION {
         return Err(StoreError::lasting(
             format!(
@@ -246,17 +356,20 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
             Written::Nothing,
         ));
     }
-    if version < VERSION {
+    if version < VERSION || found.is_none() {
         let done = usize::try_from(version).unwrap_or(0);
         for sql in MIGRATIONS[done..].iter().flat_map(|migration| migration.iter()) {
             session.conn.execute(*sql).await.map_err(could_not)?;
         }
-        let sql = if found.is_some() {
-            "update evented_schema set version = $1, min_compatible = $2"
+        let write = if found.is_some() {
+            session
+                .sql("update evented_schema set version = $1, min_compatible = $2")
+                .bind(VERSION)
+                .bind(MIN_COMPATIBLE)
         } else {
-            "insert into evented_schema (version, min_compatible, catalogue) values ($1, $2, 1)"
+            let generation = id::new_generation().cast_signed();
+            session.sql(MAKE_ROW).bind(VERSION).bind(MIN_COMPATIBLE).bind(generation).bind(id::new_store_name())
         };
-        let write = session.sql(sql).bind(VERSION).bind(MIN_COMPATIBLE);
         write.execute(&mut session.conn).await.map_err(could_not)?;
     }
     session.conn.execute("commit").await.map_err(could_not)?;
@@ -268,24 +381,29 @@ async fn look(session: &mut Session) -> Result<Found, SqlxError> {
     let row = session
         .sql(
             "select current_setting('fsync'), current_setting('synchronous_commit'), c.relnamespace::regnamespace::text,
-                c.oid::int8, (select identity from evented_schema)
+                c.oid::int8
              from pg_class c where c.oid = 'evented_schema'::regclass",
         )
         .fetch_one(&mut session.conn)
         .await?;
+    let identity = read_identity(session).await?.ok_or(SqlxError::RowNotFound)?;
     session.conn.execute("commit").await?;
     let schema: String = row.try_get(2)?;
-    let table: i64 = row.try_get(3)?;
     Ok(Found {
         promise: promise(row.try_get(0)?, row.try_get(1)?),
         schema: (schema != "public").then_some(schema),
-        channel: format!("evented_{table}"),
-        identity: row.try_get(4)?,
+        channel: channel(row.try_get(3)?),
+        identity,
     })
 }
 
+/// The channel of this table.
+pub(super) fn channel(table: i64) -> String {
+    format!("evented_{table}")
+}
+
 /// What a commit survives: <https://www.postgresql.org/docs/current/runtime-config-wal.html>.
-fn promise(fsync: &str, synchronous_commit: &str) -> &'static str {
+pub(super) fn promise(fsync: &str, synchronous_commit: &str) -> &'static str {
     match (fsync, synchronous_commit) {
         ("off", _) => "fsync=off: survives a crash of the process; a crash of the server's machine may lose everything",
         (_, "off") => {

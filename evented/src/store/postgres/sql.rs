@@ -63,3 +63,8 @@ pub(super) fn backoff(first_ms: i64, max_ms: Option<i64>) -> Backoff {
 pub(super) fn version_column(version: u32) -> i32 {
     i32::try_from(version).unwrap_or(i32::MAX)
 }
+
+/// A text that Postgres takes: it has no place for a zero byte.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', " ")
+}

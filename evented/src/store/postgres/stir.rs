@@ -40,7 +40,11 @@ pub(super) async fn look_when_stirred(link: Link, stirred: Arc<Notify>, changes:
 
 async fn is_due(session: &mut super::link::Session) -> Result<bool, sqlx::Error> {
     let row = session
-        .sql(concat!("select exists (select from evented_outbox where due_at <= (select ", sql::now_ms!(), "))"))
+        .sql(concat!(
+            "select exists (select from evented_outbox where target is null and due_at <= (select ",
+            sql::now_ms!(),
+            "))"
+        ))
         .fetch_one(&mut session.conn)
         .await?;
     row.try_get(0)

@@ -8,8 +8,9 @@ use std::{any::Any, time::Duration};
 use ref_cast::RefCast;
 use sqlx::{
     AssertSqlSafe, Connection as _, Error as SqlxError, Executor as _, PgConnection, PgPool, Postgres, Row as _,
-    Transaction, query,
+    Transaction, postgres::PgTransactionManager, query, raw_sql,
 };
+use sqlx_core::transaction::TransactionManager as _;
 
 use crate::{
     error::{BoxError, StoreError, Written},
@@ -37,12 +38,27 @@ macro_rules! is_new {
     };
 }
 
-/// How a transaction of the application's begins. Inside another that nobody ended, the server only warns.
+/// How a transaction of the application's begins. Inside another that nobody ended, the server only warns. It will write, whatever
+/// the role or the pool has by default.
 pub(super) const BEGIN: Beginning = Beginning {
-    sql: concat!("begin; ", is_new!()),
+    sql: concat!("begin read write; ", is_new!()),
     is_inside: |error| matches!(link::code(error).as_deref(), Some("22012" | "25P02")),
     is_harmless: |_| false,
 };
+
+/// How it ends. A transaction that has failed is rolled back by `commit`, which the driver takes for a commit; and outside of one, the
+/// server only warns. In both no savepoint can be set, and what follows in the text is not run. Where it is, an empty transaction
+/// follows.
+const COMMIT: &str = "savepoint evented_commit; commit and chain";
+
+/// Commits what [`BEGIN`] began.
+pub(super) async fn commit(conn: &mut PgConnection) -> Result<(), SqlxError> {
+    raw_sql(COMMIT).execute(&mut *conn).await?;
+    // The driver counts the transactions that it ends itself: the empty one. It is sent along with the pool's own look at what comes
+    // back, and nobody waits for it.
+    PgTransactionManager::start_rollback(conn);
+    Ok(())
+}
 
 /// How a handler's begins. It says its isolation, whatever role, database and pool do: the settlement must see what others have
 /// committed while the handler ran, such as a renewal of its lease. What is ours is set up to the savepoint alone.
@@ -217,7 +233,8 @@ async fn complete(tx: &mut PgConnection, lease: &Lease) -> Result<bool, SqlxErro
     }
     let done = query(
         "with gone as (delete from evented_deliveries where id = $1 and lease = $2 returning handler)
-         insert into evented_counts (handler, done, retried, dead) select handler, 1, 0, 0 from gone",
+         insert into evented_counts (handler, done, retried, dead, stored, running)
+         select handler, 1, 0, 0, -1, -1 from gone",
     )
     .bind(id)
     .bind(lease.token.to_i64())

@@ -138,7 +138,7 @@ pub(super) async fn some_of(
         is_first || bytes <= STEP_BYTES
     });
     let rows: Vec<i64> = fit.map(|(row, _)| *row).collect();
-    let more = rows.len() < found.len() || found.len() as i64 == STEP;
+    let more = rows.len() < found.len() || i64::try_from(found.len()).is_ok_and(|found| found == STEP);
     Ok((rows, more))
 }
 
@@ -224,7 +224,7 @@ pub(super) fn sweep<'a>(
         deleted(inbox, i64::MIN, now.saturating_sub(time::millis(INBOX_KEPT))).await?;
         let unique = "delete from evented_unique where key in
             (select key from evented_unique where until >= ?1 and until < ?2 order by until limit ?3)";
-        deleted(unique, i64::MIN, now + 1).await?;
+        deleted(unique, i64::MIN, now.saturating_add(1)).await?;
         let old = "delete from evented_dead_letters where seq in
             (select seq from evented_dead_letters where died_at >= ?1 and died_at < ?2 order by died_at limit ?3)";
         let old = deleted(old, i64::MIN, now.saturating_sub(time::millis(retention.age))).await?;

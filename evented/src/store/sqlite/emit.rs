@@ -2,13 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use sqlx::{Error as SqlxError, Pool, Sqlite, SqliteConnection, query, query_scalar};
+use sqlx::{Database, Error as SqlxError, Pool, Sqlite, SqliteConnection, query, query_scalar};
+use sqlx_core::transaction::TransactionManager as _;
 
 use crate::{
     error::{Error, ErrorKind},
     store::{
         OutboxStore, Pending, borrowed,
-        tx::{Beginning, Inserting, NewRow, Outboxed, Ran, Statement, Taken, Value},
+        tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken, Value},
     },
     time,
 };
@@ -71,6 +72,11 @@ impl Outboxed for Sqlite {
                 }
             }
         })
+    }
+
+    /// Where there is no transaction any more, SQLite says so itself.
+    fn commit(conn: &mut SqliteConnection) -> Committing<'_> {
+        Box::pin(<Self as Database>::TransactionManager::commit(conn))
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

@@ -255,7 +255,7 @@ pub(super) fn named(identity: &Identity) -> Option<String> {
 
 fn others(file: &File) -> impl Iterator<Item = Arc<File>> {
     let files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
-    let others = files.iter().filter_map(Weak::upgrade).filter(|other| !std::ptr::eq(&**other, file));
+    let others = files.iter().filter_map(Weak::upgrade).filter(|other| !std::ptr::eq(Arc::as_ptr(other), file));
     others.collect::<Vec<_>>().into_iter()
 }
 

@@ -4,7 +4,10 @@
 //! order keys. From then on the row is leased, or due for a relay of that queue, or waits for an earlier row of a key: the end of
 //! that one lets it go, by a trigger.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteRow};
 
@@ -44,7 +47,8 @@ const TAKE: &str = "with due as (
         select seq, row_number() over turn as number, sum(bytes) over turn as total
         from due window turn as (order by again, due_at, seq rows unbounded preceding)
     )
-    select format('%d %d %d %d', o.seq, o.version, o.emitted_at, (select catalogue from evented_schema)),
+    select format('%d %d %d %d %d', o.seq, o.version, o.emitted_at, (select catalogue from evented_schema),
+            (select max(number) from fit)),
         o.event_id, o.event, o.correlation, o.payload, o.target, o.due_at
     from fit join evented_outbox o on o.seq = fit.seq where fit.number = 1 or fit.total <= ?3";
 
@@ -78,17 +82,15 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
         let mut relayed = Relayed::default();
         let mut changes = Vec::new();
         let mut batch = Vec::with_capacity(rows.len());
-        let mut bytes = 0;
+        let mut due = 0;
         for row in &rows {
-            let (seq, generation, read) = read(row)?;
+            let (seq, generation, of, read) = read(row)?;
+            due = of;
             if generation.cast_unsigned() != relay.generation {
                 return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
             }
             match read {
-                Ok(row) => {
-                    bytes += row.payload.len();
-                    batch.push(row);
-                }
+                Ok(row) => batch.push(row),
                 Err(error) => {
                     tracing::error!(row = seq, %error, tried_again_in = ?UNREAD,
                         "a row of the outbox cannot be read, and is left as it is");
@@ -101,8 +103,9 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
         batch.sort_by_key(|row| row.row);
         let (again, new): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| row.target.is_some());
         let fans: Vec<_> = new.iter().map(|row| (relay.fan_out)(row)).collect();
-        // Where all that is due was taken, nothing is left that one of an order key would wait for.
-        let is_cut = rows.len() >= relay.rows || bytes >= relay.bytes || !again.is_empty() || !changes.is_empty();
+        // Where all that is due was taken, nothing is left that one of an order key would wait for; nor where new rows left room
+        // for others.
+        let is_cut = again.is_empty() && (rows.len() >= relay.rows || rows.len() < due);
         let untaken = if is_cut && fans.iter().any(Fan::is_ordered) { untaken(conn, &new, now).await? } else { None };
         let mut going = with_keys(conn, again).await?;
         let (mut here, mut done) = (Vec::new(), Vec::new());
@@ -144,13 +147,14 @@ pub(super) fn leased_target(relay: &Relay) -> Option<&str> {
     relay.target.as_ref().filter(|_| relay.elsewhere == Elsewhere::Lease).map(Identity::as_str)
 }
 
-/// A row of `TAKE`: its number, the generation of the catalogue, and what it says.
-fn read(row: &SqliteRow) -> Result<(i64, i64, Result<OutboxRow, SqlxError>), SqlxError> {
+/// A row of `TAKE`: its number, the generation of the catalogue, how many were found, and what it says.
+fn read(row: &SqliteRow) -> Result<(i64, i64, usize, Result<OutboxRow, SqlxError>), SqlxError> {
     let numbers: &str = row.try_get(0)?;
     let mut numbers = numbers.split(' ');
     let mut next =
         || -> Result<i64, SqlxError> { numbers.next().unwrap_or_default().parse().map_err(SqlxError::decode) };
     let (seq, version, emitted_unix_ms, generation) = (next()?, next()?, next()?, next()?);
+    let found = usize::try_from(next()?).map_err(SqlxError::decode)?;
     let read = || {
         let event_id = event_id(row.try_get(1)?)?;
         Ok(OutboxRow {
@@ -165,7 +169,7 @@ fn read(row: &SqliteRow) -> Result<(i64, i64, Result<OutboxRow, SqlxError>), Sql
             payload: row.try_get::<&[u8], _>(4)?.into(),
         })
     };
-    Ok((seq, generation, read()))
+    Ok((seq, generation, found, read()))
 }
 
 /// The first new row that is due and was not taken, and since when: deliveries of an order key wait for it, since it may have
@@ -173,7 +177,7 @@ fn read(row: &SqliteRow) -> Result<(i64, i64, Result<OutboxRow, SqlxError>), Sql
 async fn untaken(conn: &mut SqliteConnection, new: &[OutboxRow], now: i64) -> Result<Option<(i64, i64)>, SqlxError> {
     let taken: Vec<i64> = new.iter().map(|row| row.row).collect();
     query_as(
-        "select seq, due_at from evented_outbox
+        "select seq, due_at from evented_outbox indexed by evented_outbox_order
          where target is null and due_at <= ?1 and seq < ?3 and seq not in (select value from json_each(?2))
          order by seq limit 1",
     )
@@ -336,8 +340,8 @@ pub(super) fn finish<'a>(conn: &'a mut SqliteConnection, rows: &'a Vec<OutboxRow
         .bind(to_json(&fences)?)
         .fetch_all(conn)
         .await?;
-        let mut deleted: HashMap<i64, ()> = deleted.into_iter().map(|row| (row, ())).collect();
-        let finished: Vec<bool> = rows.iter().map(|row| deleted.remove(&row.row).is_some()).collect();
+        let mut deleted: HashSet<i64> = deleted.into_iter().collect();
+        let finished: Vec<bool> = rows.iter().map(|row| deleted.remove(&row.row)).collect();
         for (row, _) in rows.iter().zip(&finished).filter(|(_, finished)| !**finished) {
             tracing::warn!(event_id = %row.event_id, "the relay lost its lease on an outbox row; another has it");
         }
@@ -389,10 +393,9 @@ pub(super) fn feed<'a>(conn: &'a mut SqliteConnection, (queue, adopt): &'a (Iden
 
 /// Gives deliveries that cannot come again an age at which they are forgotten soon, and deletes about as many that have reached
 /// it.
-#[expect(clippy::ptr_arg, reason = "a write takes its input as it was sent")]
 pub(super) fn settled<'a>(conn: &'a mut SqliteConnection, deliveries: &'a Vec<DeliveryId>) -> Running<'a, ()> {
     Box::pin(async move {
-        let over = time::unix_ms() - time::millis(INBOX_KEPT);
+        let over = time::unix_ms().saturating_sub(time::millis(INBOX_KEPT));
         query(
             "update evented_inbox set at = ?2 where delivery in (select unhex(value) from json_each(?1)) and at > ?2",
         )

@@ -117,12 +117,11 @@ pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchang
         let held = settle(conn, &exchange.settlements).await?;
         let Some(claim) = &exchange.claim else { return Ok(Exchanged { held, ..Exchanged::default() }) };
         let found;
-        let due = match &exchange.due {
-            Some(due) => due,
-            None => {
-                found = self::due(conn, claim, &exchange.settlements).await?;
-                &found
-            }
+        let due = if let Some(due) = &exchange.due {
+            due
+        } else {
+            found = self::due(conn, claim, &exchange.settlements).await?;
+            &found
         };
         let claims = lease(conn, due, claim.lease).await?;
         Ok(Exchanged { held, claims, generation: Some(due.generation) })

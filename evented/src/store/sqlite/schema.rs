@@ -183,6 +183,7 @@ const MEMORY: &[&str] = &[
     "alter table evented_outbox add column error text",
     "drop index evented_outbox_due",
     "create index evented_outbox_new on evented_outbox (due_at) where target is null",
+    "create index evented_outbox_order on evented_outbox (seq) where target is null",
     "create index evented_outbox_taken on evented_outbox (target, due_at) where target is not null",
     // The order keys of what goes elsewhere of a row. A row that waits for another of its key and target has the lease 0 and the
     // `due_at` of never.

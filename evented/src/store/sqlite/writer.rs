@@ -282,6 +282,11 @@ pub(super) fn is_busy(error: &SqlxError) -> bool {
     code(error) == Some(SQLITE_BUSY)
 }
 
+/// The connection or its file cannot be written to.
+pub(super) fn is_readonly(error: &SqlxError) -> bool {
+    code(error) == Some(READONLY)
+}
+
 /// A constraint of the application's tables, perhaps a deferred one at the commit.
 pub(super) fn is_constraint(error: &SqlxError) -> bool {
     code(error) == Some(CONSTRAINT)
