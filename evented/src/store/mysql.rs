@@ -377,7 +377,7 @@ impl OutboxStore for MySqlStore {
     fn put_back(&self, rows: Vec<PutBack>) -> Pending<'_, ()> {
         Box::pin(async move {
             if !rows.is_empty() {
-                self.relay.transact(&rows, outbox::put_back).await?;
+                self.relay.transact(&rows, |conn, rows| outbox::put_back(conn, rows)).await?;
                 self.changes.tell();
             }
             Ok(())
@@ -389,7 +389,7 @@ impl OutboxStore for MySqlStore {
     }
 
     fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        Box::pin(async move { self.reader.transact(&deliveries, outbox::settled).await })
+        Box::pin(async move { self.reader.transact(&deliveries, |conn, settled| outbox::settled(conn, settled)).await })
     }
 
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {

@@ -203,7 +203,7 @@ pub(super) async fn wake(conn: &mut MySqlConnection, rows: &[i64]) -> Result<(),
 }
 
 /// Gives leased rows back, due again after a delay. One whose lease was lost is skipped.
-pub(super) fn put_back<'a>(conn: &'a mut MySqlConnection, rows: &'a Vec<PutBack>) -> Running<'a, ()> {
+pub(super) fn put_back<'a>(conn: &'a mut MySqlConnection, rows: &'a [PutBack]) -> Running<'a, ()> {
     Box::pin(async move {
         let held = rows.iter().filter_map(|back| Some((back.row.row, back.row.token?.to_i64(), back)));
         for (row, token, back) in sorted_by_row(held) {
@@ -262,7 +262,7 @@ pub(super) fn feed<'a>(
 }
 
 /// Deliveries of other stores that cannot come again are remembered for a while only.
-pub(super) fn settled<'a>(conn: &'a mut MySqlConnection, deliveries: &'a Vec<DeliveryId>) -> Running<'a, ()> {
+pub(super) fn settled<'a>(conn: &'a mut MySqlConnection, deliveries: &'a [DeliveryId]) -> Running<'a, ()> {
     Box::pin(async move {
         let settled = sorted(deliveries.iter().map(|delivery| delivery.to_bytes()));
         for some in settled.chunks(STEP) {
@@ -272,7 +272,7 @@ pub(super) fn settled<'a>(conn: &'a mut MySqlConnection, deliveries: &'a Vec<Del
                     now_ms!(),
                     " - {}) where delivery in ({})"
                 ),
-                time::millis(INBOX_KEPT - INBOX_SETTLED),
+                time::millis(INBOX_KEPT.saturating_sub(INBOX_SETTLED)),
                 ids(some)
             );
             write(conn, text).await?;

@@ -196,7 +196,7 @@ async fn finish(conn: &mut MySqlConnection, finished: &[DeliveryId]) -> Result<(
         return Ok(());
     }
     let finished = sorted(finished.iter().map(|delivery| delivery.to_bytes()));
-    let (retention, rest) = (time::millis(ONCE_RETENTION), time::millis(ONCE_RETENTION - ONCE_FINISHED));
+    let (retention, rest) = (time::millis(ONCE_RETENTION), time::millis(ONCE_RETENTION.saturating_sub(ONCE_FINISHED)));
     for some in finished.chunks(STEP) {
         let most = 2 * some.len();
         let text = format!(

@@ -97,12 +97,12 @@ fn moved() -> Turn {
 async fn turn(conn: &mut MySqlConnection, relay: &Relay) -> Result<Turn, SqlxError> {
     let Some(found) = find(conn, relay).await? else { return Ok(moved()) };
     let mut turn = Turn { relayed: Relayed::default(), waiting: Waiting::default(), counts: 0 };
+    // Others have in hand what is due.
     if found.is_empty() {
-        // Others have in hand what is due.
         turn.relayed.next_due = next_of(conn, relay).await?.map(|next| next.max(OTHERS_LOOK));
         return Ok(turn);
     }
-    let mut sorted = Sorted::default();
+    let (mut sorted, mut counts) = (Sorted::default(), Counts::default());
     let untaken = Untaken::of(&found);
     let mut fans: Vec<(Found, Fan)> = Vec::new();
     let mut leasable: Vec<OutboxRow> = Vec::new();
@@ -135,7 +135,6 @@ async fn turn(conn: &mut MySqlConnection, relay: &Relay) -> Result<Turn, SqlxErr
             leasable.push(row);
         }
     }
-    let mut counts = Counts::default();
     insert(conn, sorted.here.iter().collect(), &mut counts).await?;
     let target = relay.target.as_ref().map_or_else(String::new, |target| text_literal(target.as_str()));
     if !taken_keys.is_empty() {
@@ -289,7 +288,7 @@ async fn find(conn: &mut MySqlConnection, relay: &Relay) -> Result<Option<Vec<Fo
         let kind: i64 = row.try_get(0)?;
         let mut outbox_row = outbox_row(row)?;
         if kind == 2 {
-            outbox_row.target = relay.target.clone();
+            outbox_row.target.clone_from(&relay.target);
         }
         match row.try_get::<Option<&[u8]>, _>(9)? {
             Some(payload) => outbox_row.payload = payload.into(),
