@@ -23,6 +23,12 @@ async fn before_a_start(subject: Subject) {
     goes_on(&subject, &app, &seen, OLD).await;
     app.stop().await;
     subject.empty();
+    // A queue that was emptied while nobody ran is a new one, and an outbox beside it knows the old.
+    if let Some((outbox, queue)) = subject.apart() {
+        let refused = subject.run(old::HERE, &seen).await.unwrap_err().to_string();
+        assert!(refused.contains("feeds the queue") && refused.contains("evented::adopt"), "{refused}");
+        evented::adopt(&outbox, &queue).await.unwrap();
+    }
     let app = subject.run(old::HERE, &seen).await.unwrap();
     goes_on(&subject, &app, &seen, OLD).await;
 }

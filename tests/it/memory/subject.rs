@@ -68,6 +68,16 @@ impl Subject {
         }
     }
 
+    /// The URLs of outbox and queue, where these are two stores.
+    pub fn apart(&self) -> Option<(String, String)> {
+        match self {
+            Self::Redis { server, _place: place, .. } => {
+                Some((format!("sqlite:{}", place.path("shop.db").display()), server.url()))
+            }
+            Self::Sqlite { .. } | Self::Postgres { .. } => None,
+        }
+    }
+
     /// Emits in a transaction.
     pub async fn tell(&self, app: &App, number: u32) -> evented::Result<()> {
         match self {

@@ -19,7 +19,7 @@ use super::{
 const NO_DATABASE: u16 = 1046;
 
 /// A write that writes nothing.
-const WRITE: &str = "delete from evented_outbox where false";
+const WRITE: &str = "delete from evented_outbox where seq = 0";
 
 /// Refuses a pool whose connections are elsewhere, or cannot write.
 pub(super) async fn check(pool: &MySqlPool, found: &Found) -> Result<(), StoreError> {
