@@ -83,9 +83,12 @@ async fn before_a_network<Db: Base>() {
     let emits = instance(&pool, &queue, &seen).role(Role::Emit).await.unwrap();
     let stopped = relayer(&database, &format!("redis://{}/0?prefix={prefix}", proxy.address())).await;
 
+    // It knows the queue's clock then, without which it takes nothing.
+    send(&emits, &pool, 0..KEYS).await;
+    eventually("the relay relays", async || Db::rows(&pool).await == 0).await;
     proxy.hang().await;
-    send(&emits, &pool, 0..EVENTS).await;
-    until_leased(&pool, EVENTS).await;
+    send(&emits, &pool, KEYS..EVENTS).await;
+    until_leased(&pool, EVENTS - KEYS).await;
     signal(&stopped, Signal::STOP);
 
     let other = instance(&pool, &queue, &seen).role(Role::Work).await.unwrap();
