@@ -152,15 +152,7 @@ impl PostgresStore {
             let relayer = Link::new(&place, Plans::ByIndex);
             let turns = borrowed::turns(&pool);
             borrowed::say_if_small(&pool);
-            Outbox {
-                pool,
-                turns,
-                schema,
-                relayer,
-                stirred,
-                stirs: AtomicU64::new(0),
-                told: AtomicBool::new(false),
-            }
+            Outbox { pool, turns, schema, relayer, stirred, stirs: AtomicU64::new(0), told: AtomicBool::new(false) }
         });
         Ok(Arc::new(Self {
             name,
@@ -204,8 +196,11 @@ impl PostgresStore {
     async fn read_catalogue(&self) -> Result<CatalogueState, StoreError> {
         let known = self.reader.transact(&self.known_identity(), catalogue::read_all).await?;
         if known.made_whole {
-            tracing::warn!(store = self.name, "the store was emptied: evented's own rows were gone and are made again, and the \
-                handlers are recorded anew");
+            tracing::warn!(
+                store = self.name,
+                "the store was emptied: evented's own rows were gone and are made again, and the \
+                handlers are recorded anew"
+            );
         }
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = known.identity;
         self.changes.tell_on(&known.channel);
@@ -302,7 +297,8 @@ impl QueueStore for PostgresStore {
 impl Catalogue for PostgresStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move {
-            let recording = self.reader.transact(&record, |session, record| Box::pin(catalogue::record(session, record)));
+            let recording =
+                self.reader.transact(&record, |session, record| Box::pin(catalogue::record(session, record)));
             Ok(match recording.await? {
                 Swap::Moved => Swap::Moved,
                 Swap::Done(changed) => {
@@ -439,10 +435,8 @@ impl OutboxStore for PostgresStore {
     fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
         Box::pin(async move {
             let asked = (queue, adopt);
-            let fed = self
-                .reader
-                .run(&asked, |session, asked| Box::pin(relay::feed(session, &asked.0, asked.1)))
-                .await?;
+            let fed =
+                self.reader.run(&asked, |session, asked| Box::pin(relay::feed(session, &asked.0, asked.1))).await?;
             let relayer = &self.outbox().relayer;
             while adopt && relayer.transact(&fed, |session, fed| Box::pin(relay::redirect(session, fed))).await? {}
             Ok(fed)

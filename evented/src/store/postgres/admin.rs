@@ -6,8 +6,8 @@ use crate::{
     error::StoreError,
     id::{DeliveryId, EventId},
     store::{
-        DeadLetter, INBOX_RETENTION, Letters, ONCE_COUNT, ONCE_RETENTION, Retention, Stats, Step, StoreTime, StoredCount,
-        Swept,
+        DeadLetter, INBOX_RETENTION, Letters, ONCE_COUNT, ONCE_RETENTION, Retention, Stats, Step, StoreTime,
+        StoredCount, Swept,
     },
     time,
 };

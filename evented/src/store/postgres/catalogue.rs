@@ -29,10 +29,7 @@ pub(super) async fn generation(session: &mut Session) -> Result<(u64, i64), Sqlx
 /// Holds the catalogue as it was read; answers whether it is that still. One at a time: processes that start together record the
 /// same handlers, perhaps in different orders.
 async fn is_still(session: &mut Session, generation: u64) -> Result<bool, SqlxError> {
-    let row = session
-        .sql("select catalogue from evented_schema for update")
-        .fetch_optional(&mut session.conn)
-        .await?;
+    let row = session.sql("select catalogue from evented_schema for update").fetch_optional(&mut session.conn).await?;
     Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()? == Some(generation.cast_signed()))
 }
 

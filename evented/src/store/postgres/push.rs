@@ -91,7 +91,8 @@ macro_rules! forget {
 }
 
 const _: () = assert!(
-    ONCE_RETENTION.as_millis() == 604_800_000 && (ONCE_RETENTION.as_millis() - ONCE_FINISHED.as_millis()) == 604_680_000,
+    ONCE_RETENTION.as_millis() == 604_800_000
+        && (ONCE_RETENTION.as_millis() - ONCE_FINISHED.as_millis()) == 604_680_000,
     "as `forget` has it"
 );
 

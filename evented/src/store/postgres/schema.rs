@@ -227,8 +227,12 @@ const MAY_ASK_SERVER: &str = "select has_function_privilege('pg_control_system()
 /// The name of the store, its database and, where we may ask, its server. `$1` stands in for the name where that is gone.
 macro_rules! identity {
     ($name:literal) => {
-        concat!("coalesce((select i.identity from evented_schema i), ", $name, ") || '/' ||
-            (select d.oid from pg_database d where d.datname = current_database())")
+        concat!(
+            "coalesce((select i.identity from evented_schema i), ",
+            $name,
+            ") || '/' ||
+            (select d.oid from pg_database d where d.datname = current_database())"
+        )
     };
 }
 
@@ -244,11 +248,8 @@ pub(super) use {identity, identity_and_server};
 /// Reads which store it is; `None` where its name is gone.
 pub(super) async fn read_identity(session: &mut Session) -> Result<Option<Identity>, SqlxError> {
     let may: bool = session.sql(MAY_ASK_SERVER).fetch_one(&mut session.conn).await?.try_get(0)?;
-    let sql = if may {
-        concat!("select ", identity_and_server!("null"))
-    } else {
-        concat!("select ", identity!("null"))
-    };
+    let sql =
+        if may { concat!("select ", identity_and_server!("null")) } else { concat!("select ", identity!("null")) };
     let identity: Option<String> = session.sql(sql).fetch_one(&mut session.conn).await?.try_get(0)?;
     Ok(identity.map(Identity::from))
 }
@@ -333,17 +334,16 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
         ) with (fillfactor = 50)";
     sqlx::raw_sql(begin).execute(&mut session.conn).await.map_err(could_not)?;
     let found = version(session).await.map_err(could_not)?;
-    let (version, min_compatible) = match found {
-        Some(found) => found,
-        None => {
-            let row = session.sql(AS_THEY_ARE).fetch_one(&mut session.conn).await.map_err(could_not)?;
-            let version: i64 = row.try_get(0).map_err(could_not)?;
-            if version > 0 {
-                tracing::warn!(store = %place.name, "evented's own row in `evented_schema` was gone; it is made again, as of \
-                    a new store");
-            }
-            (version, 0)
+    let (version, min_compatible) = if let Some(found) = found {
+        found
+    } else {
+        let row = session.sql(AS_THEY_ARE).fetch_one(&mut session.conn).await.map_err(could_not)?;
+        let version: i64 = row.try_get(0).map_err(could_not)?;
+        if version > 0 {
+            tracing::warn!(store = %place.name, "evented's own row in `evented_schema` was gone; it is made again, as of a new \
+                store");
         }
+        (version, 0)
     };
     if min_compatible > VERSION {
         return Err(StoreError::lasting(
@@ -361,7 +361,10 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
             session.conn.execute(*sql).await.map_err(could_not)?;
         }
         let write = if found.is_some() {
-            session.sql("update evented_schema set version = $1, min_compatible = $2").bind(VERSION).bind(MIN_COMPATIBLE)
+            session
+                .sql("update evented_schema set version = $1, min_compatible = $2")
+                .bind(VERSION)
+                .bind(MIN_COMPATIBLE)
         } else {
             let generation = id::new_generation().cast_signed();
             session.sql(MAKE_ROW).bind(VERSION).bind(MIN_COMPATIBLE).bind(generation).bind(id::new_store_name())
