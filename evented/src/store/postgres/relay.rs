@@ -209,24 +209,19 @@ async fn decide(
         if is_new {
             turn.keys.extend(keys.iter().map(|key| (*key, target.as_str().to_owned(), row.row)));
         }
-        match relay.elsewhere {
-            Elsewhere::Leave(delay) => {
-                turn.put_off += 1;
-                turn.changed.push((row.row, None, delay, written));
-            }
-            Elsewhere::Lease => match blocked.wait(&keys, row.row) {
-                Some(wait) => {
-                    // A new one came further all the same: what stays of it is stored.
-                    turn.put_off += usize::from(is_new);
-                    turn.changed.push((row.row, Some(WAITS_FOR_OTHERS), wait, written));
-                }
-                None => {
-                    turn.changed.push((row.row, Some(token.to_i64()), relay.lease, written));
-                    row.target = Some(target.clone());
-                    row.token = Some(token);
-                    turn.claimed.push(row);
-                }
-            },
+        let (lease, wait) = match (relay.elsewhere, blocked.wait(&keys, row.row)) {
+            (Elsewhere::Leave(delay), _) => (None, delay),
+            (Elsewhere::Lease, Some(wait)) => (Some(WAITS_FOR_OTHERS), wait),
+            (Elsewhere::Lease, None) => (Some(token.to_i64()), relay.lease),
+        };
+        turn.changed.push((row.row, lease, wait, written));
+        if lease == Some(token.to_i64()) {
+            row.target = Some(target.clone());
+            row.token = Some(token);
+            turn.claimed.push(row);
+        } else {
+            // A new one came further all the same: what stays of it is stored.
+            turn.put_off += usize::from(is_new);
         }
     }
     Ok(turn)
@@ -514,7 +509,7 @@ pub(super) async fn settled(session: &mut Session, deliveries: &[DeliveryId]) ->
                 order by i.at limit 2 * cardinality($1::bytea[]) for update skip locked))"
         ))
         .bind(sql::sorted(deliveries.iter().map(|id| id.to_bytes())))
-        .bind(time::millis(INBOX_RETENTION - INBOX_SETTLED))
+        .bind(time::millis(INBOX_RETENTION.saturating_sub(INBOX_SETTLED)))
         .bind(time::millis(INBOX_RETENTION))
         .execute(&mut session.conn)
         .await?;

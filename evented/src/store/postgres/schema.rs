@@ -334,17 +334,16 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
         ) with (fillfactor = 50)";
     sqlx::raw_sql(begin).execute(&mut session.conn).await.map_err(could_not)?;
     let found = version(session).await.map_err(could_not)?;
-    let (version, min_compatible) = match found {
-        Some(found) => found,
-        None => {
-            let row = session.sql(AS_THEY_ARE).fetch_one(&mut session.conn).await.map_err(could_not)?;
-            let version: i64 = row.try_get(0).map_err(could_not)?;
-            if version > 0 {
-                tracing::warn!(store = %place.name, "evented's own row in `evented_schema` was gone; it is made again, as of \
-                    a new store");
-            }
-            (version, 0)
+    let (version, min_compatible) = if let Some(found) = found {
+        found
+    } else {
+        let row = session.sql(AS_THEY_ARE).fetch_one(&mut session.conn).await.map_err(could_not)?;
+        let version: i64 = row.try_get(0).map_err(could_not)?;
+        if version > 0 {
+            tracing::warn!(store = %place.name, "evented's own row in `evented_schema` was gone; it is made again, as of a new \
+                store");
         }
+        (version, 0)
     };
     if min_compatible > VERSION {
         return Err(StoreError::lasting(
