@@ -7,7 +7,8 @@ use std::{any::Any, collections::BTreeMap};
 
 use ref_cast::RefCast;
 use sqlx::{
-    Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection, Row as _, Transaction, mysql::MySqlTransactionManager, raw_sql,
+    Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection, Row as _, Transaction,
+    mysql::MySqlTransactionManager, raw_sql,
 };
 use sqlx_core::transaction::TransactionManager as _;
 

@@ -77,6 +77,9 @@ macro_rules! notifying {
     };
 }
 
+const READ_ONLY: &str = "the transaction is read only, so no event can be emitted in it; begin it with `evented::begin(&pool)`, or as \
+                         `begin read write`";
+
 const INSERT: &str = insert_here!();
 const INSERT_AND_NOTIFY: &str = notifying!(insert_here!());
 const INSERT_OR_FAIL: &str = insert_or_fail!();
@@ -120,7 +123,11 @@ fn refused(error: SqlxError) -> Error {
 
 /// What the failure of an insert means. A number that is none is [`INSERT_OR_FAIL`]'s way to fail.
 pub(in crate::store) fn explain(error: &SqlxError) -> Option<Error> {
-    matches!(link::code(error)?.as_str(), "42P01" | "42703" | "22P02").then(elsewhere)
+    match link::code(error)?.as_str() {
+        "42P01" | "42703" | "22P02" => Some(elsewhere()),
+        "25006" => Some(Error::new(ErrorKind::Database, READ_ONLY)),
+        _ => None,
+    }
 }
 
 /// The row as a statement for a transaction of another library.

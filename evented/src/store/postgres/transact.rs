@@ -8,8 +8,7 @@ use std::{any::Any, time::Duration};
 use ref_cast::RefCast;
 use sqlx::{
     AssertSqlSafe, Connection as _, Error as SqlxError, Executor as _, PgConnection, PgPool, Postgres, Row as _,
-    Transaction, query, raw_sql,
-    postgres::PgTransactionManager,
+    Transaction, postgres::PgTransactionManager, query, raw_sql,
 };
 use sqlx_core::transaction::TransactionManager as _;
 
