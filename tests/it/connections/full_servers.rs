@@ -183,7 +183,7 @@ mod on_mariadb {
     use super::*;
 
     #[handler(FullyPaid, outbox(retries = 1000, backoff(fixed = "5ms")))]
-    async fn book(event: FullyPaid, tx: &mut Tx<MySql>) -> anyhow::Result<()> {
+    async fn enter(event: FullyPaid, tx: &mut Tx<MySql>) -> anyhow::Result<()> {
         query("insert into booked values (?)").bind(event.entry).execute(&mut **tx).await?;
         Ok(())
     }

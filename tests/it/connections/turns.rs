@@ -54,7 +54,7 @@ struct Crowded {
 }
 
 macro_rules! leaves_one {
-    ($url:expr, $options:ty, $queue:expr) => {{
+    ($url:expr, $options:ty, $queue:expr, $handler:literal) => {{
         let pool = <$options>::new().max_connections(4).connect($url).await.unwrap();
         let together = Together::new();
         let run = evented::run().install(false).module(module_path!()).queue($queue).outbox(pool.clone());
@@ -65,7 +65,7 @@ macro_rules! leaves_one {
         }
         tx.commit().await.unwrap();
         app.until_idle().await.unwrap();
-        let count = count_of(&app, "Crowded/heed").await;
+        let count = count_of(&app, $handler).await;
         assert_eq!((count.done, count.dead), (63, 0));
         assert_eq!(together.most.load(Ordering::Relaxed), TURNS);
     }};
@@ -87,7 +87,7 @@ mod on_postgres {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn transactional_handlers_leave_a_quarter_of_the_pool_on_postgres() {
         let Some(url) = tokio::task::block_in_place(|| Some(PostgresServer::shared()?.database())) else { return };
-        leaves_one!(&url, PgPoolOptions, &url);
+        leaves_one!(&url, PgPoolOptions, &url, "Crowded/heed");
     }
 }
 
@@ -95,7 +95,7 @@ mod on_mysql {
     use super::*;
 
     #[handler(Crowded, outbox(retries = 0, concurrency = 64))]
-    async fn heed(
+    async fn mind(
         _: Crowded,
         _: &mut Tx<MySql>,
         pool: State<MySqlPool>,
@@ -108,7 +108,7 @@ mod on_mysql {
     async fn transactional_handlers_leave_a_quarter_of_the_pool_on_mysql() {
         let Some(url) = tokio::task::block_in_place(|| Some(Mariadb::shared()?.database())) else { return };
         let place = Place::new();
-        leaves_one!(&url, MySqlPoolOptions, place.queue());
+        leaves_one!(&url, MySqlPoolOptions, place.queue(), "Crowded/mind");
     }
 }
 
