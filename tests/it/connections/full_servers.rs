@@ -292,18 +292,18 @@ mod on_redis {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_was_acknowledged_over_a_full_memory_is_there_on_redis() {
-        let settings = [("maxmemory", "16mb"), ("maxmemory-policy", "noeviction")];
+        let settings = [("maxmemory", "64mb"), ("maxmemory-policy", "noeviction")];
         let Some(server) = Redis::start(&settings) else { return };
         let seen = Seen::default();
         let (app, paying) = start(&server.url(), &seen).await;
         let tally: Arc<Mutex<Tally>> = Arc::default();
-        server.ask(&["SET", "other", &"7".repeat(12 << 20)]).unwrap();
-        app.pause("default").await.unwrap();
-        pay_all(&tally, &paying, 0..2_000, 24).await;
+        pay_all(&tally, &paying, 0..40, 1).await;
+        assert_eq!(tally.lock().unwrap().refused, [""; 0], "there is room");
+        server.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+        pay_all(&tally, &paying, 40..2_000, 24).await;
         assert!(tally.lock().unwrap().refused.len() >= 24);
         assert!(tally.lock().unwrap().refused[0].contains("maxmemory"), "{}", tally.lock().unwrap().refused[0]);
-        server.ask(&["DEL", "other"]).unwrap();
-        app.resume("default").await.unwrap();
+        server.ask(&["CONFIG", "SET", "maxmemory", "64mb"]).unwrap();
         let before = tally.lock().unwrap().refused.len();
         pay_all(&tally, &paying, 10_000..10_040, usize::MAX).await;
         assert_eq!(tally.lock().unwrap().refused[before..], [""; 0]);

@@ -43,8 +43,8 @@ macro_rules! in_every_mode {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn emit_in_works_in_every_isolation_and_says_what_is_read_only_on_postgres() {
     let Some(url) = tokio::task::block_in_place(|| Some(PostgresServer::shared()?.database())) else { return };
-    let pool = PgPool::connect(&url).await.unwrap();
-    let run = evented::run().install(false).module(module_path!()).queue(&url).outbox(pool.clone());
+    let (place, pool) = (Place::new(), PgPool::connect(&url).await.unwrap());
+    let run = evented::run().install(false).module(module_path!()).queue(place.queue()).outbox(pool.clone());
     let app = run.await.unwrap();
     in_every_mode!(pool, app, |isolation, mode| format!("begin isolation level {isolation} {mode}"));
 }

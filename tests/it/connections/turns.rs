@@ -87,7 +87,8 @@ mod on_postgres {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn transactional_handlers_leave_a_quarter_of_the_pool_on_postgres() {
         let Some(url) = tokio::task::block_in_place(|| Some(PostgresServer::shared()?.database())) else { return };
-        leaves_one!(&url, PgPoolOptions, &url, "Crowded/heed");
+        let place = Place::new();
+        leaves_one!(&url, PgPoolOptions, place.queue(), "Crowded/heed");
     }
 }
 
