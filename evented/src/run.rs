@@ -101,6 +101,12 @@ impl Run {
     /// its statements depend on. Transactional handlers take a connection of the pool: give it two or more, since with one the
     /// application has none while such a handler runs, which the start says.
     ///
+    /// One connection of the pool is looked at, and a pool is refused on whose connections nothing could be emitted: with
+    /// `locking_mode=exclusive`, `query_only` or `.read_only(true)` on SQLite, of a role that may not insert or with a search path from
+    /// `after_connect` that hides the tables on Postgres, moved to another database on MySQL. What the pool's commits survive, its
+    /// `synchronous` or `synchronous_commit`, is logged with the outbox. A pool that cannot connect is an error, also a lazy one; of
+    /// one whose connections are all in use for 5 seconds nothing is known, which is logged.
+    ///
     /// Of a pool on which the application also begins transactions by itself, see [`begin`](crate::begin) for what it must check.
     ///
     /// On SQLite it opens up to five, the file must be in WAL mode, and transactional handlers run one at a time, each with

@@ -147,6 +147,8 @@ impl Worker {
         let mut stopping = self.shared.stopping.clone();
         let mut aborting = self.shared.aborting.clone();
         let mut trouble = self.shared.instance.health.watch(format!("working off {}", self.name));
+        // Unbounded, since an ending that waited for room would keep its lease running, and bounded all the same: each is of a delivery
+        // that was claimed here and is not settled, and no more are claimed than slots are free and can be started soon (`capacity.rs`).
         let (ended, mut endings) = mpsc::unbounded_channel();
         // Each running delivery has one too: the channel ends after the last, when these are gone.
         self.take_endings(Some(ended.clone()));

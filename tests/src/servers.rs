@@ -82,10 +82,15 @@ pub struct Client<K: Kind> {
 impl<K: Kind> Server<K> {
     /// Starts a server in a new folder on a free port, and waits until it answers.
     fn begin(kind: &K) -> Self {
+        Self::begin_in(kind, None)
+    }
+
+    /// The same with its folder in another, such as a small disk.
+    fn begin_in(kind: &K, parent: Option<&Path>) -> Self {
         let mut ports = 0;
         loop {
             ports += 1;
-            let mut server = Self::prepare(kind.clone());
+            let mut server = Self::prepare(kind.clone(), parent);
             server.run();
             let Err(why) = server.ready() else { return server };
             // Where it has ended, another may have taken the port, and the next is tried.
@@ -95,8 +100,8 @@ impl<K: Kind> Server<K> {
         }
     }
 
-    fn prepare(kind: K) -> Self {
-        let warden = Warden::new(K::FAREWELL);
+    fn prepare(kind: K, parent: Option<&Path>) -> Self {
+        let warden = Warden::new(K::FAREWELL, parent);
         let port = free_port();
         let mut command = kind.prepare(warden.folder(), port);
         let log = File::create(warden.folder().join("log")).expect("the folder can be written to");
@@ -214,6 +219,17 @@ impl<K: Kind> Server<K> {
         let pids = self.pids();
         processes::signal(&pids, Signal::CONT);
         self.warden.watch(&pids[..pids.len().min(1)]);
+    }
+
+    /// As one who looks after servers does: starts it again where it has ended by itself, and waits until it answers. Says whether
+    /// it had ended.
+    pub fn revive(&mut self) -> bool {
+        let ended = !self.runs();
+        if ended {
+            self.run();
+        }
+        self.wait_ready();
+        ended
     }
 
     /// Starts it again on the same port and folder, and waits until it answers. One that still runs is killed first.

@@ -48,7 +48,7 @@ impl Disk {
 
     /// Leaves no byte.
     pub fn fill(&self) {
-        let mut ballast = fs::File::create(self.ballast()).unwrap();
+        let mut ballast = fs::File::options().create(true).append(true).open(self.ballast()).unwrap();
         for block in [vec![0; 64 * 1024], vec![0; 4 * 1024]] {
             while ballast.write_all(&block).is_ok() {}
         }

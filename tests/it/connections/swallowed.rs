@@ -12,7 +12,7 @@ use evented_tests::{
 };
 use tokio::task::JoinSet;
 
-fn push(number: usize) -> Push {
+fn push(number: usize, bytes: usize) -> Push {
     let event_id = EventId::from_key(&number.to_string());
     let delivery = NewDelivery {
         id: DeliveryId::derive(event_id, "mail"),
@@ -25,7 +25,7 @@ fn push(number: usize) -> Push {
         policy: Policy::DEFAULT,
         unique: None,
         order: None,
-        payload: [0; 100].into(),
+        payload: vec![0; bytes].into(),
     };
     Push::of(1, [delivery])
 }
@@ -33,21 +33,22 @@ fn push(number: usize) -> Push {
 /// More pushes than may wait.
 const PUSHES: usize = 15_000;
 
-async fn everybody_is_told(target: String, url: impl Fn(String) -> String) {
+/// So many pushes of so many bytes, of which so many find room.
+async fn everybody_is_told(target: String, url: impl Fn(String) -> String, pushes: usize, bytes: usize, room: usize) {
     let mut proxy = Proxy::start(target).await;
     let store = open_queue(&url(proxy.address().to_string())).await.unwrap();
     proxy.hang().await;
     let began = Instant::now();
     let mut pushing = JoinSet::new();
-    for number in 0..PUSHES {
+    for number in 0..pushes {
         let store = store.clone();
-        pushing.spawn(async move { store.push(push(number)).await.unwrap_err() });
+        pushing.spawn(async move { store.push(push(number, bytes)).await.unwrap_err() });
     }
     let errors = pushing.join_all().await;
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     assert!(errors.iter().all(evented::StoreError::is_transient));
     let had_no_room: Vec<_> = errors.iter().filter(|error| error.to_string().contains("already wait")).collect();
-    assert!(had_no_room.len() >= PUSHES - 10_000, "{} had no room", had_no_room.len());
+    assert!(had_no_room.len() >= pushes - room, "{} had no room", had_no_room.len());
     assert!(had_no_room.iter().all(|error| error.written() == Written::Nothing));
 }
 
@@ -55,7 +56,7 @@ async fn everybody_is_told(target: String, url: impl Fn(String) -> String) {
 async fn what_waits_for_a_postgres_that_swallows_is_bounded() {
     let Some(server) = Postgres::shared() else { return };
     let (database, target) = (server.database(), format!("127.0.0.1:{}", server.port()));
-    everybody_is_told(target.clone(), |address| database.replace(&target, &address)).await;
+    everybody_is_told(target.clone(), |address| database.replace(&target, &address), PUSHES, 100, 10_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,5 +64,13 @@ async fn what_waits_for_a_redis_that_swallows_is_bounded() {
     let Some(server) = Redis::shared() else { return };
     let prefix = server.prefix();
     let target = format!("127.0.0.1:{}", server.port());
-    everybody_is_told(target, |address| format!("redis://{address}/0?prefix={prefix}")).await;
+    everybody_is_told(target, |address| format!("redis://{address}/0?prefix={prefix}"), PUSHES, 100, 10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_server_that_swallows_is_bounded_in_bytes() {
+    let Some(server) = Postgres::shared() else { return };
+    let (database, target) = (server.database(), format!("127.0.0.1:{}", server.port()));
+    // The room has 64 MiB.
+    everybody_is_told(target.clone(), |address| database.replace(&target, &address), 90, 1 << 20, 64).await;
 }

@@ -73,8 +73,10 @@ impl Kind for MariadbKind {
         let mut install = Command::new(&self.install);
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         // What it makes is synced when the server has started; it need not be before.
-        install.arg("--innodb-flush-method=nosync").arg(format!("--datadir={}", folder.join("data").display()));
-        // Its temporary tables are named by its process, and another container's may have the same number.
+        install
+            .args(["--innodb-log-file-size=16M", "--innodb-flush-method=nosync"])
+            .arg(format!("--datadir={}", folder.join("data").display()));
+        // Its temporary tables are named by its process, and another test's in a process of its own may have the same number.
         install.env("TMPDIR", folder);
         as_root(&mut install);
         let done = install.output().unwrap_or_else(|error| panic!("{} cannot be run: {error}", self.install.display()));
@@ -106,6 +108,11 @@ impl Mariadb {
     /// A mariadb of one's own, or `None` where none is installed.
     pub fn start(settings: Settings) -> Option<Self> {
         Some(Self::begin(&MariadbKind::find(settings)?))
+    }
+
+    /// The same with all its files in a folder.
+    pub fn start_in(folder: &Path, settings: Settings) -> Option<Self> {
+        Some(Self::begin_in(&MariadbKind::find(settings)?, Some(folder)))
     }
 
     /// The mariadb that the tests of this process share, or `None` where none is installed. Each test has its

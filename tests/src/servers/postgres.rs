@@ -119,6 +119,11 @@ impl Postgres {
         Some(Self::begin(&PostgresKind::find(settings)?))
     }
 
+    /// The same with all its files in a folder.
+    pub fn start_in(folder: &Path, settings: Settings) -> Option<Self> {
+        Some(Self::begin_in(&PostgresKind::find(settings)?, Some(folder)))
+    }
+
     /// The postgres that the tests of this process share, or `None` where none is installed. Each test has its
     /// [`database`](Self::database) there.
     pub fn shared() -> Option<&'static Self> {

@@ -98,6 +98,11 @@ impl Redis {
         Some(Self::begin(&RedisKind::new(program()?, settings)))
     }
 
+    /// The same with all its files in a folder.
+    pub fn start_in(folder: &Path, settings: Settings) -> Option<Self> {
+        Some(Self::begin_in(&RedisKind::new(program()?, settings), Some(folder)))
+    }
+
     /// The redis that the tests of this process share, or `None` where there is no `redis-server`. Each test has its
     /// [`prefix`](Self::prefix) there.
     pub fn shared() -> Option<&'static Self> {

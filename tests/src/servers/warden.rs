@@ -27,9 +27,10 @@ pub(super) struct Warden {
 }
 
 impl Warden {
-    /// A warden with a new folder.
-    pub(super) fn new(farewell: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made").keep();
+    /// A warden with a new folder, in the system's temporary folder or elsewhere.
+    pub(super) fn new(farewell: &str, parent: Option<&Path>) -> Self {
+        let folder = parent.map_or_else(tempfile::tempdir, tempfile::tempdir_in);
+        let folder = folder.expect("a temporary folder can be made").keep();
         let [kill, remove] = SCRIPT;
         // Not in the group that a terminal or a test runner ends as a whole.
         let mut shell = Command::new("sh")

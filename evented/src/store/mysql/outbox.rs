@@ -76,14 +76,25 @@ pub(super) async fn insert_row(conn: &mut MySqlConnection, row: &NewRow) -> Resu
     }
     let Err(error) = run(conn, &statement(row)).await else { return Ok(()) };
     if !is_elsewhere(&error) {
-        return Err(error.into());
+        return Err(match explain(&error) {
+            Some(explained) => explained.because(error),
+            None => error.into(),
+        });
     }
     let database: Option<String> = sql("select database()").fetch_one(conn).await?.try_get(0)?;
     Err(elsewhere(&format!("the database `{}`", database.unwrap_or_default())).because(error))
 }
 
+/// The transaction is read only.
+const READ_ONLY: u16 = 1792;
+
 /// What the failure of the statement means.
 pub(super) fn explain(error: &SqlxError) -> Option<Error> {
+    if code(error) == Some(READ_ONLY) {
+        let text = "the transaction is read only, so no event can be emitted in it; begin it with `evented::begin(&pool)`, or as \
+                    `start transaction read write`";
+        return Some(Error::new(ErrorKind::Database, text));
+    }
     is_elsewhere(error).then(|| elsewhere("another database"))
 }
 

@@ -18,7 +18,7 @@ use super::{
 /// No database is chosen.
 const NO_DATABASE: u16 = 1046;
 
-/// A write that writes nothing.
+/// A write that writes nothing: no row has this number. By a key, since a session may have `sql_safe_updates`.
 const WRITE: &str = "delete from evented_outbox where seq = 0";
 
 /// Refuses a pool whose connections are elsewhere, or cannot write.

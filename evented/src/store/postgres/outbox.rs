@@ -77,6 +77,9 @@ macro_rules! notifying {
     };
 }
 
+const READ_ONLY: &str = "the transaction is read only, so no event can be emitted in it; begin it with `evented::begin(&pool)`, or as \
+                         `begin read write`";
+
 /// The statement, where the server may be asked which it is and where not, with a notification and without.
 macro_rules! choose {
     ($insert:ident, $row:expr) => {
@@ -141,7 +144,11 @@ fn refused(error: SqlxError) -> Error {
 
 /// What the failure of an insert means. A number that is none is `insert_or_fail`'s way to fail.
 pub(in crate::store) fn explain(error: &SqlxError) -> Option<Error> {
-    matches!(link::code(error)?.as_str(), "42P01" | "42703" | "22P02" | "42501").then(elsewhere)
+    match link::code(error)?.as_str() {
+        "42P01" | "42703" | "22P02" | "42501" => Some(elsewhere()),
+        "25006" => Some(Error::new(ErrorKind::Database, READ_ONLY)),
+        _ => None,
+    }
 }
 
 /// The row as a statement for a transaction of another library.
