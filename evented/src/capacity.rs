@@ -30,6 +30,8 @@ pub(crate) const BATCH: usize = 1_024;
 /// The queues of a worker.
 pub(crate) struct Queues {
     pub list: Vec<Queue>,
+    /// How many deliveries of a queue one claim asks for at the most.
+    most: AtomicUsize,
     /// What is behind each name under which a delivery may be stored.
     by_name: HashMap<Arc<str>, Found>,
 }
@@ -89,7 +91,7 @@ impl Queues {
                 by_name.insert(Arc::clone(name), Found { handler: *handler, queue: at, limit: limit.clone() });
             }
         }
-        Self { list, by_name }
+        Self { list, most: AtomicUsize::new(BATCH), by_name }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -98,6 +100,20 @@ impl Queues {
 
     pub(crate) fn find(&self, name: &str) -> Option<&Found> {
         self.by_name.get(name)
+    }
+
+    /// A claim was not answered in time, perhaps since it was too much for the network: the next asks for a quarter.
+    pub(crate) fn ask_for_fewer(&self, claim: &Claim) {
+        let asked = claim.queues.iter().map(|queue| queue.wanted).max().unwrap_or(BATCH);
+        self.most.store((asked / 4).max(1), Ordering::Relaxed);
+    }
+
+    /// One was: the next may ask for twice as much.
+    pub(crate) fn ask_for_more(&self) {
+        let most = self.most.load(Ordering::Relaxed);
+        if most < BATCH {
+            self.most.store((most * 2).min(BATCH), Ordering::Relaxed);
+        }
     }
 
     /// What there is room for, counting the room that these deliveries give back; `None` where there is none.
@@ -111,7 +127,7 @@ impl Queues {
             }
         }
         let queues = self.list.iter().zip(freed).filter_map(|(queue, freed)| {
-            let wanted = queue.wanted(freed);
+            let wanted = queue.wanted(freed).min(self.most.load(Ordering::Relaxed));
             let handlers = queue.handlers.iter().filter_map(|named| {
                 let limit = self.by_name[&named.name].limit.as_ref().map(|limit| {
                     limit.available_permits() + freed_of_handler.get(&named.handler).copied().unwrap_or(0)

@@ -209,7 +209,7 @@ impl Worker {
             let asked = claim.is_some();
             // Counted from before the store is asked, so that our end of the lease comes before the store's.
             let until = time::after(self.shared.lease);
-            match trouble.ask(self.store.exchange(settlements, claim)).await {
+            match trouble.ask(self.store.exchange(settlements, claim.clone())).await {
                 Ok(exchanged) => {
                     note_late(&batch, &exchanged.held);
                     self.note_settled(&batch, &exchanged.held);
@@ -221,6 +221,7 @@ impl Worker {
                         look = Look::Now;
                         continue;
                     }
+                    self.queues.ask_for_more();
                     let Claims { deliveries, next_due } = exchanged.claims;
                     let more = next_due == Some(Duration::ZERO);
                     look = if deliveries.is_empty() || !more {
@@ -237,6 +238,9 @@ impl Worker {
                     }
                 }
                 Err((wait, _)) => {
+                    if let Some(claim) = &claim {
+                        self.queues.ask_for_fewer(claim);
+                    }
                     if *aborting.borrow() {
                         // What is not settled runs again when its lease ends.
                         return;

@@ -26,8 +26,9 @@ use crate::{
 
 use super::{ROWS_MAX, fan};
 
-/// At most so many bytes of payloads in one push, unless a single row has more: each handler has its own copy.
-const BYTES_MAX: usize = 4 << 20;
+/// At most so many bytes of payloads in one push, unless a single row has more: each handler has its own copy. A slow network
+/// carries them in a few seconds.
+const BYTES_MAX: usize = 2 << 20;
 /// For how long a push may be repeated at the most, however long the lease: marks outlive it.
 const PUSH_MAX: Duration = Duration::from_mins(1);
 /// For how long a reading of the queue's clock is good: clocks go at almost the same pace.
@@ -36,7 +37,8 @@ const CLOCK_GOOD_FOR: Duration = Duration::from_mins(1);
 const ASIDE_MAX: usize = 8;
 /// How long.
 const REFUSING: Duration = Duration::from_secs(1);
-/// How long a row stands aside that the queue refuses.
+/// How long a row stands aside that the queue refuses: at first, and after many tries.
+const ASIDE_FIRST: Duration = Duration::from_secs(1);
 const ASIDE: Duration = Duration::from_mins(1);
 /// How many finished deliveries wait at the most for the next push, which carries them.
 const FINISHED_MAX: usize = 100_000;
@@ -67,8 +69,8 @@ pub(super) struct Forwarder {
     away_until: Option<Instant>,
     /// Deliveries whose rows are finished, for the next push to carry.
     finished: Vec<DeliveryId>,
-    /// Rows that stand aside, with what they wait for.
-    aside: HashMap<i64, String>,
+    /// Rows that stand aside, with what they wait for and how long they did last.
+    aside: HashMap<i64, (String, Duration)>,
     aside_told: Trouble,
     /// Whether this process's queue is the one that the outbox feeds.
     target_told: Trouble,
@@ -259,7 +261,7 @@ impl Forwarder {
             bytes += more;
             some.push((row, fan));
         }
-        self.put_back(waiting, ASIDE).await;
+        self.put_back(waiting, ASIDE_FIRST).await;
         (some, rest)
     }
 
@@ -308,19 +310,22 @@ impl Forwarder {
     /// Puts rows back that the queue refuses.
     async fn stand_aside(&mut self, rows: Vec<OutboxRow>, error: &StoreError) {
         let error = in_one_line(error);
-        for row in &rows {
-            tracing::error!(event = %row.event, event_id = %row.event_id, %error, tried_again_in = ?ASIDE,
+        let mut put_back = Vec::new();
+        for row in rows {
+            let before = self.aside.get(&row.row).map(|(_, delay)| *delay);
+            let delay = before.map_or(ASIDE_FIRST, |delay| (delay * 2).min(ASIDE));
+            tracing::error!(event = %row.event, event_id = %row.event_id, %error, tried_again_in = ?delay,
                 "an event of the outbox stands aside: the queue refuses it");
-            self.aside.insert(row.row, format!("`{}` {}: {error}", row.event, row.event_id));
+            self.aside.insert(row.row, (format!("`{}` {}: {error}", row.event, row.event_id), delay));
+            put_back.push(PutBack { row, delay, error: Some(error.clone()) });
         }
         self.tell_aside().await;
-        let rows = rows.into_iter().map(|row| PutBack { row, delay: ASIDE, error: Some(error.clone()) });
-        self.put_all_back(rows.collect()).await;
+        self.put_all_back(put_back).await;
     }
 
     /// Health is red while rows stand aside.
     async fn tell_aside(&mut self) {
-        let first = self.aside.values().next().cloned();
+        let first = self.aside.values().next().map(|(why, _)| why.clone());
         let count = self.aside.len();
         let _noted = self
             .aside_told
