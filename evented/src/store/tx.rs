@@ -333,6 +333,9 @@ pub struct NewRow {
 /// `select transaction_timestamp() = statement_timestamp()`, by `raw_sql` since a prepared one has other times, and its answer; on MySQL
 /// with the statement `rollback`, and `Ok(true)`.
 ///
+/// The commit of what sqlx itself began answers `Ok` also after a statement that failed on Postgres, or a deadlock on MySQL, though all
+/// of it is undone: there, an error inside the transaction must not be ignored.
+///
 /// # Errors
 /// The driver's, when no connection could be had or the database stayed locked.
 pub async fn begin<Db: Outboxed>(pool: &Pool<Db>) -> Result<Transaction<Db>, sqlx::Error> {
