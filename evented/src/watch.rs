@@ -179,11 +179,11 @@ impl Look {
                     instance.health.emitted(None);
                 }
                 if let Some(stats) = stats {
-                    self.at = time::now() + each;
+                    self.at = time::after(each);
                     self.report(instance, store.name(), stats, &catalogue);
                 }
             }
-            Err((wait, _)) => self.at = time::now() + wait,
+            Err((wait, _)) => self.at = time::after(wait),
         }
     }
 

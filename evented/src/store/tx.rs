@@ -126,7 +126,7 @@ impl<Db: Outboxed> Transaction<Db> {
     /// stays. The connection is closed after each error, and is not seen again in the pool.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         // From here on it is closed unless it has committed, also where nobody waits for the end.
-        let mut open = self.open.take().expect("only its end takes it");
+        let mut open = self.end();
         let conn = &mut open.conn;
         match Db::TransactionManager::get_transaction_depth(&conn.conn) {
             1 => {}
@@ -153,7 +153,11 @@ impl<Db: Database> Transaction<Db> {
     /// # Errors
     /// The driver's; it is undone all the same, since the connection is closed then.
     pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        self.open.take().expect("only its end takes it").roll_back().await
+        self.end().roll_back().await
+    }
+
+    fn end(&mut self) -> Open<Db> {
+        self.open.take().expect("only its end takes it")
     }
 
     fn conn(&self) -> &Db::Connection {

@@ -139,7 +139,7 @@ impl Link {
 
     pub(super) async fn get(&mut self) -> Result<&mut SqliteConnection, SqlxError> {
         // One whose transaction could not be rolled back, as on a full disk, is of no more use; nor is one that was left half way.
-        if self.conn.as_ref().is_none_or(|conn| conn.is_in_transaction()) {
+        if self.conn.as_ref().is_none_or(Connection::is_in_transaction) {
             self.conn = Some(SqliteConnection::connect_with(&self.options).await?);
         }
         Ok(self.conn.as_mut().expect("it was just opened"))
