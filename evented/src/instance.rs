@@ -227,12 +227,11 @@ impl Instance {
             if !handlers.iter().any(is_new) {
                 return Ok(read);
             }
-            let began = match began {
-                Some(began) => began,
-                None => {
-                    let clock = store.clock().await?;
-                    *began.insert(StoreTime(clock.0.saturating_sub(time::millis(self.created.elapsed()))))
-                }
+            let began = if let Some(began) = began {
+                began
+            } else {
+                let clock = store.clock().await?;
+                *began.insert(StoreTime(clock.0.saturating_sub(time::millis(self.created.elapsed()))))
             };
             let record = Record { generation: read.generation, began, handlers: handlers.into() };
             if store.record(record).await? == Swap::Done(()) {

@@ -113,6 +113,7 @@ impl Beginning {
     }
 
     /// Takes a connection and begins a transaction.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) async fn at<Db: Database>(&self, pool: &Pool<Db>) -> Result<Borrowed<Db>, Error> {
         loop {
             let mut taken = take(pool).await?;

@@ -126,7 +126,7 @@ impl<Db: Outboxed> Transaction<Db> {
     /// stays. The connection is closed after each error, and is not seen again in the pool.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         // From here on it is closed unless it has committed, also where nobody waits for the end.
-        let mut open = self.open.take().expect("only its end takes it");
+        let mut open = self.end();
         let conn = &mut open.conn;
         if Db::TransactionManager::get_transaction_depth(&conn.conn) != 1 {
             // The rollback of a savepoint that was dropped may be under way: whatever is asked next waits for it.
@@ -157,7 +157,11 @@ impl<Db: Database> Transaction<Db> {
     /// # Errors
     /// The driver's; it is undone all the same, since the connection is closed then.
     pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        self.open.take().expect("only its end takes it").roll_back().await
+        self.end().roll_back().await
+    }
+
+    fn end(&mut self) -> Open<Db> {
+        self.open.take().expect("only its end takes it")
     }
 
     fn conn(&self) -> &Db::Connection {
@@ -336,6 +340,9 @@ pub struct NewRow {
 /// On Postgres, where a connection that is lost is closed by itself, the same with the statement
 /// `select transaction_timestamp() = statement_timestamp()`, by `raw_sql` since a prepared one has other times, and its answer; on MySQL
 /// with the statement `rollback`, and `Ok(true)`.
+///
+/// The commit of what sqlx itself began answers `Ok` also after a statement that failed on Postgres, or a deadlock on MySQL, though all
+/// of it is undone: there, an error inside the transaction must not be ignored.
 ///
 /// # Errors
 /// The driver's, when no connection could be had or the database stayed locked.

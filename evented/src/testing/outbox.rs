@@ -228,8 +228,8 @@ pub async fn a_turn_takes_no_more_bytes_than_asked(site: &impl OutboxSite) {
     let bytes = |bytes| Relay { bytes, ..relay_of(generation, 100, LONG, Goes::Elsewhere) };
     let first = store.relay(bytes(1)).await.answered().claimed;
     assert_eq!(events(&first), emitted[..1], "one row at least");
-    let size = first[0].payload.len();
-    let next = store.relay(bytes(2 * size + size / 2)).await.answered().claimed;
+    let length = first[0].payload.len();
+    let next = store.relay(bytes(2 * length + length / 2)).await.answered().claimed;
     assert_eq!(events(&next), emitted[1..3]);
     let rest = store.relay(bytes(usize::MAX)).await.answered().claimed;
     assert_eq!(events(&rest), emitted[3..]);
