@@ -44,7 +44,7 @@ use crate::{
     origin::Cause,
     registry::{Linked, registry},
     retry::Policy,
-    store::{Claimed, Claims, INBOX_RETENTION, OutboxStore, Outcome, QueueStore, TxEnd},
+    store::{Claimed, Claims, Exchanged, INBOX_RETENTION, OutboxStore, Outcome, QueueStore, TxEnd},
     time::{self, Instant},
 };
 
@@ -211,12 +211,7 @@ impl Worker {
             let until = time::after(self.shared.lease);
             match trouble.ask(self.store.exchange(settlements, claim.clone())).await {
                 Ok(exchanged) => {
-                    note_late(&batch, &exchanged.held);
-                    self.note_settled(&batch, &exchanged.held);
-                    batch.clear();
-                    if let Some(generation) = exchanged.generation {
-                        self.look_at_generation(generation);
-                    }
+                    self.take_note(&mut batch, &exchanged);
                     if !asked {
                         look = Look::Now;
                         continue;
@@ -301,6 +296,16 @@ impl Worker {
         let late = until.saturating_duration_since(time::now()) < self.shared.lease / 2;
         for claimed in claimed {
             self.start(claimed, until, late, ended);
+        }
+    }
+
+    /// Takes note of what an exchange settled, and of which catalogue the store has.
+    fn take_note(self: &Arc<Self>, batch: &mut Vec<Ended>, exchanged: &Exchanged) {
+        note_late(batch, &exchanged.held);
+        self.note_settled(batch, &exchanged.held);
+        batch.clear();
+        if let Some(generation) = exchanged.generation {
+            self.look_at_generation(generation);
         }
     }
 

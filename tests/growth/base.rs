@@ -165,7 +165,7 @@ const DELAY: Duration = Duration::from_secs(2);
 const DEAD: u64 = 4;
 
 fn fail(number: u64, delivery: &Delivery) -> anyhow::Result<()> {
-    ensure!(delivery.attempt() > 1 && number / PARTS % DEAD != 0, "it fails on purpose");
+    ensure!(delivery.attempt() > 1 && !(number / PARTS).is_multiple_of(DEAD), "it fails on purpose");
     Ok(())
 }
 

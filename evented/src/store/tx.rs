@@ -546,9 +546,9 @@ impl<Db: Outboxed> OwnTx for Tx<Db> {
             };
             // Waited for, where a drop would queue it behind the caller's commit.
             if done.is_ok() {
-                savepoint.commit().await?
+                savepoint.commit().await?;
             } else {
-                savepoint.rollback().await?
+                savepoint.rollback().await?;
             }
             done
         })
