@@ -1,5 +1,5 @@
 //! A relay's push that arrives late: held up by the network, sent by a process that was stopped or is dead by then, or repeated
-//! because its answer was lost. Whatever another relay has made of the row meanwhile, each handler has each event once, and
+//! because its answer was missing. Whatever another relay has made of the row meanwhile, each handler has each event once, and
 //! those of one order key in their order.
 //!
 //! On every pair of outbox and queue. A file has no network: there the relay's process is stopped while it waits for the file.
@@ -99,16 +99,16 @@ fn judge(seen: &Seen, events: u32) {
             }
         }
     }
-    let lost: Vec<_> = ["follow", "join"]
+    let missing: Vec<_> = ["follow", "join"]
         .into_iter()
         .flat_map(|handler| (0..events).map(move |number| (handler.to_owned(), number)))
         .filter(|run| !runs.contains_key(run))
         .collect();
     assert!(
-        twice.is_empty() && disordered.is_empty() && lost.is_empty(),
-        "{} ran twice, {} pairs of a key out of order, {} lost\ntwice: {twice:?}\nout of order: {disordered:?}\nlost: {lost:?}",
+        twice.is_empty() && disordered.is_empty() && missing.is_empty(),
+        "{} ran twice, {} pairs of a key out of order, {} missing\ntwice: {twice:?}\nout of order: {disordered:?}\nlost: {missing:?}",
         twice.len(),
         disordered.len(),
-        lost.len(),
+        missing.len(),
     );
 }

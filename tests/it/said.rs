@@ -72,23 +72,23 @@ fn urls(secret: &str) -> Vec<String> {
 async fn a_secret_of_a_url_is_shown_nowhere() {
     let heard = heard();
     let folder = tempfile::tempdir().unwrap();
-    let shows = |text: &str| text.contains("s3cret");
+    let has_secret = |text: &str| text.contains("s3cret");
     for url in SECRETS.iter().flat_map(|secret| urls(secret)) {
         let shown = StoreUrl::from(&url);
-        assert!(!shows(&format!("{shown} {shown:?}")), "{url} is shown as {shown}");
+        assert!(!has_secret(&format!("{shown} {shown:?}")), "{url} is shown as {shown}");
         let run = || evented::run().install(false).module(module_path!());
         let told = format!("{:?}", run().queue(&url));
-        assert!(!shows(&told), "{url}: Run is {told}");
+        assert!(!has_secret(&told), "{url}: Run is {told}");
         for opened in [open_queue(&url).await.map(drop), open_outbox(&url).await.map(drop)] {
             let Err(error) = opened else { panic!("{url} was opened") };
-            assert!(!shows(&format!("{error} {error:?}")), "{url}: {error:?}");
+            assert!(!has_secret(&format!("{error} {error:?}")), "{url}: {error:?}");
         }
         let error = run().queue(&url).await.expect_err("nothing is there");
-        assert!(!shows(&format!("{error} {error:?}")), "{url}: {error:?}");
+        assert!(!has_secret(&format!("{error} {error:?}")), "{url}: {error:?}");
     }
     drop(folder);
     let logged = heard.text();
-    let line = logged.lines().find(|line| shows(line));
+    let line = logged.lines().find(|line| has_secret(line));
     assert!(line.is_none(), "logged: {}", line.unwrap_or_default());
     assert!(logged.contains("not heeded"), "nothing was heard: {logged}");
 }

@@ -18,7 +18,7 @@ use evented::{
 };
 use evented_tests::Place;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// The outbox of a place, which keeps deliveries as a queue does.
 async fn open(place: &Place) -> Arc<dyn OutboxStore> {

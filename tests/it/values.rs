@@ -1,5 +1,7 @@
 //! Values at the edges: what is stored comes back exactly or is refused at its emit, and keys are compared by their text.
 
+#![expect(clippy::option_option, reason = "what JSON cannot tell apart is what this is about")]
+
 use std::collections::{BTreeMap, HashMap};
 
 use evented::{ErrorKind, prelude::*, sqlx::query_scalar};

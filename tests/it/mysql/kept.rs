@@ -194,9 +194,9 @@ async fn tables_of_the_release_before_are_migrated_with_what_is_in_them() {
     }
     let stores = [open_outbox(&shop.url).await.unwrap(), open_outbox(&shop.url).await.unwrap()];
     let store = &*stores[0];
-    let state = store.catalogue().await.unwrap();
-    assert_ne!(state.generation, 5, "it is a random one now");
-    assert_eq!((state.handlers.len(), state.retired), (1, vec!["gone".to_owned()]));
+    let read = store.catalogue().await.unwrap();
+    assert_ne!(read.generation, 5, "it is a random one now");
+    assert_eq!((read.handlers.len(), read.retired), (1, vec!["gone".to_owned()]));
     assert_eq!(told(store, "book").await, (2, 1));
     let stats = store.stats().await.unwrap();
     let book = stats.handlers.iter().find(|count| count.handler == "book").unwrap();
@@ -211,7 +211,7 @@ async fn tables_of_the_release_before_are_migrated_with_what_is_in_them() {
 
 /// Emits until an event that was emitted from now on was handled.
 async fn goes_on(shop: &Shop, app: &evented::App, seen: &Seen, what: &str) {
-    let mut entry = seen.all().len() as i64 * 1_000 + 1;
+    let mut entry = i64::try_from(seen.all().len()).unwrap() * 1_000 + 1;
     let mut emitted = HashSet::new();
     eventually(&format!("an event is handled: {what}"), async || {
         entry += 1;

@@ -58,7 +58,7 @@ async fn a_mark_is_forgotten_a_while_after_it_is_finished_and_no_later_where_it_
     store.exchange(completed(&claimed).into(), None).await.unwrap();
     finish(&*store, &["finished"]).await;
     let aged = ages(&redis);
-    let left = ONCE_RETENTION - Duration::from_micros(u64::try_from(aged[1] - aged[0]).unwrap());
+    let left = ONCE_RETENTION.checked_sub(Duration::from_micros(u64::try_from(aged[1] - aged[0]).unwrap())).unwrap();
     assert!(left >= ONCE_FINISHED && left < ONCE_FINISHED + LONG, "{left:?}");
     finish(&*store, &["finished"]).await;
     assert_eq!(ages(&redis), aged);
@@ -108,7 +108,7 @@ async fn beyond_their_number_the_oldest_marks_are_forgotten_and_that_is_told_onc
     let store = open(&redis.url()).await;
     record(&*store, &["mail"]).await;
     let sweep = async || store.sweep(Retention { age: LONG, count: 10 }).await.unwrap();
-    fill(&redis, ONCE_COUNT, Duration::from_secs(3_600));
+    fill(&redis, ONCE_COUNT, Duration::from_hours(1));
     assert_eq!(sweep().await.forgotten_early, 0);
     assert_eq!(marks(&redis), ONCE_COUNT);
     push_once(&*store, &["1", "2", "3"]).await;
@@ -120,7 +120,7 @@ async fn beyond_their_number_the_oldest_marks_are_forgotten_and_that_is_told_onc
     assert_eq!(count(&*store, "mail").await.waiting, 3, "the newest are kept");
 
     // As an older release has left it: in steps.
-    fill(&redis, 5_000, Duration::from_secs(7_200));
+    fill(&redis, 5_000, Duration::from_hours(2));
     let (mut steps, mut forgotten) = (0, 0);
     loop {
         let swept = sweep().await;

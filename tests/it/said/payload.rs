@@ -29,13 +29,14 @@ struct Joined {
     code: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn as_text<S: serde::Serializer>(code: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(code)
 }
 
 #[handler(Joined, background)]
 async fn welcome(event: Joined) {
-    drop(event);
+    std::hint::black_box(event);
 }
 
 /// The dead letter of a payload that stands in the store in place of the one that was emitted.
@@ -43,7 +44,7 @@ async fn letter_of(payload: &str) -> DeadLetter {
     let (place, seen) = (Place::new(), Seen::default());
     let desk = run!(place, seen).role(Role::Emit).await.unwrap();
     desk.emit(Joined { age: 36, plan: Plan::Paid, code: 7 }).await.unwrap();
-    drop(Plan::Free);
+    std::hint::black_box(Plan::Free);
     tamper(&place, &format!("update evented_deliveries set payload = cast('{payload}' as blob)")).await;
     let app = run!(place, seen).await.unwrap();
     app.until_idle().await.unwrap();

@@ -32,7 +32,7 @@ async fn marks_are_forgotten_by_age_and_with_the_work() {
     let passes = async |time: Duration| {
         run(&pool, &format!("update evented_once set at = at - {}", time.as_millis())).await;
     };
-    passes(Duration::from_secs(60)).await;
+    passes(Duration::from_mins(1)).await;
     // To say it again does not lengthen it.
     finished(ids[..50].to_vec()).await;
     passes(Duration::from_secs(61)).await;
@@ -40,7 +40,7 @@ async fn marks_are_forgotten_by_age_and_with_the_work() {
     assert_eq!(number(&pool, marks).await, 80, "twice as many are deleted as are finished");
     while store.sweep(KEEP).await.unwrap().more {}
     assert_eq!(number(&pool, marks).await, 50, "the others live for days");
-    passes(Duration::from_secs(7 * 24 * 3600)).await;
+    passes(Duration::from_hours(168)).await;
     while store.sweep(KEEP).await.unwrap().more {}
     assert_eq!(number(&pool, marks).await, 0);
 }
@@ -101,11 +101,11 @@ async fn deliveries_of_other_stores_are_forgotten_soon_after_they_are_settled() 
         run(&pool, &format!("update evented_inbox set at = at - {}", time.as_millis())).await;
     };
     let rows = "select count(*) from evented_inbox";
-    passes(Duration::from_secs(9 * 60)).await;
+    passes(Duration::from_mins(9)).await;
     while store.sweep(KEEP).await.unwrap().more {}
     assert_eq!(number(&pool, rows).await, 100);
     store.settled(ids[..50].to_vec()).await.unwrap();
-    passes(Duration::from_secs(2 * 60)).await;
+    passes(Duration::from_mins(2)).await;
     store.settled(ids[50..60].to_vec()).await.unwrap();
     assert_eq!(number(&pool, rows).await, 80);
     while store.sweep(KEEP).await.unwrap().more {}
