@@ -105,6 +105,7 @@ struct Outbox {
     turns: Semaphore,
     /// The schema that has our tables, quoted: a handler's transaction may have another search path.
     schema: String,
+    place: Arc<Place>,
     relayer: Link,
     /// Wakes the look for what was committed without a word, and how often it was woken.
     stirred: Arc<Notify>,
@@ -158,7 +159,16 @@ impl PostgresStore {
             let relayer = Link::new(&place, Plans::ByIndex);
             let turns = borrowed::turns(&pool);
             borrowed::say_if_small(&pool);
-            Outbox { pool, turns, schema, relayer, stirred, stirs: AtomicU64::new(0), told: AtomicBool::new(false) }
+            Outbox {
+                pool,
+                turns,
+                schema,
+                place: Arc::clone(&place),
+                relayer,
+                stirred,
+                stirs: AtomicU64::new(0),
+                told: AtomicBool::new(false),
+            }
         });
         Ok(Arc::new(Self {
             name,
@@ -216,8 +226,9 @@ impl PostgresStore {
     async fn run_in_tx(&self, fence: Fence<'_>, ordered: bool, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
         let outbox = self.outbox();
         let stirs = outbox.stirs.load(Ordering::Relaxed);
+        let ours = transact::Ours { schema: &outbox.schema, row_security: outbox.place.row_security() };
         let turn = outbox.turns.acquire().await.expect("nobody closes it");
-        let end = transact::transact(&outbox.pool, &outbox.schema, fence, call).await?;
+        let end = transact::transact(&outbox.pool, ours, fence, call).await?;
         drop(turn);
         // What the handler emitted is committed now, and the next of its order key is due.
         let emitted = outbox.stirs.load(Ordering::Relaxed) != stirs;

@@ -48,7 +48,8 @@ pub(super) enum Plans {
 impl Plans {
     /// Set for the session, or for the transaction where others use the session in between: all that our statements depend on and
     /// that the server, the database, the role or the URL may have set otherwise.
-    fn settings(self, prepared: bool, server: Option<u32>) -> String {
+    fn settings(self, place: &Place, server: Option<u32>) -> String {
+        let prepared = place.prepared;
         let set = if prepared { "set" } else { "set local" };
         let mut text =
             if prepared { String::new() } else { "begin isolation level read committed read write;".to_owned() };
@@ -59,20 +60,19 @@ impl Plans {
             (Self::Free, false) => [].iter().chain(&[]),
         });
         let since_17 = server.is_some_and(|version| version >= 170_000).then_some(&("transaction_timeout", "0"));
-        for (name, value) in values.chain(since_17) {
+        let row_security = ("row_security", place.row_security());
+        for (name, value) in values.chain(since_17).chain([&row_security]) {
             let _never_fails = write!(text, "{set} {name} = {value};");
         }
         text
     }
 }
 
-/// The server gives up a statement sooner than we do, so that nothing runs on there for nobody. What row security would hide from us
-/// is an error instead, and bytes have one form.
+/// The server gives up a statement sooner than we do, so that nothing runs on there for nobody. Bytes have one form.
 const COMMON: &[(&str, &str)] = &[
     ("statement_timeout", "9000"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "15000"),
-    ("row_security", "off"),
     ("standard_conforming_strings", "on"),
     ("bytea_output", "'hex'"),
 ];
@@ -214,7 +214,7 @@ impl Link {
         let begin = if self.place.prepared {
             SqlStr::from_static("begin isolation level read committed read write")
         } else {
-            AssertSqlSafe(self.plans.settings(false, session.conn.server_version_num())).into_sql_str()
+            AssertSqlSafe(self.plans.settings(&self.place, session.conn.server_version_num())).into_sql_str()
         };
         sqlx::raw_sql(begin).execute(&mut session.conn).await?;
         let done = work(session, input).await?;
@@ -234,7 +234,7 @@ pub(super) async fn open(place: &Place, plans: Plans) -> Result<Session, StoreEr
     let opening = async {
         let mut conn = PgConnection::connect_with(&place.options).await?;
         if prepared {
-            let settings = plans.settings(true, conn.server_version_num());
+            let settings = plans.settings(place, conn.server_version_num());
             sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut conn).await?;
         }
         Ok(Session { conn, prepared })

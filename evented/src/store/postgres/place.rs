@@ -1,6 +1,9 @@
 //! Where a store is, and how it is reached: its URL.
 
-use std::str::FromStr;
+use std::{
+    str::FromStr,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
@@ -37,6 +40,8 @@ pub(super) struct Place {
     pub prepared: bool,
     /// Other processes' changes are listened for: not with `?listen=off`.
     pub listen: bool,
+    /// Row security is active for us on our tables, and hides nothing from us: `schema.rs` has looked.
+    pub row_security: AtomicBool,
 }
 
 impl Place {
@@ -75,11 +80,16 @@ impl Place {
         Self::at(options.clone(), prepared, prepared)
     }
 
+    /// What row security would hide from us is an error instead, unless it is known to hide nothing.
+    pub(super) fn row_security(&self) -> &'static str {
+        if self.row_security.load(Ordering::Relaxed) { "on" } else { "off" }
+    }
+
     fn at(options: PgConnectOptions, prepared: bool, listen: bool) -> Self {
         // No number of ours is a float, and a pooler may not know the setting.
         let options = options.extra_float_digits(None);
         let name = name(&options);
-        Self { options, name, prepared, listen }
+        Self { options, name, prepared, listen, row_security: AtomicBool::new(false) }
     }
 }
 

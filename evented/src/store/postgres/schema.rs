@@ -3,6 +3,8 @@
 //! A migration expands; what it makes unneeded is dropped a release later. So a process of the release before goes on
 //! beside this one: it refuses only a schema whose `min_compatible` is newer than its own version.
 
+use std::sync::atomic::Ordering;
+
 use sqlx::{Error as SqlxError, Executor as _, Row as _};
 
 use crate::{
@@ -292,6 +294,10 @@ pub(super) async fn migrate(place: &Place) -> Result<Found, StoreError> {
         return Err(StoreError::lasting(text, Written::Nothing));
     }
     let could_not = |error| failed(&format!("could not prepare evented's tables in {}", place.name), false, error);
+    if hides_nothing(&mut session).await.map_err(could_not)? {
+        place.row_security.store(true, Ordering::Relaxed);
+        session = open(place, Plans::Free).await?;
+    }
     let migrating = async {
         // Most starts find the tables as they should be, and need no lock for that.
         if !are_right(&mut session).await.map_err(could_not)? {
@@ -306,6 +312,26 @@ pub(super) async fn migrate(place: &Place) -> Result<Found, StoreError> {
             Written::Nothing,
         )),
     }
+}
+
+/// Whether row security is active for us on tables of ours, and each of them has a policy that lets us see and write all.
+async fn hides_nothing(session: &mut Session) -> Result<bool, SqlxError> {
+    let row = session
+        .sql(
+            "select coalesce(bool_and(exists (
+                    select from pg_policy p where p.polrelid = c.oid and p.polpermissive and p.polcmd = '*'
+                        and pg_get_expr(p.polqual, p.polrelid) = 'true'
+                        and coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true'
+                        and (0 = any(p.polroles) or exists (
+                            select from unnest(p.polroles) r where r <> 0 and pg_has_role(r, 'member'))))
+                and not exists (select from pg_policy p where p.polrelid = c.oid and not p.polpermissive)), false)
+             from pg_class c
+             where c.relnamespace = (select s.relnamespace from pg_class s where s.oid = to_regclass('evented_schema'))
+                and c.relkind = 'r' and c.relname like 'evented\\_%' and row_security_active(c.oid)",
+        )
+        .fetch_one(&mut session.conn)
+        .await?;
+    row.try_get(0)
 }
 
 async fn version(session: &mut Session) -> Result<Option<(i64, i64)>, SqlxError> {

@@ -65,19 +65,26 @@ pub(super) async fn commit(conn: &mut PgConnection) -> Result<(), SqlxError> {
 const BEGIN_HANDLER: &str =
     concat!("begin isolation level read committed read write; ", is_new!(), "; savepoint evented_handler");
 
+/// Where our tables are, and how they are seen.
+#[derive(Clone, Copy)]
+pub(super) struct Ours<'a> {
+    pub schema: &'a str,
+    pub row_security: &'static str,
+}
+
 /// What our statements depend on in a transaction of the application's. They find each row by its index, whatever the planner knew
 /// of the table when it was empty.
-fn ours(schema: &str) -> String {
+fn ours(Ours { schema, row_security }: Ours<'_>) -> String {
     format!(
         "set local search_path = {schema}, pg_temp; set local enable_seqscan = off; set local lock_timeout = 0;
-         set local statement_timeout = 9000; set local row_security = off"
+         set local statement_timeout = 9000; set local row_security = {row_security}"
     )
 }
 
 /// Runs a transactional handler.
 pub(super) async fn transact(
     pool: &PgPool,
-    schema: &str,
+    place: Ours<'_>,
     fence: Fence<'_>,
     call: TxCall<'_>,
 ) -> Result<TxEnd, StoreError> {
@@ -93,7 +100,7 @@ pub(super) async fn transact(
         }
         could_not(error)
     })?;
-    if let Some(end) = enter(&mut tx, schema, &fence).await.map_err(could_not)? {
+    if let Some(end) = enter(&mut tx, place, &fence).await.map_err(could_not)? {
         tx.rollback().await.map_err(could_not)?;
         borrowed.clean = true;
         return Ok(end);
@@ -103,7 +110,7 @@ pub(super) async fn transact(
         call(tx).await
     };
     let (error, lost) = match ended {
-        Ok(()) => match leave(&mut tx, schema).await {
+        Ok(()) => match leave(&mut tx, place).await {
             Ok(()) => {
                 let end = settle(tx, &fence).await?;
                 borrowed.clean = !matches!(end, TxEnd::Failed(_));
@@ -138,14 +145,14 @@ pub(super) async fn transact(
 }
 
 /// Looks at the fence and opens the handler's savepoint; or says how it ended before it began.
-async fn enter(tx: &mut PgConnection, schema: &str, fence: &Fence<'_>) -> Result<Option<TxEnd>, SqlxError> {
+async fn enter(tx: &mut PgConnection, place: Ours<'_>, fence: &Fence<'_>) -> Result<Option<TxEnd>, SqlxError> {
     match fence {
         Fence::Lease(lease) => {
             // The savepoint stays, and the settings are the application's again. Numbers alone, so that all goes in one round trip.
             let text = format!(
                 "{}; select 1 from evented_deliveries where id = decode('{:032x}', 'hex') and lease = {};
                  rollback to savepoint evented_handler",
-                ours(schema),
+                ours(place),
                 u128::from_be_bytes(lease.delivery.to_bytes()),
                 lease.token.to_i64()
             );
@@ -156,7 +163,8 @@ async fn enter(tx: &mut PgConnection, schema: &str, fence: &Fence<'_>) -> Result
         Fence::Once(delivery) => {
             // First of all, so that another run of the same delivery waits here for the end of this one.
             let new = query(AssertSqlSafe(format!(
-                "insert into {schema}.evented_inbox (delivery, at) values ($1, {}) on conflict (delivery) do nothing",
+                "insert into {}.evented_inbox (delivery, at) values ($1, {}) on conflict (delivery) do nothing",
+                place.schema,
                 sql::now_ms!()
             )))
             .bind(delivery.to_bytes())
@@ -172,8 +180,8 @@ async fn enter(tx: &mut PgConnection, schema: &str, fence: &Fence<'_>) -> Result
 }
 
 /// Releases the handler's savepoint.
-async fn leave(tx: &mut PgConnection, schema: &str) -> Result<(), SqlxError> {
-    let text = format!("release savepoint evented_handler; {}", ours(schema));
+async fn leave(tx: &mut PgConnection, place: Ours<'_>) -> Result<(), SqlxError> {
+    let text = format!("release savepoint evented_handler; {}", ours(place));
     sqlx::raw_sql(AssertSqlSafe(text)).execute(tx).await?;
     Ok(())
 }
