@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    error::in_one_line,
+    error::{StoreError, in_one_line},
     health::Trouble,
     instance::Instance,
     registry::names_of,
@@ -67,6 +67,10 @@ pub(crate) async fn watch_catalogue(shared: Shared, look_each: Duration) {
                 tracing::debug!(error = %in_one_line(&error), "the catalogue could not be read; trying again");
                 marks = (0, 0);
             }
+        }
+        if instance.outbox.is_some() && instance.queue().is_some() && instance.feeds().is_none() {
+            // The queue was opened after the start, and not all was said then.
+            take_queue(instance).await;
         }
         tell_settled(instance).await;
         if swept_at.elapsed() >= if busy { SWEEP } else { SWEEP_IDLE } {
@@ -131,12 +135,26 @@ async fn open_queue(instance: &Instance) {
     let opened = async {
         let queue = store::open_queue(QUEUE_DEFAULT).await?;
         instance.take_queue(queue);
-        instance.record().await?;
-        instance.ask_feed().await
+        Ok::<_, StoreError>(())
     };
     match opened.await {
         Ok(()) => tracing::info!(store = QUEUE_DEFAULT, "opened the queue for handlers of other processes"),
-        Err(error) => tracing::warn!(error = %in_one_line(&error), "the queue could not be opened; trying again"),
+        Err(error) => {
+            tracing::warn!(error = %in_one_line(&error), "the queue could not be opened; trying again");
+            return;
+        }
+    }
+    take_queue(instance).await;
+}
+
+/// Records this process's handlers in a queue that was opened after the start, and asks the outbox whether it feeds it.
+async fn take_queue(instance: &Instance) {
+    let taken = async {
+        instance.record().await?;
+        instance.ask_feed().await
+    };
+    if let Err(error) = taken.await {
+        tracing::warn!(error = %in_one_line(&error), "the queue could not be taken into use; trying again");
     }
 }
 

@@ -37,6 +37,13 @@ const CLOCK_GOOD_FOR: Duration = Duration::from_mins(1);
 const ASIDE_MAX: usize = 8;
 /// How long.
 const REFUSING: Duration = Duration::from_secs(1);
+/// The same after a push that came too late: at first, and after many.
+const LATE_FIRST: Duration = Duration::from_millis(100);
+const LATE_MAX: Duration = Duration::from_secs(5);
+/// How long a row counts as aside after it was to be tried again: another relay may have it, or a person.
+const ASIDE_KNOWN: Duration = Duration::from_mins(2);
+/// How many are told.
+const ASIDE_TOLD: usize = 1_000;
 /// How long a row stands aside that the queue refuses: at first, and after many tries.
 const ASIDE_FIRST: Duration = Duration::from_secs(1);
 const ASIDE: Duration = Duration::from_mins(1);
@@ -65,16 +72,27 @@ pub(super) struct Forwarder {
     clock: Option<Clock>,
     /// How many rows the next push has at the most.
     rows: usize,
+    /// How long it was left alone after the last push that came too late.
+    late: Duration,
     /// After a failure the queue is left alone until then.
     away_until: Option<Instant>,
     /// Deliveries whose rows are finished, for the next push to carry.
     finished: Vec<DeliveryId>,
     /// Rows that stand aside, with what they wait for and how long they did last.
-    aside: HashMap<i64, (String, Duration)>,
+    aside: HashMap<i64, Aside>,
     aside_told: Trouble,
     /// Whether this process's queue is the one that the outbox feeds.
     target_told: Trouble,
     is_target: bool,
+}
+
+/// A row that stands aside.
+struct Aside {
+    why: String,
+    /// How long it does.
+    delay: Duration,
+    /// When it is somebody else's, where it did not come again.
+    known_until: Instant,
 }
 
 /// Rows that were leased, and until when they may be pushed.
@@ -93,6 +111,7 @@ impl Forwarder {
             trouble: None,
             clock: None,
             rows: ROWS_MAX,
+            late: Duration::ZERO,
             away_until: None,
             finished: Vec::new(),
             aside: HashMap::new(),
@@ -104,13 +123,21 @@ impl Forwarder {
 
     /// Health is red while the outbox feeds another queue than this process has: one of them was replaced under it.
     pub(super) async fn look_at_target(&mut self) {
+        let known = self.aside.len();
+        self.aside.retain(|_, aside| aside.known_until > time::now());
+        if self.aside.len() < known {
+            self.tell_aside().await;
+        }
         let (queue, feeds) = (self.instance().queue().map(|queue| queue.identity()), self.instance().feeds());
-        let is_target = feeds.is_none() || queue.is_none() || queue == feeds;
+        let is_target = queue.is_none() || self.instance().is_one_store() || queue == feeds;
         if is_target == self.is_target {
             return;
         }
         self.is_target = is_target;
         let told = match (feeds, queue) {
+            (None, Some(_)) if !is_target => {
+                Err(StoreError::transient("the outbox has not said yet which it is; trying again", Written::Nothing))
+            }
             (Some(fed), Some(queue)) if !is_target => Err(StoreError::lasting(
                 format!(
                     "it is `{fed}`, and this process has `{queue}`: what goes there waits; name the right one, or call \
@@ -184,6 +211,7 @@ impl Forwarder {
             match self.push(&*queue, &some, batch.until).await {
                 Ok(Pushed::Stored) => {
                     refused = 0;
+                    self.late = Duration::ZERO;
                     self.rows = (some.len().max(self.rows / 2) * 2).min(ROWS_MAX);
                     if !self.finish(some).await {
                         break;
@@ -193,12 +221,19 @@ impl Forwarder {
                     rest.splice(0..0, some.into_iter().map(|(row, _)| row));
                     if let Err(error) = self.instance().refresh().await {
                         tracing::debug!(error = %in_one_line(&error), "the catalogue could not be read; trying again");
+                        self.away_until = Some(time::after(REFUSING));
                         break;
                     }
                 }
                 Ok(Pushed::TooLate) => {
-                    // It was long on its way, or the queue's clock was set.
+                    // It was long on its way, or the queue's clock was set. Less of it is sooner there.
                     self.clock = None;
+                    self.rows = (some.len() / 2).max(1);
+                    self.late = (self.late * 2).clamp(LATE_FIRST, LATE_MAX);
+                    tracing::warn!(queue = queue.name(), lease = ?self.shared.lease, tried_again_in = ?self.late,
+                        "relayed events came to the queue too late, after a third of the lease; nothing was stored. Where this \
+                         goes on, the network is slow for so short a lease");
+                    self.away_until = Some(time::after(self.late));
                     rest.splice(0..0, some.into_iter().map(|(row, _)| row));
                     break;
                 }
@@ -312,11 +347,15 @@ impl Forwarder {
         let error = in_one_line(error);
         let mut put_back = Vec::new();
         for row in rows {
-            let before = self.aside.get(&row.row).map(|(_, delay)| *delay);
+            let before = self.aside.get(&row.row).map(|aside| aside.delay);
             let delay = before.map_or(ASIDE_FIRST, |delay| (delay * 2).min(ASIDE));
             tracing::error!(event = %row.event, event_id = %row.event_id, %error, tried_again_in = ?delay,
                 "an event of the outbox stands aside: the queue refuses it");
-            self.aside.insert(row.row, (format!("`{}` {}: {error}", row.event, row.event_id), delay));
+            if self.aside.len() < ASIDE_TOLD || before.is_some() {
+                let why = format!("`{}` {}: {error}", row.event, row.event_id);
+                let known_until = time::after(delay + ASIDE_KNOWN);
+                self.aside.insert(row.row, Aside { why, delay, known_until });
+            }
             put_back.push(PutBack { row, delay, error: Some(error.clone()) });
         }
         self.tell_aside().await;
@@ -325,7 +364,7 @@ impl Forwarder {
 
     /// Health is red while rows stand aside.
     async fn tell_aside(&mut self) {
-        let first = self.aside.values().next().map(|(why, _)| why.clone());
+        let first = self.aside.values().next().map(|aside| aside.why.clone());
         let count = self.aside.len();
         let _noted = self
             .aside_told

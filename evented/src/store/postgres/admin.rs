@@ -259,11 +259,17 @@ const LETTERS_BEYOND: &str = "delete from evented_dead_letters where seq = any(a
 
 /// Marks beyond the newest so many. They are counted in the index, and only where the table is larger than as many can be
 /// small: a row has 60 bytes at the least.
-const ONCE_BEYOND: &str = "delete from evented_once where id = any(array(
+///
+/// Those that are finished stay for their two minutes: a push that is on its way may repeat them.
+const ONCE_BEYOND: &str = concat!(
+    "delete from evented_once where id = any(array(
     select o.id from evented_once o
-    where case when pg_relation_size('evented_once') >= 60 * $1::int8 then
+    where o.at > ",
+    sql::now_ms!(),
+    " - 604680000 and case when pg_relation_size('evented_once') >= 60 * $1::int8 then
         o.at <= (select b.at from evented_once b order by b.at desc offset $1 limit 1) else false end
-    order by o.at limit $2 for update skip locked))";
+    order by o.at limit $2 for update skip locked))"
+);
 
 /// One step of each, past what another process deletes at the same time.
 pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {

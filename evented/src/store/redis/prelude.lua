@@ -108,14 +108,17 @@ local function make_whole(version, min_compatible, identity, generation)
 end
 
 -- Forgets deliveries that were pushed once: at most so many whose time is over, and at most so many beyond the number that is
--- kept, the oldest, which are counted. Those that are finished are among the oldest. Answers how many of each.
+-- kept, the oldest, which are counted. Those that are finished have the lowest scores, and stay for their two minutes: a push
+-- that is on its way may repeat them. Answers how many of each.
+local FINISHED = 120 * 1000000
 local function forget(retention, kept, limit)
     local once = base .. 'once'
     local over = math.min(call('ZCOUNT', once, '-inf', '(' .. digits(now - retention)), limit)
     if over > 0 then call('ZREMRANGEBYRANK', once, 0, over - 1) end
-    local beyond = math.min(call('ZCARD', once) - kept, limit)
+    local finished = call('ZCOUNT', once, '-inf', digits(now - retention + FINISHED))
+    local beyond = math.min(call('ZCARD', once) - finished - kept, limit)
     if beyond > 0 then
-        call('ZREMRANGEBYRANK', once, 0, beyond - 1)
+        call('ZREMRANGEBYRANK', once, finished, finished + beyond - 1)
         call('HINCRBY', layout, 'forgotten', beyond)
     end
     return over, math.max(beyond, 0)

@@ -30,6 +30,8 @@ const PUSH_DELIVERIES_MAX: usize = 200_000;
 pub(super) const LIMITS: Limits =
     Limits { push_bytes: PUSH_BYTES_MAX - 256 * PUSH_DELIVERIES_MAX, push_deliveries: PUSH_DELIVERIES_MAX };
 
+const _: () = assert!(ONCE_FINISHED.as_secs() == 120, "as prelude.lua has it");
+
 pub(super) struct Writer {
     /// Unbounded, since nobody sends without a place in the room.
     writes: mpsc::UnboundedSender<Write>,
