@@ -263,7 +263,7 @@ async fn a_server_that_is_killed_and_started_again_loses_and_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_is_silent_is_given_up_and_asked_again_when_it_answers() {
     let Some(mut server) = tokio::task::block_in_place(|| Mariadb::start(&[])) else { return };
-    let store = open_outbox(&server.database()).await.unwrap();
+    let store = open_outbox(server.database()).await.unwrap();
     store.stats().await.unwrap();
     server.stop();
     let asked = tokio::time::timeout(DEADLINE, store.stats()).await.expect("it is given up");
@@ -278,7 +278,7 @@ async fn all_ways_of_writing_a_url_are_one_store_without_its_password() {
     query("create user if not exists 'ada'@'%' identified by 'secret'").execute(&shop.pool).await.unwrap();
     query("grant all on *.* to 'ada'@'%'").execute(&shop.pool).await.unwrap();
     let store = open_outbox(&shop.url).await.unwrap();
-    let named = open_outbox(&shop.url.replace("root@127.0.0.1", "ada:secret@localhost")).await.unwrap();
+    let named = open_outbox(shop.url.replace("root@127.0.0.1", "ada:secret@localhost")).await.unwrap();
     assert_eq!(store.name(), named.name());
     assert!(!named.name().contains("secret") && !named.name().contains("ada"), "{}", named.name());
     let Some(other) = Shop::new().await else { return };

@@ -46,7 +46,7 @@ fn handler(id: &str) -> CatalogueEntry {
 }
 
 async fn record(store: &dyn Store, handlers: &[&str]) {
-    crate::store::record(&*store, handlers.iter().map(|id| handler(id)).collect::<Vec<_>>()).await;
+    crate::store::record(store, handlers.iter().map(|id| handler(id)).collect::<Vec<_>>()).await;
 }
 
 fn delivery(handler: &str, key: &str) -> NewDelivery {

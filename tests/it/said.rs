@@ -74,8 +74,8 @@ async fn a_secret_of_a_url_is_shown_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let shows = |text: &str| text.contains("s3cret");
     for url in SECRETS.iter().flat_map(|secret| urls(secret)) {
-        let shown = StoreUrl::from(&url);
-        assert!(!shows(&format!("{shown} {shown:?}")), "{url} is shown as {shown}");
+        let parsed = StoreUrl::from(&url);
+        assert!(!shows(&format!("{parsed} {parsed:?}")), "{url} is shown as {parsed}");
         let run = || evented::run().install(false).module(module_path!());
         let told = format!("{:?}", run().queue(&url));
         assert!(!shows(&told), "{url}: Run is {told}");

@@ -239,8 +239,7 @@ mod in_a_transaction {
     }
 
     #[handler(Trapped, outbox(retries = 0))]
-    async fn book(event: &Trapped, tx: &mut Tx<Sqlite>) -> Result<(), evented::sqlx::Error> {
-        let _how = &event.0.how;
+    async fn book(_event: &Trapped, tx: &mut Tx<Sqlite>) -> Result<(), evented::sqlx::Error> {
         evented::sqlx::query("insert into ledger values (1)").execute(&mut **tx).await.map(drop)
     }
 

@@ -1,5 +1,7 @@
 //! Values at the edges: what is stored comes back exactly or is refused at its emit, and keys are compared by their text.
 
+#![expect(clippy::option_option, reason = "what is absent, null or there is told apart by some events")]
+
 use std::collections::{BTreeMap, HashMap};
 
 use evented::{ErrorKind, prelude::*, sqlx::query_scalar};

@@ -252,7 +252,7 @@ mod on_redis {
     async fn emit(app: evented::App, entry: i64) -> Paid {
         let receipt = "7".repeat(RECEIPT_BYTES);
         match app.emit(FullyTold { entry, receipt }).await {
-            Ok(_) => Paid::Yes,
+            Ok(()) => Paid::Yes,
             Err(error) if error.kind() == ErrorKind::Unknown => Paid::Unknown(format!("{error:#}")),
             Err(error) => Paid::No(format!("{error:#}")),
         }

@@ -36,7 +36,7 @@ const PUSHES: usize = 15_000;
 /// So many pushes of so many bytes, of which so many find room.
 async fn everybody_is_told(target: String, url: impl Fn(String) -> String, pushes: usize, bytes: usize, room: usize) {
     let mut proxy = Proxy::start(target).await;
-    let store = open_queue(&url(proxy.address().to_string())).await.unwrap();
+    let store = open_queue(url(proxy.address().to_string())).await.unwrap();
     proxy.hang().await;
     let began = Instant::now();
     let mut pushing = JoinSet::new();

@@ -21,7 +21,7 @@ impl Site for Queue {
     }
 
     async fn open(&self) -> Arc<dyn Store> {
-        open_queue(&self.0.queue()).await.unwrap()
+        open_queue(self.0.queue()).await.unwrap()
     }
 }
 
@@ -62,7 +62,7 @@ impl Site for Outbox {
 
 impl OutboxSite for Outbox {
     async fn open_outbox(&self) -> Arc<dyn OutboxStore> {
-        open_outbox(&format!("sqlite:{}", self.place.path("shop.db").display())).await.unwrap()
+        open_outbox(format!("sqlite:{}", self.place.path("shop.db").display())).await.unwrap()
     }
 
     async fn emit_in(&self, key: &str, before_its_end: impl AsyncFnOnce() -> bool) -> EventId {

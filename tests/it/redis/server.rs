@@ -202,7 +202,7 @@ async fn a_layout_that_needs_newer_code_is_refused() {
     redis.ask(&["HSET", "{evented}:layout", "version", "9", "min_compatible", "1"]).unwrap();
     open(&redis.url()).await;
     redis.ask(&["HSET", "{evented}:layout", "version", "9", "min_compatible", "9"]).unwrap();
-    let Err(refused) = open_queue(&redis.url()).await else { panic!("it was opened") };
+    let Err(refused) = open_queue(redis.url()).await else { panic!("it was opened") };
     assert!(
         refused.to_string().contains("is of layout 9")
             && refused.to_string().ends_with("update evented in this process")

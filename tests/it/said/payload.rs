@@ -29,21 +29,19 @@ struct Joined {
     code: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn as_text<S: serde::Serializer>(code: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(code)
 }
 
 #[handler(Joined, background)]
-async fn welcome(event: Joined) {
-    drop(event);
-}
+async fn welcome(_event: Joined) {}
 
 /// The dead letter of a payload that stands in the store in place of the one that was emitted.
 async fn letter_of(payload: &str) -> DeadLetter {
     let (place, seen) = (Place::new(), Seen::default());
     let desk = run!(place, seen).role(Role::Emit).await.unwrap();
     desk.emit(Joined { age: 36, plan: Plan::Paid, code: 7 }).await.unwrap();
-    drop(Plan::Free);
     tamper(&place, &format!("update evented_deliveries set payload = cast('{payload}' as blob)")).await;
     let app = run!(place, seen).await.unwrap();
     app.until_idle().await.unwrap();
