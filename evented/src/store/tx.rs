@@ -121,9 +121,9 @@ impl<Db: Outboxed> Transaction<Db> {
     ///
     /// # Errors
     /// The driver's. Where the answer was lost, it may have committed. Also where the transaction had failed or ended before, as by a
-    /// statement whose error was ignored on Postgres, or a deadlock on MySQL, or a savepoint of it could not be ended: this commits
-    /// nothing then, where the driver's own would answer `Ok`. What a statement of MySQL's such as `create table` committed by itself
-    /// stays. The connection is closed after each error, and is not seen again in the pool.
+    /// statement whose error was ignored on Postgres, or a savepoint of it could not be ended: nothing is committed then, where the
+    /// driver's own would answer `Ok`. On MySQL that is not seen: after a deadlock, which has undone all of it, a commit answers `Ok` for
+    /// what was written since; an error inside the transaction must not be ignored there. The connection is closed after each error, and is not seen again in the pool.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         // From here on it is closed unless it has committed, also where nobody waits for the end.
         let mut open = self.end();
@@ -341,8 +341,8 @@ pub struct NewRow {
 /// `select transaction_timestamp() = statement_timestamp()`, by `raw_sql` since a prepared one has other times, and its answer; on MySQL
 /// with the statement `rollback`, and `Ok(true)`.
 ///
-/// The commit of what sqlx itself began answers `Ok` also after a statement that failed on Postgres, or a deadlock on MySQL, though all
-/// of it is undone: there, an error inside the transaction must not be ignored.
+/// The commit of what sqlx itself began answers `Ok` also after a statement that failed on Postgres, and each commit on MySQL does after
+/// a deadlock, though all of it is undone: there, an error inside the transaction must not be ignored.
 ///
 /// # Errors
 /// The driver's, when no connection could be had or the database stayed locked.

@@ -76,7 +76,7 @@ impl Kind for MariadbKind {
         install
             .args(["--innodb-log-file-size=16M", "--innodb-flush-method=nosync"])
             .arg(format!("--datadir={}", folder.join("data").display()));
-        // Its temporary tables are named by its process, and another test's in a process of its own may have the same number.
+        // Its temporary files are named by its process, and another may be of that number in another namespace.
         install.env("TMPDIR", folder);
         as_root(&mut install);
         let done = install.output().unwrap_or_else(|error| panic!("{} cannot be run: {error}", self.install.display()));

@@ -6,11 +6,7 @@
 use std::any::Any;
 
 use ref_cast::RefCast;
-use sqlx::{
-    Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection, Row as _, Transaction,
-    mysql::MySqlTransactionManager, raw_sql,
-};
-use sqlx_core::transaction::TransactionManager as _;
+use sqlx::{Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConnection, Row as _, Transaction};
 
 use crate::{
     error::{StoreError, Written},
@@ -37,32 +33,10 @@ const BEGIN_HANDLER: &str =
 /// How a transaction of the application's begins. A connection that is inside one would commit it with that, unsaid: what nobody
 /// committed is undone before.
 pub(super) const BEGIN: Beginning = Beginning {
-    sql: "rollback and no chain no release; start transaction read write; savepoint evented_begun",
+    sql: "rollback and no chain no release; start transaction read write",
     is_inside: |_| false,
     is_harmless: |_| false,
 };
-
-/// How it ends. Where a deadlock or a statement that commits by itself has ended it before, the savepoint is gone, and what follows in
-/// the text is not run: `commit` alone would answer `Ok`.
-const COMMIT: &str = "release savepoint evented_begun; commit and no chain no release";
-
-/// Commits what [`BEGIN`] began.
-pub(super) async fn commit(conn: &mut MySqlConnection) -> Result<(), SqlxError> {
-    raw_sql(COMMIT).execute(&mut *conn).await.map_err(|error| {
-        if code(&error) != Some(NO_SAVEPOINT) {
-            return error;
-        }
-        let text = "the transaction is not committed: it had ended before, undone by a deadlock, or by a statement that commits by itself";
-        SqlxError::Protocol(text.to_owned())
-    })?;
-    // The driver counts the transactions that it ends itself. Outside of one this does nothing; it is sent along with the pool's own
-    // look at what comes back, and nobody waits for it.
-    MySqlTransactionManager::start_rollback(conn);
-    Ok(())
-}
-
-/// There is no savepoint of that name.
-const NO_SAVEPOINT: u16 = 1305;
 
 /// How long a delivery is waited for that runs elsewhere, in seconds.
 const ELSEWHERE_MAX: i64 = 60;
