@@ -104,8 +104,12 @@ impl Queues {
 
     /// A claim was not answered in time, perhaps since it was too much for the network: the next asks for a quarter.
     pub(crate) fn ask_for_fewer(&self, claim: &Claim) {
-        let asked = claim.queues.iter().map(|queue| queue.wanted).max().unwrap_or(BATCH);
-        self.most.store((asked / 4).max(1), Ordering::Relaxed);
+        self.ask_for_fewer_than(claim.queues.iter().map(|queue| queue.wanted).max().unwrap_or(BATCH));
+    }
+
+    /// The same where so many were answered so late that they were given back.
+    pub(crate) fn ask_for_fewer_than(&self, claimed: usize) {
+        self.most.store((claimed / 4).max(1), Ordering::Relaxed);
     }
 
     /// One was: the next may ask for twice as much.

@@ -294,6 +294,9 @@ impl Worker {
     fn start_all(self: &Arc<Self>, claimed: Vec<Claimed>, until: Instant, ended: &mpsc::UnboundedSender<Ended>) {
         // A claim that was long in coming has used up its leases' time: what is left could end in the middle.
         let late = until.saturating_duration_since(time::now()) < self.shared.lease / 2;
+        if late && !claimed.is_empty() {
+            self.queues.ask_for_fewer_than(claimed.len());
+        }
         for claimed in claimed {
             self.start(claimed, until, late, ended);
         }

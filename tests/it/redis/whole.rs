@@ -277,6 +277,12 @@ async fn letters_of_one_exchange_died_before_the_clock_that_is_read_after_it() {
         let last = letters.iter().map(|letter| letter.died_at).max().unwrap();
         assert!(last.duration_since(std::time::UNIX_EPOCH).unwrap() <= Duration::from_millis(clock.0.cast_unsigned()));
         let of_mail = evented::store::Letters::Of("mail".to_owned());
-        assert_eq!(store.discard(of_mail, clock).await.unwrap().count, 400);
+        let mut discarded = 0;
+        while {
+            let step = store.discard(of_mail.clone(), clock).await.unwrap();
+            discarded += step.count;
+            step.more
+        } {}
+        assert_eq!(discarded, 400);
     }
 }
