@@ -166,20 +166,24 @@ async fn more_than_redis_takes_at_once_is_pushed_in_parts() {
     app.stop().await;
 }
 
+/// How many rows are too much for the slow link.
+const LARGE: u32 = 10;
+
 /// Behind a link that takes a while for each piece, a batch of all rows takes longer than their lease.
 async fn over_a_slow_link(target: String, url: impl Fn(String) -> String) {
     let (place, seen) = (Place::new(), Seen::default());
     let pool = place.pool().await;
     let proxy = Proxy::start(&target).await;
-    prepare(&url(target), &pool, 200_000, 40).await;
-    // 16 KB in 30 ms: half a megabyte in a second, and there are 24 of them.
+    prepare(&url(target), &pool, 200_000, LARGE).await;
+    // 16 KB in 30 ms: half a megabyte in a second, and there are four of them, which go there and back.
     proxy.delay(Duration::from_millis(30));
     // Of which a third is enough for one row: both handlers' copies take it 0.8 seconds.
     let run = run(&url(proxy.address().to_string()), &pool, &seen).lease(Duration::from_secs(9));
     let app = run.await.unwrap();
     let mut before = 0;
     // It takes longer than one deadline, and goes on in each.
-    while noted(&seen, "print").len() < 50 || noted(&seen, "keep").len() < 50 {
+    let all = usize::try_from(LARGE).unwrap() + 10;
+    while noted(&seen, "print").len() < all || noted(&seen, "keep").len() < all {
         eventually("some more is delivered", async || seen.all().len() > before).await;
         before = seen.all().len();
     }
