@@ -118,7 +118,8 @@ fn growth_measures_each_table_three_times_and_says_which_is_flat() {
     let (marks, verdicts) = (of("growth"), of("verdict"));
     for line in &marks {
         assert_figures(line, "growth", &["at_s", "rows", "bytes"]);
-        assert_positive(line, &["at_s", "bytes"]);
+        // What is in the log of writes alone has no bytes in the file yet.
+        assert_positive(line, &["at_s"]);
     }
     let tables: Vec<_> = verdicts.iter().map(|line| line["table"].as_str().expect("a name")).collect();
     for table in ["queue.evented_deliveries", "queue.evented_once", "outbox.evented_outbox", "outbox.evented_inbox"] {

@@ -24,6 +24,10 @@ use crate::{
     time::Instant,
 };
 
+mod statement;
+
+pub use self::statement::{Statement, Value};
+
 use super::{borrowed::Borrowed, kind::Kind};
 
 /// The transaction that a handler runs in: an argument `&mut Tx<Sqlite>` or `&mut Tx<Postgres>`.
@@ -434,44 +438,6 @@ pub type Then = Box<dyn for<'t> FnOnce(Option<&'t mut (dyn Any + Send)>) -> Inse
 
 /// What [`InTx::run`] answers: how many rows the statement wrote.
 pub type Ran<'a> = Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send + 'a>>;
-
-/// A statement of evented's for a transaction of another library.
-#[derive(Debug, Clone)]
-pub struct Statement {
-    sql: &'static str,
-    values: Vec<Value>,
-}
-
-/// A value that is bound to a [`Statement`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// `bytea` in Postgres, `blob` elsewhere.
-    Bytes(Option<Vec<u8>>),
-    /// `text`.
-    Text(Option<String>),
-    /// A 64-bit integer.
-    Integer(Option<i64>),
-}
-
-impl Statement {
-    #[doc(hidden)]
-    #[must_use]
-    pub fn new(sql: &'static str, values: Vec<Value>) -> Self {
-        Self { sql, values }
-    }
-
-    /// The text, with the placeholders of its database: `$1` in Postgres, `?` elsewhere.
-    #[must_use]
-    pub fn sql(&self) -> &'static str {
-        self.sql
-    }
-
-    /// What the placeholders stand for, in order.
-    #[must_use]
-    pub fn values(&self) -> &[Value] {
-        &self.values
-    }
-}
 
 impl<Db: Outboxed> InTx<Db> for Transaction<Db> {
     fn kind(&self) -> Kind {
