@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, ErrorKind},
-    store::{open_outbox, open_queue},
+    store::{Feed, open_outbox, open_queue},
 };
 
 /// Makes the outbox at the URL `outbox` feed the queue at the URL `queue` from now on, in the place of the one that it fed.
@@ -11,7 +11,7 @@ use crate::{
 /// go where the workers of the others do not look. Call this once, while no process runs, where the old queue is gone for
 /// good, was emptied or restored under another identity, or may keep what waits in it: nothing is moved from it. Events that
 /// were on their way to the old queue go to the new one, also where the old one has them: what it had run of them runs
-/// again.
+/// again. The new queue may be the outbox's own database.
 ///
 /// ```no_run
 /// # async fn example() -> evented::Result<()> {
@@ -20,23 +20,18 @@ use crate::{
 /// ```
 ///
 /// # Errors
-/// [`Boot`](ErrorKind::Boot) when one of them cannot be opened, or both are one store; [`Store`](ErrorKind::Store) when the outbox
-/// cannot be written. It feeds the old queue then.
+/// [`Boot`](ErrorKind::Boot) when one of them cannot be opened; [`Store`](ErrorKind::Store) when the outbox cannot be written.
+/// Call it again then: a part of the events may be on their way to the old queue still.
 pub async fn adopt(outbox: &str, queue: &str) -> Result<(), Error> {
     let failed =
         |what: &str| Error::new(ErrorKind::Boot, format!("nothing is adopted: the {what} could not be opened"));
     let outbox = open_outbox(outbox).await.map_err(|error| failed("outbox").because(error))?;
     let queue = open_queue(queue).await.map_err(|error| failed("queue").because(error))?;
-    let same = outbox.identity() == queue.identity();
-    let fed = if same { Ok(queue.identity()) } else { outbox.feed(queue.identity(), true).await };
-    if fed.is_ok() && !same {
+    let told = outbox.feed(Feed::Adopt(queue.identity())).await;
+    if told.is_ok() {
         tracing::info!(outbox = outbox.name(), queue = queue.name(), "the outbox feeds this queue from now on");
     }
     outbox.close();
     queue.close();
-    if same {
-        let text = "nothing is adopted: the outbox and the queue are one store, which feeds itself";
-        return Err(Error::new(ErrorKind::Boot, text));
-    }
-    Ok(fed.map(drop)?)
+    Ok(told.map(drop)?)
 }

@@ -23,7 +23,9 @@ use crate::{
     origin::{Cause, Traces},
     plan::Plans,
     registry::registry,
-    store::{CatalogueEntry, CatalogueState, Identity, OutboxStore, Record, Retention, Store, StoreTime, Swap, placed},
+    store::{
+        CatalogueEntry, CatalogueState, Feed, Identity, OutboxStore, Record, Retention, Store, StoreTime, Swap, placed,
+    },
     time::{self, Instant},
 };
 
@@ -176,9 +178,9 @@ impl Instance {
 
     /// Asks the outbox which queue it feeds, and writes this process's where none is written.
     pub(crate) async fn ask_feed(&self) -> Result<(), StoreError> {
-        let (Some(queue), Some(outbox)) = (self.queue(), &self.outbox) else { return Ok(()) };
-        let fed = outbox.feed(queue.identity(), false).await?;
-        *self.feeds.lock().unwrap_or_else(PoisonError::into_inner) = Some(fed);
+        let Some(outbox) = &self.outbox else { return Ok(()) };
+        let feed = self.queue().map_or(Feed::Ask, |queue| Feed::First(queue.identity()));
+        *self.feeds.lock().unwrap_or_else(PoisonError::into_inner) = outbox.feed(feed).await?;
         Ok(())
     }
 
@@ -296,7 +298,8 @@ impl Instance {
             }
             (None, None) => (CatalogueState::default(), CatalogueState::default()),
         };
-        if self.feeds().is_some() {
+        // With a queue that was opened a moment ago, after the handlers are recorded in it.
+        if self.feeds().is_some() || self.queue().is_none() {
             self.ask_feed().await?;
         }
         let in_process = self.active_handlers().map(|index| &registry().handlers[index]);

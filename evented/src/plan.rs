@@ -24,6 +24,8 @@ pub(crate) struct Plans {
     pub queue_generation: u64,
     pub outbox_generation: u64,
     by_event: HashMap<String, EventPlan>,
+    /// By every name, an earlier one too; also those that are in process here.
+    by_handler: HashMap<String, Planned>,
 }
 
 /// Who gets one event.
@@ -54,11 +56,25 @@ pub(crate) struct Fact<'e> {
 }
 
 impl Planned {
+    fn of(entry: &CatalogueEntry) -> Self {
+        Self {
+            handler: Arc::clone(&entry.handler),
+            policy: entry.policy,
+            unique: entry.unique.clone(),
+            ordered_by: entry.ordered_by.clone(),
+        }
+    }
+
     /// The delivery of an event to this handler.
     pub(crate) fn delivery(&self, event: &Fact<'_>) -> NewDelivery {
-        let key = |field: &String| value_of(event.payload, field).map(|value| Key::derive(&self.handler, &value));
+        self.delivery_to(&self.handler, event)
+    }
+
+    /// The delivery that was to be this handler's when it had the name `name`: the same one, and of the same keys.
+    pub(crate) fn delivery_to(&self, name: &str, event: &Fact<'_>) -> NewDelivery {
+        let key = |field: &String| value_of(event.payload, field).map(|value| Key::derive(name, &value));
         NewDelivery {
-            id: DeliveryId::derive(event.id, &self.handler),
+            id: DeliveryId::derive(event.id, name),
             event_id: event.id,
             handler: Arc::clone(&self.handler),
             origin: event.origin.clone(),
@@ -105,10 +121,18 @@ impl Plans {
             })
             .map(|(_, alias)| alias.clone())
             .collect();
-        entries.retain(|handler, _| !renamed.contains(*handler) && !in_process.contains(*handler));
+        entries.retain(|handler, _| !renamed.contains(*handler));
+        let mut by_handler = HashMap::new();
+        for entry in entries.values() {
+            for earlier in entry.aliases.iter().filter(|alias| renamed.contains(*alias)) {
+                by_handler.insert(earlier.clone(), Planned::of(entry));
+            }
+        }
+        by_handler.extend(entries.iter().map(|(handler, entry)| ((*handler).to_owned(), Planned::of(entry))));
+        entries.retain(|handler, _| !in_process.contains(*handler));
 
-        let mut plans =
-            Self { queue_generation: queue.generation, outbox_generation: outbox.generation, by_event: HashMap::new() };
+        let (queue_generation, outbox_generation) = (queue.generation, outbox.generation);
+        let mut plans = Self { queue_generation, outbox_generation, by_event: HashMap::new(), by_handler };
         let names =
             entries.values().flat_map(|entry| std::iter::once(&entry.event).chain(&entry.event_aliases).cloned());
         let linked = events.iter().flat_map(|event| all_names(event));
@@ -122,12 +146,7 @@ impl Plans {
                 if !same.contains(&entry.event) && !entry.event_aliases.contains(&name) {
                     continue;
                 }
-                let planned = Planned {
-                    handler: Arc::clone(&entry.handler),
-                    policy: entry.policy,
-                    unique: entry.unique.clone(),
-                    ordered_by: entry.ordered_by.clone(),
-                };
+                let planned = Planned::of(entry);
                 match entry.route {
                     Route::Outbox => plan.outbox.push(planned),
                     Route::Background | Route::InProcess => plan.background.push(planned),
@@ -146,6 +165,11 @@ impl Plans {
     /// Who gets the event named `event`, by its id or an alias.
     pub(crate) fn of(&self, event: &str) -> Option<&EventPlan> {
         self.by_event.get(event)
+    }
+
+    /// The handler that has, or had, this name; `None` where it was retired.
+    pub(crate) fn handler(&self, name: &str) -> Option<&Planned> {
+        self.by_handler.get(name)
     }
 }
 

@@ -130,17 +130,21 @@ async fn turn(
         Forwarding::Rests(forwarder) => (forwarder.until(), forwarder.away_for()),
         _ => (None, Duration::ZERO),
     };
-    let elsewhere = if until.is_some() { Elsewhere::Lease } else { Elsewhere::Leave(away.max(QUEUE_LOOK)) };
     let plans = instance.plans();
     let generation = plans.outbox_generation;
     // A push to the outbox's own store could come after another relay's, and after the delivery that this one stored has
     // run: a transactional handler there is fenced by the delivery's row alone, and would write twice.
     let one_store = instance.is_one_store();
-    let target = if one_store { None } else { instance.feeds() };
+    let target = if one_store { Some(outbox.identity()) } else { instance.feeds() };
+    let elsewhere = match until {
+        _ if one_store => Elsewhere::Nothing,
+        Some(_) => Elsewhere::Lease,
+        None => Elsewhere::Leave(away.max(QUEUE_LOOK)),
+    };
     let fan_out = {
-        let target = target.clone();
+        let knows_queue = target.is_some();
         Arc::new(move |row: &OutboxRow| {
-            let mut fan = fan_or_leave(row, &plans, one_store || target.is_some());
+            let mut fan = fan_or_leave(row, &plans, knows_queue);
             if one_store {
                 fan.here.append(&mut fan.elsewhere);
             }
@@ -168,6 +172,9 @@ async fn turn(
 /// Who gets a row, or for how long it is left.
 fn fan_or_leave(row: &OutboxRow, plans: &Plans, knows_queue: bool) -> Fan {
     let later = |later| Fan { later: Some(later), ..Fan::default() };
+    if row.taken.is_some() {
+        return fan(row, plans);
+    }
     match plans.of(&row.event) {
         Some(plan) if !plan.background.is_empty() && !knows_queue => later(QUEUE_LOOK),
         Some(_) => fan(row, plans),
@@ -185,8 +192,10 @@ fn fan_or_leave(row: &OutboxRow, plans: &Plans, knows_queue: bool) -> Fan {
 }
 
 /// Who gets a row. A linked event that no handler asks for has nobody to go to, and its row is done.
+///
+/// Of one that was taken before, the handlers that were written then, on whatever route they are by now: what was to stay then
+/// is stored, and what went elsewhere may be stored there.
 fn fan(row: &OutboxRow, plans: &Plans) -> Fan {
-    let Some(plan) = plans.of(&row.event) else { return Fan::default() };
     let fact = Fact {
         id: row.event_id,
         origin: row.origin.clone(),
@@ -195,6 +204,12 @@ fn fan(row: &OutboxRow, plans: &Plans) -> Fan {
         delay: Duration::ZERO,
         payload: &row.payload,
     };
+    if let Some(taken) = &row.taken {
+        let known = taken.handlers.iter().filter_map(|name| Some((name, plans.handler(name)?)));
+        let elsewhere = known.map(|(name, planned)| planned.delivery_to(name, &fact)).collect();
+        return Fan { elsewhere, ..Fan::default() };
+    }
+    let Some(plan) = plans.of(&row.event) else { return Fan::default() };
     let delivery = |planned: &Planned| planned.delivery(&fact);
     Fan {
         here: plan.outbox.iter().map(delivery).collect(),

@@ -45,7 +45,7 @@ pub use {
     claim::{Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, Outcome, Settlement},
     identity::Identity,
     open::{open_outbox, open_queue},
-    outbox::{Elsewhere, Fan, FanOut, OutboxRow, OutboxStore, PutBack, Relay, Relayed, TxCall, TxEnd},
+    outbox::{Elsewhere, Fan, FanOut, Feed, OutboxRow, OutboxStore, PutBack, Relay, Relayed, Taken, TxCall, TxEnd},
     payload::Payload,
     push::{
         INBOX_RETENTION, INBOX_SETTLED, Limits, NewDelivery, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Push, Pushed,

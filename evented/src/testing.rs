@@ -66,6 +66,7 @@ mod admin;
 mod pause;
 mod sweep;
 mod outbox;
+mod taken;
 mod transact;
 mod inbox;
 mod suite;

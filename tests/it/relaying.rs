@@ -6,7 +6,9 @@ use std::time::Duration;
 use evented::{
     App, Run,
     prelude::*,
-    sqlx::{SqlitePool, query, query_scalar},
+    sqlx::{
+        Connection, PgPool, SqliteConnection, SqlitePool, query, query_as, query_scalar, sqlite::SqliteConnectOptions,
+    },
 };
 use evented_tests::{
     Place, Seen, eventually,
@@ -60,6 +62,47 @@ async fn keep(event: Scanned, seen: State<Seen>) {
 
 #[handler(Scanned, background, id = "relaying.archive")]
 async fn archive(_event: Scanned) {}
+
+/// What a process has that works beside the outbox alone.
+mod alone {
+    use super::*;
+
+    pub const HERE: &str = module_path!();
+
+    #[event(transactional, id = "relaying.rested")]
+    #[derive(Serialize, Deserialize)]
+    struct Rested;
+
+    #[handler(Rested, outbox, id = "relaying.rest")]
+    async fn rest(_event: Rested) {}
+}
+
+/// What is on Postgres.
+mod own {
+    use super::*;
+
+    #[event(transactional, id = "relaying.moved_in")]
+    #[derive(Serialize, Deserialize)]
+    struct MovedIn {
+        number: u32,
+    }
+
+    #[handler(MovedIn, background, id = "relaying.note")]
+    async fn note(event: MovedIn, seen: State<Seen>) {
+        seen.note(format!("note {}", event.number));
+    }
+
+    pub fn run(pool: &PgPool, seen: &Seen) -> Run {
+        let run = evented::run().install(false).module(module_path!()).state(seen.clone()).outbox(pool.clone());
+        run.grace(Duration::from_secs(1)).lease(Duration::from_secs(2))
+    }
+
+    pub async fn emit(app: &App, pool: &PgPool, number: u32) {
+        let mut tx = evented::begin(pool).await.unwrap();
+        app.emit_in(&mut tx, MovedIn { number }).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
 
 fn run(queue: &str, pool: &SqlitePool, seen: &Seen) -> Run {
     let run = evented::run().install(false).module(module_path!()).state(seen.clone()).grace(Duration::from_secs(1));
@@ -139,6 +182,58 @@ async fn outbox_handlers_run_while_the_queues_postgres_is_away() {
         let (database, target) = (block_in_place(|| postgres.database()), format!("127.0.0.1:{}", postgres.port()));
         runs_without_its_queue(target.clone(), |address| database.replace(&target, &address), away).await;
     }
+}
+
+/// An outbox that fed a queue beside it becomes its own queue, with an event that was on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outbox_that_fed_another_queue_becomes_its_own() {
+    let Some(postgres) = block_in_place(Postgres::shared) else { return };
+    let database = block_in_place(|| postgres.database());
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = PgPool::connect(&database).await.unwrap();
+    let run = |queue: &str| own::run(&pool, &seen).queue(queue);
+    let app = run(&place.queue()).await.unwrap();
+    own::emit(&app, &pool, 1).await;
+    eventually("the first is handled", async || seen.count("note 1") == 1).await;
+    // The file's lock is held, so that the next is taken and does not get there.
+    let options = SqliteConnectOptions::new().filename(place.path("evented.db"));
+    let mut holder = SqliteConnection::connect_with(&options).await.unwrap();
+    query("begin immediate").execute(&mut holder).await.unwrap();
+    own::emit(&app, &pool, 2).await;
+    let taken =
+        async || -> i64 { query_scalar("select count(target) from evented_outbox").fetch_one(&pool).await.unwrap() };
+    eventually("a relay takes it", async || taken().await == 1).await;
+    let stopping = tokio::spawn(async move { app.stop().await });
+    let refused = run(&database).await.unwrap_err().to_string();
+    assert!(refused.contains("evented::adopt"), "{refused}");
+    evented::adopt(&database, &database).await.unwrap();
+    let app = run(&database).await.unwrap();
+    eventually("it is handled from where it is", async || seen.count("note 2") == 1).await;
+    holder.close().await.unwrap();
+    stopping.await.unwrap();
+    app.until_idle().await.unwrap();
+    assert_eq!(seen.all(), ["note 1", "note 2"]);
+}
+
+/// A process without a queue knows from the outbox which one it feeds, and takes its rows for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_without_a_queue_takes_rows_for_the_one_that_is_fed() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = place.pool().await;
+    // The handlers of another module, beside the outbox alone, before anybody needs a queue.
+    let alone = evented::run().install(false).module(alone::HERE).state(seen.clone()).outbox(pool.clone());
+    let alone = alone.lease(Duration::from_secs(3)).await.unwrap();
+    run(&place.queue(), &pool, &seen).await.unwrap().stop().await;
+    pay(&alone, &pool, 0..20).await;
+    let rows = async || -> (i64, i64) {
+        query_as("select count(target), count(*) from evented_outbox").fetch_one(&pool).await.unwrap()
+    };
+    eventually("they are taken", async || rows().await == (20, 20)).await;
+    let app = run(&place.queue(), &pool, &seen).await.unwrap();
+    eventually("all run", async || ["book", "follow", "mail"].iter().all(|who| noted(&seen, who).len() == 20)).await;
+    assert_eq!(noted(&seen, "follow"), (0..20).collect::<Vec<_>>());
+    alone.stop().await;
+    app.stop().await;
 }
 
 /// An emitting instance that is gone again: nothing relays meanwhile.

@@ -4,6 +4,7 @@
 //! Events are renamed and have new versions, a handler is renamed, one is new. What the older release stored, the newer runs;
 //! what the newer stored and the older cannot read waits, at no cost of attempts, for the newer.
 
+mod moved;
 mod shop;
 
 use std::{
@@ -19,6 +20,34 @@ use evented_tests::DEADLINE;
 
 use shop::{Base, Outcome, Shop};
 
+/// Tests of these behaviours, with the database in their names.
+macro_rules! on_each_database {
+    ($($behaviour:ident)*) => {
+        $(
+            mod $behaviour {
+                use super::*;
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_sqlite() {
+                    $behaviour::<Sqlite>().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_postgres() {
+                    $behaviour::<Postgres>().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_mariadb() {
+                    $behaviour::<MySql>().await;
+                }
+            }
+        )*
+    };
+}
+
+pub(crate) use on_each_database;
+
 const ONE: &str = env!("CARGO_BIN_EXE_release-one");
 const TWO: &str = env!("CARGO_BIN_EXE_release-two");
 const EMITS: i64 = 5;
@@ -31,7 +60,12 @@ fn release<Db: Base>(path: &str, shop: &Shop<Db>) -> Command {
 }
 
 fn emit<Db: Base>(path: &str, shop: &Shop<Db>) {
-    let status = release(path, shop).args(["emit", &EMITS.to_string()]).status().expect("it starts");
+    ask(path, shop, "emit");
+}
+
+/// Has a release emit so many events, or sets of them.
+fn ask<Db: Base>(path: &str, shop: &Shop<Db>, act: &str) {
+    let status = release(path, shop).args([act, &EMITS.to_string()]).status().expect("it starts");
     assert!(status.success(), "{path} does not emit: {status}");
 }
 
@@ -128,32 +162,6 @@ async fn while_both_work_each_event_reaches_each_handler_once<Db: Base>() {
     let outcome = shop.outcome().await;
     assert!(matches!(outcome, Outcome { left: 0, done: 20..=25, retried: 0, dead: 0 }), "{outcome:?}");
     assert_eq!(shop.ledger().await, [1, 2, 3, 4, 5]);
-}
-
-/// Tests of these behaviours, with the database in their names.
-macro_rules! on_each_database {
-    ($($behaviour:ident)*) => {
-        $(
-            mod $behaviour {
-                use super::*;
-
-                #[tokio::test(flavor = "multi_thread")]
-                async fn on_sqlite() {
-                    $behaviour::<Sqlite>().await;
-                }
-
-                #[tokio::test(flavor = "multi_thread")]
-                async fn on_postgres() {
-                    $behaviour::<Postgres>().await;
-                }
-
-                #[tokio::test(flavor = "multi_thread")]
-                async fn on_mariadb() {
-                    $behaviour::<MySql>().await;
-                }
-            }
-        )*
-    };
 }
 
 on_each_database! {

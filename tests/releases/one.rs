@@ -14,7 +14,7 @@ use program::{Release, say};
 macro_rules! release {
     (
         $module:ident, $Db:ident, $insert:literal,
-        paid = $paid:literal, signed_up = $signed_up:literal, ticked = $ticked:literal
+        paid = $paid:literal, signed_up = $signed_up:literal, ticked = $ticked:literal, sailed = $sailed:literal
     ) => {
         mod $module {
             use super::*;
@@ -59,6 +59,29 @@ macro_rules! release {
                 say(format_args!("tick {}", event.number))
             }
 
+            /// Its handlers are moved and renamed by the next release.
+            #[event(transactional, id = $sailed)]
+            #[derive(Serialize, Deserialize)]
+            struct Sailed {
+                number: i64,
+            }
+
+            #[handler(Sailed, background)]
+            async fn log(event: Sailed) -> anyhow::Result<()> {
+                say(format_args!("log {}", event.number))
+            }
+
+            #[handler(Sailed, outbox)]
+            async fn book(event: Sailed, tx: &mut Tx<$Db>) -> anyhow::Result<()> {
+                query($insert).bind(event.number).execute(&mut **tx).await?;
+                say(format_args!("book {}", event.number))
+            }
+
+            #[handler(Sailed, background)]
+            async fn wave(event: Sailed) -> anyhow::Result<()> {
+                say(format_args!("wave {}", event.number))
+            }
+
             impl Release for $Db {
                 const HANDLERS: &'static str = module_path!();
 
@@ -69,6 +92,12 @@ macro_rules! release {
                     emit(SignedUp { name: format!("Ada {number}") }).await?;
                     Ok(emit(Ticked { number }).await?)
                 }
+
+                async fn sail(pool: &Pool<Self>, number: i64) -> anyhow::Result<()> {
+                    let mut tx = evented::begin(pool).await?;
+                    emit_in(&mut tx, Sailed { number }).await?;
+                    Ok(tx.commit().await?)
+                }
             }
         }
     };
@@ -76,15 +105,15 @@ macro_rules! release {
 
 release! {
     sqlite, Sqlite, "insert into ledger values (?)",
-    paid = "sqlite.paid", signed_up = "sqlite.signed_up", ticked = "sqlite.ticked"
+    paid = "sqlite.paid", signed_up = "sqlite.signed_up", ticked = "sqlite.ticked", sailed = "sqlite.sailed"
 }
 release! {
     postgres, Postgres, "insert into ledger values ($1)",
-    paid = "postgres.paid", signed_up = "postgres.signed_up", ticked = "postgres.ticked"
+    paid = "postgres.paid", signed_up = "postgres.signed_up", ticked = "postgres.ticked", sailed = "postgres.sailed"
 }
 release! {
     mysql, MySql, "insert into ledger values (?)",
-    paid = "mysql.paid", signed_up = "mysql.signed_up", ticked = "mysql.ticked"
+    paid = "mysql.paid", signed_up = "mysql.signed_up", ticked = "mysql.ticked", sailed = "mysql.sailed"
 }
 
 #[tokio::main]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use evented::{
     Outboxed, Role,
-    sqlx::{MySql, MySqlPool, PgPool, Pool, Postgres, Sqlite, query, query_scalar},
+    sqlx::{MySql, MySqlPool, PgPool, Pool, Postgres, Sqlite, query, query_as, query_scalar},
 };
 use evented_tests::{DEADLINE, Place, servers};
 use tokio::task::block_in_place;
@@ -15,7 +15,7 @@ const LEDGER: &str = "create table ledger (entry bigint not null)";
 pub struct Shop<Db: Outboxed> {
     pub database: String,
     pub queue: String,
-    pool: Pool<Db>,
+    pub pool: Pool<Db>,
     _files: Option<Place>,
 }
 
@@ -26,6 +26,15 @@ pub trait Base: Outboxed {
 
     /// The entries of the ledger, sorted.
     async fn ledger(pool: &Pool<Self>) -> Vec<i64>;
+
+    /// How many rows of the outbox a relay has taken, and how many there are.
+    async fn rows(pool: &Pool<Self>) -> (i64, i64);
+
+    /// Notes the outbox's rows beside it.
+    async fn note(pool: &Pool<Self>);
+
+    /// Puts the noted rows back as those that a dead relay had taken.
+    async fn restore(pool: &Pool<Self>);
 }
 
 /// What became of all deliveries.
@@ -67,10 +76,29 @@ impl<Db: Base> Shop<Db> {
 }
 
 macro_rules! ledger {
-    ($Db:ident) => {
+    ($Db:ident, $lease:literal, $overriding:literal) => {
         async fn ledger(pool: &Pool<$Db>) -> Vec<i64> {
             let entries = query_scalar("select entry from ledger order by entry");
             entries.fetch_all(pool).await.expect("the ledger can be read")
+        }
+
+        async fn rows(pool: &Pool<$Db>) -> (i64, i64) {
+            let rows = query_as("select count(target), count(*) from evented_outbox");
+            rows.fetch_one(pool).await.expect("the outbox can be read")
+        }
+
+        async fn note(pool: &Pool<$Db>) {
+            let note = query("create table noted as select * from evented_outbox");
+            note.execute(pool).await.expect("the table can be made");
+        }
+
+        async fn restore(pool: &Pool<$Db>) {
+            for sql in [
+                concat!("update noted set due_at = 1, ", $lease, " = null"),
+                concat!("insert into evented_outbox ", $overriding, " select * from noted"),
+            ] {
+                query(sql).execute(pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
         }
     };
 }
@@ -82,7 +110,7 @@ impl Base for Sqlite {
         Some(Shop { database, queue: files.queue(), pool: files.pool().await, _files: Some(files) })
     }
 
-    ledger!(Sqlite);
+    ledger!(Sqlite, "lease", "");
 }
 
 /// The queue lies in the same database, as it usually does there.
@@ -94,7 +122,7 @@ impl Base for Postgres {
         Some(Shop { queue: database.clone(), database, pool, _files: None })
     }
 
-    ledger!(Postgres);
+    ledger!(Postgres, "held", "overriding system value");
 }
 
 /// The queue is a file beside it: MySQL keeps the outbox alone.
@@ -107,5 +135,5 @@ impl Base for MySql {
         Some(Shop { database, queue: files.queue(), pool, _files: Some(files) })
     }
 
-    ledger!(MySql);
+    ledger!(MySql, "lease", "");
 }

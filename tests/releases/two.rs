@@ -16,7 +16,7 @@ macro_rules! release {
     (
         $module:ident, $Db:ident, $insert:literal,
         settled = $settled:literal, was $paid:literal, send was $ship:literal,
-        signed_up = $signed_up:literal, ticked = $ticked:literal
+        signed_up = $signed_up:literal, ticked = $ticked:literal, sailed = $sailed:literal, wave = $wave:literal
     ) => {
         mod $module {
             use super::*;
@@ -94,6 +94,30 @@ macro_rules! release {
                 say(format_args!("tick {}", event.number))
             }
 
+            #[event(transactional, id = $sailed)]
+            #[derive(Serialize, Deserialize)]
+            struct Sailed {
+                number: i64,
+            }
+
+            // Was on `background`.
+            #[handler(Sailed, outbox)]
+            async fn log(event: Sailed, _tx: &mut Tx<$Db>) -> anyhow::Result<()> {
+                say(format_args!("log {}", event.number))
+            }
+
+            // Was on `outbox`.
+            #[handler(Sailed, background)]
+            async fn book(event: Sailed, tx: &mut Tx<$Db>) -> anyhow::Result<()> {
+                query($insert).bind(event.number).execute(&mut **tx).await?;
+                say(format_args!("book {}", event.number))
+            }
+
+            #[handler(Sailed, background, aliases($wave))]
+            async fn greet_the_ship(event: Sailed) -> anyhow::Result<()> {
+                say(format_args!("wave {}", event.number))
+            }
+
             impl Release for $Db {
                 const HANDLERS: &'static str = module_path!();
 
@@ -104,6 +128,12 @@ macro_rules! release {
                     emit(SignedUp { first: "Ada".to_owned(), number }).await?;
                     Ok(emit(Ticked { number }).await?)
                 }
+
+                async fn sail(pool: &Pool<Self>, number: i64) -> anyhow::Result<()> {
+                    let mut tx = evented::begin(pool).await?;
+                    emit_in(&mut tx, Sailed { number }).await?;
+                    Ok(tx.commit().await?)
+                }
             }
         }
     };
@@ -112,17 +142,20 @@ macro_rules! release {
 release! {
     sqlite, Sqlite, "insert into ledger values (?)",
     settled = "sqlite.settled", was "sqlite.paid", send was "sqlite.paid/ship",
-    signed_up = "sqlite.signed_up", ticked = "sqlite.ticked"
+    signed_up = "sqlite.signed_up", ticked = "sqlite.ticked",
+    sailed = "sqlite.sailed", wave = "sqlite.sailed/wave"
 }
 release! {
     postgres, Postgres, "insert into ledger values ($1)",
     settled = "postgres.settled", was "postgres.paid", send was "postgres.paid/ship",
-    signed_up = "postgres.signed_up", ticked = "postgres.ticked"
+    signed_up = "postgres.signed_up", ticked = "postgres.ticked",
+    sailed = "postgres.sailed", wave = "postgres.sailed/wave"
 }
 release! {
     mysql, MySql, "insert into ledger values (?)",
     settled = "mysql.settled", was "mysql.paid", send was "mysql.paid/ship",
-    signed_up = "mysql.signed_up", ticked = "mysql.ticked"
+    signed_up = "mysql.signed_up", ticked = "mysql.ticked",
+    sailed = "mysql.sailed", wave = "mysql.sailed/wave"
 }
 
 #[tokio::main]

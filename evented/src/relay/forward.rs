@@ -156,7 +156,7 @@ impl Forwarder {
 
     /// The queue that rows are forwarded to: the one that the outbox feeds.
     fn queue(&self) -> Option<Arc<dyn Store>> {
-        let queue = self.instance().queue()?;
+        let queue = self.instance().queue().filter(|_| !self.instance().is_one_store())?;
         (self.instance().feeds() == Some(queue.identity())).then(|| Arc::clone(queue))
     }
 

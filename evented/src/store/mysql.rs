@@ -53,7 +53,7 @@ use crate::{
     error::{Error, StoreError, Written},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
+        Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Feed, Identity, Lease, Letters, Limits,
         OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
@@ -194,14 +194,17 @@ impl MySqlStore {
         Ok(state)
     }
 
-    async fn feed(&self, queue: Identity, adopt: bool) -> Result<Identity, StoreError> {
-        let asked = (queue, adopt);
-        loop {
-            if let Some(fed) = self.reader.transact(&asked, outbox::feed).await? {
-                return Ok(fed);
+    async fn feed(&self, feed: Feed) -> Result<Option<Identity>, StoreError> {
+        let written = loop {
+            if let (true, written) = self.reader.transact(&feed, outbox::feed).await? {
+                break written;
             }
             self.catalogue().await?;
+        };
+        if let Feed::Adopt(queue) = &feed {
+            while self.reader.transact(queue, outbox::redirect).await? {}
         }
+        Ok(written)
     }
 
     /// Runs a handler's transaction on a connection of the application's pool.
@@ -385,8 +388,8 @@ impl OutboxStore for MySqlStore {
         })
     }
 
-    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
-        Box::pin(self.feed(queue, adopt))
+    fn feed(&self, feed: Feed) -> Pending<'_, Option<Identity>> {
+        Box::pin(self.feed(feed))
     }
 
     fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {

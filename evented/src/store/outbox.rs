@@ -16,13 +16,13 @@ pub trait OutboxStore: Store {
     /// Takes committed outbox rows that no other relay holds and asks `fan_out` for each.
     ///
     /// A row whose deliveries all stay here is replaced by them at once, in one commit. Of the others the deliveries that stay
-    /// are stored in that same commit, once and for all, with the [target](Relay::target) of what goes elsewhere; then they
+    /// are stored in that same commit, once and for all, with what the row is [taken](Taken) for; then they
     /// are leased and answered, or left for later: so an absent queue stops only what goes there. Push what goes elsewhere to
     /// the queue store, then [`finish`](Self::finish) the rows, or [put them back](Self::put_back).
     ///
-    /// A row that was taken before has its target for good and is answered only to a relay of that target; what stays of it
-    /// is stored already. New rows are taken first. A turn takes at most so many [rows](Relay::rows), and of their payloads so
-    /// many [bytes](Relay::bytes), but one row at least.
+    /// A row that was taken before has its target for good and is taken only by a relay of that target, that leases, or is the queue. `fan_out` is
+    /// asked for it again, and is told for whom it was taken: what is to stay of it now is stored, beside what was before. New rows are taken first. A turn
+    /// takes at most so many [rows](Relay::rows), and of their payloads so many [bytes](Relay::bytes), but one row at least.
     ///
     /// Rows are claimed, never read by offset: a sequence is not commit order. Those of a turn go on in the order in which they
     /// were written. A row with a delivery of an order key waits for earlier ones that nobody has taken yet; what goes
@@ -39,9 +39,9 @@ pub trait OutboxStore: Store {
     /// whose lease was lost is skipped.
     fn put_back(&self, rows: Vec<PutBack>) -> Pending<'_, ()>;
 
-    /// Which queue store this outbox feeds: writes `queue` where none is written, or, where a person says that it is
-    /// adopted, in any case, also in rows that were on their way to another. Answers the one that is written then.
-    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity>;
+    /// Which queue store this outbox feeds. Answers the one that is written then; `None` where none is. At a crash while one is
+    /// adopted: it is written, and the rows on their way to another follow when it is adopted again.
+    fn feed(&self, feed: Feed) -> Pending<'_, Option<Identity>>;
 
     /// Runs `call` in a transaction of the outbox database. The fence check, what `call` writes and the settlement are
     /// one commit; without the lease nothing is committed.
@@ -77,6 +77,17 @@ pub trait OutboxStore: Store {
     fn committed(&self);
 }
 
+/// What an outbox is told of the queue store that it feeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Feed {
+    /// Nothing: it is asked.
+    Ask,
+    /// It feeds this one, where none is written.
+    First(Identity),
+    /// A person says that this one takes the place of the other, also in rows that are on their way there.
+    Adopt(Identity),
+}
+
 /// A relay's turn.
 #[derive(Clone)]
 pub struct Relay {
@@ -88,7 +99,8 @@ pub struct Relay {
     pub bytes: usize,
     /// How long the lease of a row is whose deliveries go elsewhere.
     pub lease: Duration,
-    /// The queue store to which they go, written with the first turn that has the row. `None`: it is not known here.
+    /// The queue store to which they go, written with the first turn that has the row: the outbox itself, where it is its own
+    /// queue. `None`: it is not known here.
     pub target: Option<Identity>,
     /// What becomes of rows with deliveries that go elsewhere.
     pub elsewhere: Elsewhere,
@@ -105,6 +117,8 @@ pub enum Elsewhere {
     Lease,
     /// They are due for so long not, and then for a relay that leases: new ones alone are looked at.
     Leave(Duration),
+    /// There are none: the outbox is its own queue. Rows that were on their way to another, before it was, are taken first.
+    Nothing,
 }
 
 /// Says who gets a row.
@@ -196,10 +210,44 @@ pub struct OutboxRow {
     pub version: u32,
     /// When it was emitted, by the store's clock.
     pub emitted_unix_ms: i64,
-    /// The queue store that what goes elsewhere goes to, where the row was taken before.
-    pub target: Option<Identity>,
+    /// What the first turn wrote, where the row was taken before.
+    pub taken: Option<Taken>,
     /// The encoded event.
     pub payload: Payload,
+}
+
+/// What the first turn of a row writes, and what then holds, whatever becomes of the handlers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The queue store that what goes elsewhere goes to.
+    pub target: Identity,
+    /// The handlers that get it there, by their names then: what stays is stored, and another release may have moved a
+    /// handler from here to there.
+    pub handlers: Vec<String>,
+}
+
+impl Taken {
+    /// What a row with this fan is taken for.
+    #[must_use]
+    pub fn of(target: &Identity, fan: &Fan) -> Self {
+        let handlers = fan.elsewhere.iter().map(|delivery| delivery.handler.to_string()).collect();
+        Self { target: target.clone(), handlers }
+    }
+
+    /// The handlers in one text, as `read` takes them.
+    #[must_use]
+    pub fn handlers_as_text(&self) -> String {
+        serde_json::Value::from(self.handlers.clone()).to_string()
+    }
+
+    /// What two columns of a row say, where it was taken before.
+    ///
+    /// # Errors
+    /// The text is none of [`handlers_as_text`](Self::handlers_as_text).
+    pub fn read(target: Option<&str>, handlers: Option<&str>) -> Result<Option<Self>, serde_json::Error> {
+        let Some(target) = target else { return Ok(None) };
+        Ok(Some(Self { target: target.into(), handlers: serde_json::from_str(handlers.unwrap_or("[]"))? }))
+    }
 }
 
 /// The part of a transactional handler between the fence check and the settlement. The argument is a `Tx<Db>`.

@@ -6,7 +6,7 @@ use std::{any::TypeId, pin::Pin, sync::Arc, time::Duration};
 use crate::{error::Act, id::DeliveryId};
 
 use super::{
-    Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Identity, Lease, Letters, Limits, OutboxRow,
+    Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Feed, Identity, Lease, Letters, Limits, OutboxRow,
     OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention, Settlement, Stats,
     Step, Store, StoreTime, Swap, Swept, TxCall, TxEnd,
 };
@@ -129,8 +129,8 @@ impl OutboxStore for Placed<dyn OutboxStore> {
         self.tell(Act::Write("putting events back into the outbox"), self.0.put_back(rows))
     }
 
-    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
-        self.tell(Act::Write("asking which queue the outbox feeds"), self.0.feed(queue, adopt))
+    fn feed(&self, feed: Feed) -> Pending<'_, Option<Identity>> {
+        self.tell(Act::Write("asking which queue the outbox feeds"), self.0.feed(feed))
     }
 
     fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {

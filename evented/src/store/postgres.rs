@@ -56,8 +56,8 @@ use crate::{
     error::{Error, StoreError},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Identity, Lease, Letters, Limits, OutboxRow,
-        OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
+        Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Feed, Identity, Lease, Letters, Limits,
+        OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
         tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
@@ -449,14 +449,14 @@ impl OutboxStore for PostgresStore {
         })
     }
 
-    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
+    fn feed(&self, feed: Feed) -> Pending<'_, Option<Identity>> {
         Box::pin(async move {
-            let asked = (queue, adopt);
-            let fed =
-                self.reader.run(&asked, |session, asked| Box::pin(relay::feed(session, &asked.0, asked.1))).await?;
-            let relayer = &self.outbox().relayer;
-            while adopt && relayer.transact(&fed, |session, fed| Box::pin(relay::redirect(session, fed))).await? {}
-            Ok(fed)
+            let written = self.reader.run(&feed, |session, feed| Box::pin(relay::feed(session, feed))).await?;
+            if let Feed::Adopt(queue) = &feed {
+                let relayer = &self.outbox().relayer;
+                while relayer.transact(queue, |session, queue| Box::pin(relay::redirect(session, queue))).await? {}
+            }
+            Ok(written)
         })
     }
 

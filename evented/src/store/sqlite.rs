@@ -42,7 +42,7 @@ use crate::{
     error::{StoreError, Written},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Identity, Lease, Letters, Limits,
+        Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Feed, Identity, Lease, Letters, Limits,
         OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
         Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
         borrowed::{self, Fence},
@@ -493,7 +493,7 @@ impl OutboxStore for SqliteStore {
         Box::pin(async move {
             // Looks before it locks: an idle relay writes nothing.
             if !self.told.swap(false, Ordering::Relaxed) {
-                let target = outbox::leased_target(&relay);
+                let target = outbox::known_target(&relay);
                 let next = self.read(async |conn| outbox::next_row(conn, target).await).await?;
                 if next != Some(Duration::ZERO) {
                     return Ok(Relayed { next_due: next, ..Relayed::default() });
@@ -511,8 +511,16 @@ impl OutboxStore for SqliteStore {
         Box::pin(async move { if rows.is_empty() { Ok(()) } else { self.writer.run(rows, outbox::put_back).await } })
     }
 
-    fn feed(&self, queue: Identity, adopt: bool) -> Pending<'_, Identity> {
-        self.writer.run((queue, adopt), outbox::feed)
+    fn feed(&self, feed: Feed) -> Pending<'_, Option<Identity>> {
+        Box::pin(async move {
+            // Most find it written, and need no lock for that.
+            let written = self.read(async |conn| outbox::fed(conn).await).await?;
+            match feed {
+                Feed::Ask => Ok(written),
+                Feed::First(_) if written.is_some() => Ok(written),
+                feed => self.writer.run(feed, outbox::feed).await,
+            }
+        })
     }
 
     fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {

@@ -11,7 +11,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    id::{DeliveryId, EventId, Key},
+    id::{DeliveryId, EventId},
     store::{Claim, ClaimQueue, Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, PutBack, Relay, Relayed},
     time,
 };
@@ -25,12 +25,12 @@ use super::{
 };
 
 /// The identity of the queue store that rows go to, and of another.
-const QUEUE: &str = "the queue";
-const OTHER_QUEUE: &str = "another queue";
+pub(super) const QUEUE: &str = "the queue";
+pub(super) const OTHER_QUEUE: &str = "another queue";
 
 /// Where a row's deliveries go.
 #[derive(Clone, Copy, PartialEq)]
-enum Goes {
+pub(super) enum Goes {
     Here,
     Elsewhere,
     Both,
@@ -38,7 +38,7 @@ enum Goes {
 }
 
 /// What a row is for the handler.
-fn of_row(handler: &str, row: &OutboxRow) -> NewDelivery {
+pub(super) fn of_row(handler: &str, row: &OutboxRow) -> NewDelivery {
     NewDelivery {
         id: DeliveryId::derive(row.event_id, handler),
         event_id: row.event_id,
@@ -49,17 +49,22 @@ fn of_row(handler: &str, row: &OutboxRow) -> NewDelivery {
     }
 }
 
-fn relay_of(generation: u64, rows: usize, lease: Duration, goes: Goes) -> Relay {
+pub(super) fn relay_of(generation: u64, rows: usize, lease: Duration, goes: Goes) -> Relay {
+    // Of a row that was taken before, what stays is stored already.
     let fan_out = move |row: &OutboxRow| Fan {
         later: None,
-        here: if matches!(goes, Goes::Here | Goes::Both) { vec![of_row("book", row)] } else { Vec::new() },
+        here: if matches!(goes, Goes::Here | Goes::Both) && row.taken.is_none() {
+            vec![of_row("book", row)]
+        } else {
+            Vec::new()
+        },
         elsewhere: if matches!(goes, Goes::Elsewhere | Goes::Both) { vec![of_row("mail", row)] } else { Vec::new() },
     };
     with_fan(generation, rows, lease, fan_out)
 }
 
 /// A turn of a relay that leases what goes to the queue store `QUEUE`.
-fn with_fan(
+pub(super) fn with_fan(
     generation: u64,
     rows: usize,
     lease: Duration,
@@ -77,7 +82,7 @@ fn with_fan(
     }
 }
 
-async fn relay(store: &dyn OutboxStore, lease: Duration, goes: Goes) -> Relayed {
+pub(super) async fn relay(store: &dyn OutboxStore, lease: Duration, goes: Goes) -> Relayed {
     let generation = generation(store).await;
     let relayed = store.relay(relay_of(generation, 1_000, lease, goes)).await.answered();
     assert!(!relayed.catalogue_moved);
@@ -85,7 +90,7 @@ async fn relay(store: &dyn OutboxStore, lease: Duration, goes: Goes) -> Relayed 
 }
 
 /// Relays until rows come.
-async fn relay_when_due(store: &dyn OutboxStore, lease: Duration) -> Vec<OutboxRow> {
+pub(super) async fn relay_when_due(store: &dyn OutboxStore, lease: Duration) -> Vec<OutboxRow> {
     let mut rows = Vec::new();
     eventually("a row can be taken", async || {
         rows = relay(store, lease, Goes::Both).await.claimed;
@@ -96,18 +101,18 @@ async fn relay_when_due(store: &dyn OutboxStore, lease: Duration) -> Vec<OutboxR
 }
 
 /// Finishes rows; answers for each whether it was held.
-async fn finish(store: &dyn OutboxStore, rows: &[OutboxRow]) -> Vec<bool> {
+pub(super) async fn finish(store: &dyn OutboxStore, rows: &[OutboxRow]) -> Vec<bool> {
     store.finish(rows.to_vec()).await.answered()
 }
 
 /// Two processes with the outbox open, and the handlers `book` and `mail`.
-async fn two(site: &impl OutboxSite) -> [Arc<dyn OutboxStore>; 2] {
+pub(super) async fn two(site: &impl OutboxSite) -> [Arc<dyn OutboxStore>; 2] {
     let stores = [site.open_outbox().await, site.open_outbox().await];
     record(&*stores[0], &["book", "mail"]).await;
     stores
 }
 
-async fn emit_many(site: &impl OutboxSite, count: usize) -> Vec<EventId> {
+pub(super) async fn emit_many(site: &impl OutboxSite, count: usize) -> Vec<EventId> {
     let mut events = Vec::new();
     for number in 0..count {
         events.push(emit(site, &format!("payment {number}")).await);
@@ -115,7 +120,7 @@ async fn emit_many(site: &impl OutboxSite, count: usize) -> Vec<EventId> {
     events
 }
 
-fn events(rows: &[OutboxRow]) -> Vec<EventId> {
+pub(super) fn events(rows: &[OutboxRow]) -> Vec<EventId> {
     rows.iter().map(|row| row.event_id).collect()
 }
 
@@ -177,7 +182,7 @@ pub async fn what_stays_of_a_row_is_stored_with_its_lease(site: &impl OutboxSite
     // The row is taken again, and what stays of it is not stored again.
     let again = relay_when_due(&*other, LONG).await;
     assert_eq!(again.len(), 2);
-    assert!(again.iter().all(|row| row.target.as_ref().is_some_and(|target| target.as_str() == QUEUE)));
+    assert!(again.iter().all(|row| row.taken.as_ref().is_some_and(|taken| taken.target.as_str() == QUEUE)));
     assert_eq!(finish(&*other, &again).await, [true, true]);
     assert_eq!((stored(&*store, "book").await, count(&*store, "book").await.done), ((0, 0), 2));
 }
@@ -200,25 +205,6 @@ pub async fn a_row_that_is_left_is_taken_by_a_relay_that_leases(site: &impl Outb
     assert!(began.elapsed() < LONG / 2);
     assert_eq!(finish(&*other, &taken).await, [true, true]);
     assert_eq!(stored(&*store, "book").await, (2, 0));
-}
-
-pub async fn a_row_keeps_the_target_of_its_first_turn(site: &impl OutboxSite) {
-    let [store, other] = two(site).await;
-    let emitted = emit_many(site, 1).await;
-    let generation = generation(&*store).await;
-    assert_eq!(events(&relay(&*store, SHORT, Goes::Elsewhere).await.claimed), emitted);
-    let to_another = || Relay { target: Some(OTHER_QUEUE.into()), ..relay_of(generation, 100, LONG, Goes::Elsewhere) };
-    let marker = emit(site, "a row for the other queue").await;
-    let mut taken = Vec::new();
-    eventually("the other queue's relay finds its own row", async || {
-        taken.extend(events(&other.relay(to_another()).await.answered().claimed));
-        !taken.is_empty()
-    })
-    .await;
-    assert_eq!(taken, [marker]);
-    let again = relay_when_due(&*store, LONG).await;
-    assert_eq!(events(&again), emitted, "the lease has ended, and the other relay has left it alone");
-    assert!(other.relay(to_another()).await.answered().claimed.is_empty());
 }
 
 pub async fn a_turn_takes_no_more_bytes_than_asked(site: &impl OutboxSite) {
@@ -256,63 +242,6 @@ pub async fn a_row_that_is_put_back_is_due_after_its_delay(site: &impl OutboxSit
     assert!(relay(&*store, LONG, Goes::Elsewhere).await.claimed.is_empty());
     assert_eq!(finish(&*other, &again).await, [true]);
     assert_eq!(store.outbox_rows().await.answered(), 1);
-}
-
-pub async fn an_outbox_remembers_its_queue(site: &impl OutboxSite) {
-    let [store, other] = two(site).await;
-    assert_eq!(store.feed(QUEUE.into(), false).await.answered(), QUEUE.into());
-    assert_eq!(other.feed(OTHER_QUEUE.into(), false).await.answered(), QUEUE.into());
-    assert_eq!(site.open_outbox().await.feed(QUEUE.into(), false).await.answered(), QUEUE.into());
-    // A person says that another takes its place: rows on their way go there.
-    let emitted = emit_many(site, 1).await;
-    assert_eq!(relay(&*store, SHORT, Goes::Elsewhere).await.claimed.len(), 1);
-    assert_eq!(other.feed(OTHER_QUEUE.into(), true).await.answered(), OTHER_QUEUE.into());
-    assert_eq!(store.feed(QUEUE.into(), false).await.answered(), OTHER_QUEUE.into());
-    let generation = generation(&*store).await;
-    let mut taken = Vec::new();
-    eventually("the row goes to the other queue", async || {
-        let to_another = Relay { target: Some(OTHER_QUEUE.into()), ..relay_of(generation, 100, LONG, Goes::Elsewhere) };
-        taken = events(&other.relay(to_another).await.answered().claimed);
-        !taken.is_empty()
-    })
-    .await;
-    assert_eq!(taken, emitted);
-}
-
-pub async fn what_goes_elsewhere_waits_for_rows_of_its_own_key_alone(site: &impl OutboxSite) {
-    let [store, other] = two(site).await;
-    let generation = generation(&*store).await;
-    // Each event's key is the first letter of its payment's name.
-    let fan = |row: &OutboxRow| {
-        let letter = String::from_utf8_lossy(&row.payload).contains("payment a");
-        let ordered =
-            |handler: &str, key: &str| NewDelivery { order: Some(Key::derive(handler, key)), ..of_row(handler, row) };
-        let key = if letter { "a" } else { "b" };
-        Fan { here: vec![ordered("book", key)], elsewhere: vec![ordered("mail", key)], later: None }
-    };
-    let relay = || with_fan(generation, 100, LONG, fan);
-    let first = emit(site, "payment a 1").await;
-    let held = store.relay(relay()).await.answered().claimed;
-    assert_eq!(events(&held), [first]);
-    let (of_a, of_b) = (emit(site, "payment a 2").await, emit(site, "payment b 1").await);
-    let relayed = other.relay(relay()).await.answered();
-    assert_eq!(events(&relayed.claimed), [of_b], "another key goes on, the same one waits");
-    // What stays is in order already, and waits for nobody.
-    for event in [first, of_a] {
-        let claimed = claim(&*other, &["book"], LONG).await;
-        assert!(claimed.iter().any(|claimed| claimed.event_id == event), "{event}");
-        for claimed in claimed {
-            assert!(settle(&*other, claimed.lease, Outcome::Completed).await);
-        }
-    }
-    assert_eq!(finish(&*store, &held).await, [true]);
-    let mut rest = Vec::new();
-    eventually("the row that waited can be taken", async || {
-        rest.extend(events(&other.relay(relay()).await.answered().claimed));
-        !rest.is_empty()
-    })
-    .await;
-    assert_eq!(rest, [of_a]);
 }
 
 pub async fn a_leased_row_is_taken_again_only_when_its_lease_ends(site: &impl OutboxSite) {
@@ -472,66 +401,4 @@ pub async fn rows_are_not_relayed_by_an_old_catalogue(site: &impl OutboxSite) {
     }
     assert_eq!((store.outbox_rows().await.answered(), stored(&*store, "book").await), (1, (0, 0)));
     assert_eq!(relay(&*store, LONG, Goes::Here).await.done, 1);
-}
-
-pub async fn the_deliveries_of_rows_keep_the_order_of_their_keys(site: &impl OutboxSite) {
-    let [store, other] = two(site).await;
-    let emitted = emit_many(site, 6).await;
-    let generation = generation(&*store).await;
-    let ordered = |row: &OutboxRow| NewDelivery { order: Some(Key::derive("book", "ada")), ..of_row("book", row) };
-    // The first rows in one turn, the others by way of a lease.
-    let here = move |row: &OutboxRow| Fan { here: vec![ordered(row)], ..Fan::default() };
-    let relayed = store.relay(with_fan(generation, 3, LONG, here)).await.answered();
-    assert_eq!(relayed.done, 3);
-    let both = move |row: &OutboxRow| Fan { elsewhere: vec![of_row("mail", row)], ..here(row) };
-    let rows = store.relay(with_fan(generation, 100, LONG, both)).await.answered().claimed;
-    assert_eq!(rows.len(), 3);
-    assert_eq!(finish(&*store, &rows).await, [true; 3]);
-    for event in emitted {
-        let claimed = claim_one(&*other, "book", LONG).await;
-        assert_eq!(claimed.event_id, event);
-        assert!(settle(&*other, claimed.lease, Outcome::Completed).await);
-    }
-}
-
-/// A turn whose background deliveries all have one order key.
-async fn relay_ordered(store: &dyn OutboxStore, rows: usize, lease: Duration) -> Vec<OutboxRow> {
-    let fan_out = |row: &OutboxRow| {
-        let ordered = NewDelivery { order: Some(Key::derive("mail", "customer 1")), ..of_row("mail", row) };
-        Fan { elsewhere: vec![ordered], ..Fan::default() }
-    };
-    let generation = generation(store).await;
-    store.relay(with_fan(generation, rows, lease, fan_out)).await.answered().claimed
-}
-
-pub async fn a_row_of_an_order_key_waits_for_those_before_it_that_another_relay_has(site: &impl OutboxSite) {
-    let [store, other] = two(site).await;
-    let emitted = emit_many(site, 4).await;
-    let first = relay_ordered(&*store, 2, LONG).await;
-    assert_eq!(events(&first), emitted[..2]);
-    assert_eq!(events(&relay_ordered(&*other, 1_000, LONG).await), [], "they wait for the first two");
-    assert_eq!(events(&relay_ordered(&*store, 1_000, LONG).await), [], "for each other, too");
-    finish(&*store, &first).await;
-    let mut rest = Vec::new();
-    eventually("the rest can be taken", async || {
-        rest.extend(relay_ordered(&*other, 1_000, LONG).await);
-        rest.len() == 2
-    })
-    .await;
-    assert_eq!(events(&rest), emitted[2..]);
-}
-
-pub async fn rows_of_an_order_key_go_on_in_order_after_the_death_of_a_relay(site: &impl OutboxSite) {
-    let [store, other] = two(site).await;
-    let emitted = emit_many(site, 4).await;
-    assert_eq!(events(&relay_ordered(&*store, 2, SHORT).await), emitted[..2]);
-    let mut all = Vec::new();
-    eventually("all are taken", async || {
-        let taken = relay_ordered(&*other, 1_000, LONG).await;
-        finish(&*other, &taken).await;
-        all.extend(taken);
-        all.len() == 4
-    })
-    .await;
-    assert_eq!(events(&all), emitted, "in the order of their commits");
 }

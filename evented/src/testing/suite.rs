@@ -243,17 +243,22 @@ macro_rules! __outbox_promises {
                 a_row_that_is_finished_twice_is_finished_once: Once
                 what_stays_of_a_row_is_stored_with_its_lease: Outbox
                 a_row_that_is_left_is_taken_by_a_relay_that_leases: Outbox
-                a_row_keeps_the_target_of_its_first_turn: Outbox
                 a_turn_takes_no_more_bytes_than_asked: Outbox
                 a_row_that_is_put_back_is_due_after_its_delay: Outbox
-                an_outbox_remembers_its_queue: Outbox
-                what_goes_elsewhere_waits_for_rows_of_its_own_key_alone: Order
                 a_row_is_taken_by_one_relay_alone: Outbox
                 a_turn_takes_no_more_rows_than_asked: Outbox
                 what_a_turn_stores_is_claimed_with_it: Outbox
                 a_turn_claims_as_an_exchange_does: Outbox
                 a_row_of_an_uncommitted_transaction_is_not_seen: Outbox
                 rows_are_not_relayed_by_an_old_catalogue: EveryHandler
+            }
+            taken {
+                a_row_keeps_the_target_of_its_first_turn: Outbox
+                a_row_keeps_the_handlers_of_its_first_turn: Once
+                an_outbox_that_becomes_its_own_queue_keeps_what_was_on_its_way: Order
+                an_outbox_remembers_its_queue: Outbox
+                what_goes_elsewhere_waits_for_rows_of_its_own_key_alone: Order
+                two_relays_look_at_a_row_a_few_times_at_most: Order
                 the_deliveries_of_rows_keep_the_order_of_their_keys: Order
                 a_row_of_an_order_key_waits_for_those_before_it_that_another_relay_has: Order
                 rows_of_an_order_key_go_on_in_order_after_the_death_of_a_relay: Order

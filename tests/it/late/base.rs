@@ -28,7 +28,7 @@ pub trait Base: Outboxed {
 }
 
 macro_rules! looks {
-    ($Db:ident) => {
+    ($Db:ident, $lease:literal) => {
         async fn send(app: &App, tx: &mut Transaction<$Db>, event: Sent) {
             app.emit_in(tx, event).await.unwrap();
         }
@@ -38,14 +38,14 @@ macro_rules! looks {
         }
 
         async fn leased(pool: &Pool<$Db>) -> i64 {
-            let sql = "select count(*) from evented_outbox where lease is not null";
+            let sql = concat!("select count(*) from evented_outbox where ", $lease, " is not null");
             query_scalar(sql).fetch_one(pool).await.unwrap()
         }
     };
 }
 
 impl Base for Sqlite {
-    looks!(Sqlite);
+    looks!(Sqlite, "lease");
 
     fn database(place: &Place) -> Option<String> {
         Some(format!("sqlite:{}", place.path("shop.db").display()))
@@ -57,7 +57,7 @@ impl Base for Sqlite {
 }
 
 impl Base for Postgres {
-    looks!(Postgres);
+    looks!(Postgres, "held");
 
     fn database(_place: &Place) -> Option<String> {
         Some(servers::Postgres::shared()?.database())
@@ -69,7 +69,7 @@ impl Base for Postgres {
 }
 
 impl Base for MySql {
-    looks!(MySql);
+    looks!(MySql, "lease");
 
     fn database(_place: &Place) -> Option<String> {
         Some(Mariadb::shared()?.database())

@@ -1,6 +1,6 @@
 //! A relay's process is stopped with its push under way, and goes on when another relay has done all of the work.
 
-use std::process::Stdio;
+use std::{fs, io, process::Stdio};
 
 use evented::{
     App, Role,
@@ -33,6 +33,18 @@ fn signal(process: &Child, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
+/// Stops a process, and waits until each of its threads stands still: on a busy machine some go on for a moment.
+async fn stop(process: &Child) {
+    signal(process, Signal::STOP);
+    let tasks = format!("/proc/{}/task", process.id().expect("it runs"));
+    let stands = |task: io::Result<fs::DirEntry>| {
+        let Ok(stat) = task.and_then(|task| fs::read_to_string(task.path().join("stat"))) else { return true };
+        // The state comes behind the name, which is in parentheses.
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    };
+    eventually("all of the process stands still", async || fs::read_dir(&tasks).unwrap().all(stands)).await;
+}
+
 /// Lets the process go on, which is the only one that relays now, and has it relay some more: so it is past what it had in
 /// hand. Then all is worked off, and judged.
 async fn goes_on<Db: Base>(stopped: Child, emits: &App, pool: &Pool<Db>, queue: &str, seen: &Seen) {
@@ -59,7 +71,7 @@ async fn before_a_file<Db: Base>() {
     query("begin immediate").execute(&mut holder).await.unwrap();
     send(&emits, &pool, 0..EVENTS).await;
     until_leased(&pool, EVENTS).await;
-    signal(&stopped, Signal::STOP);
+    stop(&stopped).await;
     query("rollback").execute(&mut holder).await.unwrap();
     holder.close().await.unwrap();
 
@@ -89,7 +101,7 @@ async fn before_a_network<Db: Base>() {
     proxy.hang().await;
     send(&emits, &pool, KEYS..EVENTS).await;
     until_leased(&pool, EVENTS - KEYS).await;
-    signal(&stopped, Signal::STOP);
+    stop(&stopped).await;
 
     let other = instance(&pool, &queue, &seen).role(Role::Work).await.unwrap();
     until_delivered(&pool, &seen, EVENTS).await;

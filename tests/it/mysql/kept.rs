@@ -136,7 +136,7 @@ impl Shop {
         self.execute(&format!(
             "insert into evented_outbox (event_id, event, due_at, version, emitted_at, payload)
              select unhex(lpad(hex(seq + (select count(*) * 1000000 from ledger)), 32, '0')), 'Sailed',
-                1000 * unix_timestamp() - 1000, 1, 1000 * unix_timestamp(), repeat('x', {payload_bytes})
+                0, 1, 1000 * unix_timestamp(), repeat('x', {payload_bytes})
              from seq_1_to_{count}"
         ))
         .await;
@@ -172,7 +172,7 @@ async fn tables_of_the_release_before_are_migrated_with_what_is_in_them() {
     drop(open_outbox(&shop.url).await.unwrap());
     for sql in [
         "drop table evented_outbox_keys",
-        "alter table evented_outbox drop index evented_outbox_next, drop column target, drop column error,
+        "alter table evented_outbox drop index evented_outbox_next, drop column target, drop column handlers, drop column error,
             add index evented_outbox_due (due_at, seq)",
         "alter table evented_deliveries drop column again",
         "alter table evented_counts drop column kept, drop column running",
@@ -187,8 +187,8 @@ async fn tables_of_the_release_before_are_migrated_with_what_is_in_them() {
             version, emitted_at, payload) select unhex(lpad(seq, 32, '0')), unhex(lpad(seq, 32, '0')), num,
             if(seq = 1, 9000000000000, 1), if(seq = 1, 77, null), 3, 1, 1000, 1, 1, 'x'
             from seq_1_to_3 join evented_handlers where id = 'book'",
-        "insert into evented_outbox (event_id, event, due_at, version, emitted_at, payload)
-            values (unhex(lpad(9, 32, '0')), 'Sailed', 1, 1, 1, 'x')",
+        "insert into evented_outbox (event_id, event, due_at, lease, version, emitted_at, payload)
+            values (unhex(lpad(9, 32, '0')), 'Sailed', 9000000000000, 77, 1, 1, 'x')",
     ] {
         shop.execute(sql).await;
     }
@@ -204,7 +204,7 @@ async fn tables_of_the_release_before_are_migrated_with_what_is_in_them() {
     // What the release before had retired comes back with whoever records it.
     record(store, &["book", "gone"]).await;
     assert_eq!(store.catalogue().await.unwrap().handlers.len(), 2);
-    assert_eq!(turn(store, stays).await.done, 1);
+    assert_eq!(turn(store, stays).await.done, 1, "which a relay of that release had in hand");
     assert_eq!(told(store, "book").await, (3, 1));
     assert_eq!(shop.ask("select version * 100 + min_compatible from evented_schema").await, 202);
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use evented::{
     DeliveryId, EventId, Key,
     sqlx::{SqlitePool, query},
-    store::{Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, PutBack, Relay, Relayed},
+    store::{Elsewhere, Fan, Feed, NewDelivery, OutboxRow, OutboxStore, PutBack, Relay, Relayed},
 };
 use evented_tests::Place;
 
@@ -121,14 +121,14 @@ async fn new_rows_of_a_key_are_taken_in_order_whenever_they_are_due() {
 async fn rows_that_were_left_keep_their_order_when_another_queue_is_adopted() {
     let place = Place::new();
     let (pool, store) = new(&place).await;
-    store.feed("another queue".into(), false).await.unwrap();
+    store.feed(Feed::First("another queue".into())).await.unwrap();
     emit(&pool, &["ada", "bob", "ada"]).await;
     let generation = store.catalogue().await.unwrap().generation;
     let left = turn(&*store, 10, Elsewhere::Leave(Duration::ZERO)).await;
     assert_eq!(left.put_off, 3);
     run(&pool, "update evented_outbox set target = 'another queue'").await;
     run(&pool, "update evented_outbox_keys set target = 'another queue'").await;
-    store.feed(QUEUE.into(), true).await.unwrap();
+    store.feed(Feed::Adopt(QUEUE.into())).await.unwrap();
     assert_ne!(store.catalogue().await.unwrap().generation, generation, "relays that know the other queue look again");
     emit(&pool, &["ada"]).await;
     let rows = turn(&*store, 10, Elsewhere::Lease).await.claimed;

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorKind},
     id::{DeliveryId, LeaseToken},
     store::{
-        INBOX_RETENTION, INBOX_SETTLED, Identity, OutboxRow, PutBack,
+        Feed, INBOX_RETENTION, INBOX_SETTLED, Identity, OutboxRow, PutBack,
         tx::{NewRow, Statement, Value},
     },
     time,
@@ -35,9 +35,9 @@ const KEYS_MAX: usize = 64;
 /// In another database than the outbox's, the identity there is another: the row has no time then, which the table refuses.
 const INSERT: &str = concat!(
     "insert into evented_outbox (event_id, event, due_at, version, emitted_at, correlation, payload)
-     values (?, ?, ",
+     values (?, ?, if(? = 0, 0, ",
     now_ms!(),
-    " + ?, ?, if((select ",
+    " + ?), ?, if((select ",
     identity!(),
     " from evented_identity) = ?, ",
     now_ms!(),
@@ -49,6 +49,7 @@ pub(super) fn statement(row: &NewRow) -> Statement {
     let values = vec![
         Value::Bytes(Some(row.event_id.to_bytes().to_vec())),
         Value::Text(Some(row.event.to_owned())),
+        Value::Integer(Some(time::delay_ms(row.delay))),
         Value::Integer(Some(time::delay_ms(row.delay))),
         Value::Integer(Some(row.version.into())),
         Value::Text(Some(row.outbox.to_string())),
@@ -134,21 +135,27 @@ pub(super) fn finish<'a>(conn: &'a mut MySqlConnection, rows: &'a Vec<OutboxRow>
             }
             finished.push(held);
         }
-        if !done.is_empty() {
-            let keys = keys_of(conn, &done).await?;
-            let done = numbers(done);
-            let mut statements =
-                vec![format!("delete from o using evented_outbox o force index (primary) where o.seq in ({done})")];
-            if !keys.is_empty() {
-                statements.push(delete_keys(&done));
-            }
-            write_all(conn, statements).await?;
-            let keys: BTreeSet<_> = keys.into_iter().map(|key| (key.order_key, key.target)).collect();
-            let next = next_of(conn, keys.into_iter().collect()).await?;
-            wake(conn, &next).await?;
-        }
+        delete_taken(conn, &done).await?;
         Ok(finished)
     })
+}
+
+/// Deletes rows that have their target. What waited for one of them goes next.
+pub(super) async fn delete_taken(conn: &mut MySqlConnection, done: &[i64]) -> Result<(), SqlxError> {
+    if done.is_empty() {
+        return Ok(());
+    }
+    let keys = keys_of(conn, done).await?;
+    let done = numbers(done.iter().copied());
+    let mut statements =
+        vec![format!("delete from o using evented_outbox o force index (primary) where o.seq in ({done})")];
+    if !keys.is_empty() {
+        statements.push(delete_keys(&done));
+    }
+    write_all(conn, statements).await?;
+    let keys: BTreeSet<_> = keys.into_iter().map(|key| (key.order_key, key.target)).collect();
+    let next = next_of(conn, keys.into_iter().collect()).await?;
+    wake(conn, &next).await
 }
 
 /// Deletes the order keys of rows. By their index, since a look at all would wait for those that others have in hand.
@@ -241,34 +248,64 @@ fn sorted_by_row<'b>(rows: impl Iterator<Item = (i64, i64, &'b PutBack)>) -> Vec
     rows
 }
 
-/// Which queue this outbox feeds; `None` where the store has lost its row.
-pub(super) fn feed<'a>(
-    conn: &'a mut MySqlConnection,
-    (queue, adopt): &'a (Identity, bool),
-) -> Running<'a, Option<Identity>> {
+/// Whether the store has its row, and which queue that says it feeds.
+pub(super) fn feed<'a>(conn: &'a mut MySqlConnection, feed: &'a Feed) -> Running<'a, (bool, Option<Identity>)> {
     Box::pin(async move {
         // Most starts find it written.
         let read = sql("select feeds from evented_schema").fetch_optional(&mut *conn).await?;
-        let Some(read) = read else { return Ok(None) };
-        let fed: Option<String> = read.try_get(0)?;
-        if let (Some(fed), false) = (fed, *adopt) {
-            return Ok(Some(fed.into()));
-        }
+        let Some(read) = read else { return Ok((false, None)) };
+        let written: Option<&str> = read.try_get(0)?;
+        let (queue, adopt) = match feed {
+            Feed::First(queue) if written.is_none() => (queue, false),
+            Feed::Adopt(queue) => (queue, true),
+            _ => return Ok((true, written.map(Identity::from))),
+        };
         sql("update evented_schema set feeds = if(? or feeds is null, ?, feeds)")
-            .bind(*adopt)
+            .bind(adopt)
             .bind(queue.as_str().to_owned())
             .execute(&mut *conn)
             .await?;
-        if *adopt {
-            for text in [
-                "update evented_outbox set target = ? where target <> '' and target <> ?",
-                "update evented_outbox_keys set target = ? where target <> ?",
-            ] {
-                sql(text).bind(queue.as_str().to_owned()).bind(queue.as_str().to_owned()).execute(&mut *conn).await?;
+        let row = sql("select feeds from evented_schema").fetch_one(conn).await?;
+        Ok((true, row.try_get::<Option<&str>, _>(0)?.map(Identity::from)))
+    })
+}
+
+/// Tells rows on their way to other queues that they go to this one, some at a time; answers whether there may be more.
+pub(super) fn redirect<'a>(conn: &'a mut MySqlConnection, queue: &'a Identity) -> Running<'a, bool> {
+    Box::pin(async move {
+        let target = text_literal(queue.as_str());
+        // By the index, on both sides of the target; a limit of locked rows.
+        let others = |side: &str| {
+            format!(
+                "(select seq from evented_outbox force index (evented_outbox_next) where target {side} {target}
+                  order by target, due_at, seq limit {STEP} for update)"
+            )
+        };
+        let mut rows: Vec<i64> = Vec::new();
+        for side in ["<", ">"] {
+            for row in read(conn, others(side)).await? {
+                rows.push(row.try_get(0)?);
             }
         }
-        let row = sql("select feeds from evented_schema").fetch_one(conn).await?;
-        Ok(Some(row.try_get::<&str, _>(0)?.into()))
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        let seqs = numbers(sorted(rows));
+        write_all(
+            conn,
+            vec![
+                format!(
+                    "update evented_outbox force index (primary) set target = {target}, lease = null, due_at = 0
+                     where seq in ({seqs})"
+                ),
+                format!(
+                    "update evented_outbox_keys force index (evented_outbox_keys_seq) set target = {target}
+                     where seq in ({seqs})"
+                ),
+            ],
+        )
+        .await?;
+        Ok(true)
     })
 }
 

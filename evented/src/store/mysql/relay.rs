@@ -1,11 +1,12 @@
 //! A turn of the relay, in one transaction, which it begins.
 //!
-//! A row is new, with a target of null, until a turn has looked at it. Then it is gone, or has the queue that the rest of it
-//! goes to as its target, or waits for earlier rows that others have in hand at the moment, with an empty target. So one index
-//! finds the first of each kind, and a million rows that wait for an absent queue stand in nobody's way.
+//! A row is new, with a target of null, until a turn has taken it. Then it is gone, or has the queue that the rest of it goes to
+//! as its target. So one index finds the first of each kind, and a million rows that wait for an absent queue, or for their
+//! time, stand in nobody's way.
 //!
 //! The rows of the turn are locked, and those that another relay has locked are passed by. Whoever has locked them, they are
-//! in sight until its commit: so is what a row with an order key must wait for.
+//! in sight until its commit: so is what a row with an order key must wait for. It is left as it is meanwhile, since whoever has
+//! the first of all goes on.
 //!
 //! What goes elsewhere of a row waits for earlier rows of its key and target, which stand in a table of their own. It is due
 //! again when the one before it is finished (`outbox::finish`), which needs no look in between.
@@ -20,7 +21,7 @@ use sqlx::{Error as SqlxError, Executor as _, MySqlConnection, Row as _, mysql::
 use crate::{
     id::{Key, LeaseToken},
     origin::Origin,
-    store::{Claims, Elsewhere, Fan, NewDelivery, OutboxRow, Relay, Relayed},
+    store::{Claims, Elsewhere, Fan, NewDelivery, OutboxRow, Relay, Relayed, Taken},
     time,
 };
 
@@ -29,7 +30,7 @@ use super::{
     counts::{Counts, write_all},
     identity::generation,
     link::{BEGIN, NO_SUCH_TABLE, NULL, Running, code, read, write},
-    outbox::{delete_keys, keys_of, wake},
+    outbox::{delete_keys, delete_taken, keys_of, wake},
     push::insert,
     sql::{count, event_id, hex, id_bytes, list, now_ms, numbers, text_literal},
 };
@@ -41,8 +42,6 @@ const OTHERS_LOOK: Duration = Duration::from_millis(20);
 const WAITS_LOOK: Duration = Duration::from_mins(5);
 /// How long a row is left that goes to a queue which is not known here.
 const UNKNOWN_LOOK: Duration = Duration::from_secs(1);
-/// The target of a row that waits for others that nobody has taken yet.
-const WAITS: &str = "''";
 
 /// What a turn came to.
 pub(super) struct Turn {
@@ -66,13 +65,19 @@ impl Waiting {
     }
 }
 
-/// A row of the turn before its fan is known.
-struct Found {
+/// A new row of the turn and who gets it.
+struct Fanned {
     row: OutboxRow,
-    due_at: i64,
-    /// No turn has given it a target.
-    is_new: bool,
-    waits: bool,
+    fan: Fan,
+}
+
+/// What a turn has found.
+#[derive(Default)]
+struct Finds {
+    /// In the order in which they were written.
+    rows: Vec<OutboxRow>,
+    /// New rows whose delay is over.
+    ripe: Vec<i64>,
 }
 
 /// One turn.
@@ -97,42 +102,48 @@ fn moved() -> Turn {
 async fn turn(conn: &mut MySqlConnection, relay: &Relay) -> Result<Turn, SqlxError> {
     let Some(found) = find(conn, relay).await? else { return Ok(moved()) };
     let mut turn = Turn { relayed: Relayed::default(), waiting: Waiting::default(), counts: 0 };
+    let mut statements: Vec<_> = become_ready(&found.ripe).into_iter().collect();
     // Others have in hand what is due.
-    if found.is_empty() {
+    if found.rows.is_empty() {
+        write_all(conn, statements).await?;
         turn.relayed.next_due = next_of(conn, relay).await?.map(|next| next.max(OTHERS_LOOK));
         return Ok(turn);
     }
     let (mut sorted, mut counts) = (Sorted::default(), Counts::default());
-    let untaken = Untaken::of(&found);
-    let mut fans: Vec<(Found, Fan)> = Vec::new();
+    let asked: Vec<_> = found.rows.iter().map(|row| row.row).collect();
+    let mut fans: Vec<Fanned> = Vec::new();
     let mut leasable: Vec<OutboxRow> = Vec::new();
-    for found in found {
-        if found.is_new {
-            let fan = (relay.fan_out)(&found.row);
-            fans.push((found, fan));
-        } else {
-            leasable.push(found.row);
+    for row in found.rows {
+        let fan = (relay.fan_out)(&row);
+        if row.taken.is_none() {
+            fans.push(Fanned { row, fan });
+            continue;
         }
+        sorted.here.extend(fan.here);
+        if fan.elsewhere.is_empty() { sorted.done_later.push(row.row) } else { leasable.push(row) }
     }
-    let is_ordered = fans.iter().any(|(_, fan)| fan.is_ordered());
-    let first_untaken = if is_ordered { untaken.first(conn).await? } else { None };
+    let last_ordered = fans.iter().filter(|it| it.fan.is_ordered()).map(|it| it.row.row).next_back();
+    let first_untaken = match last_ordered {
+        Some(last) => first_untaken(conn, &asked, last).await?,
+        None => None,
+    };
     let mut taken_keys: Vec<(i64, Key)> = Vec::new();
-    for (found, fan) in fans {
-        let row = found.row;
+    for Fanned { row, fan } in fans {
         if let Some(delay) = fan.later {
             sorted.later.entry(time::delay_ms(delay)).or_default().push(row.row);
         } else if fan.is_ordered() && first_untaken.is_some_and(|first| first < row.row) {
-            sorted.waiting.push(row.row);
+            // Left as it is.
         } else if fan.elsewhere.is_empty() {
             sorted.here.extend(fan.here);
             sorted.done.push(row.row);
-        } else if relay.target.is_none() {
-            sorted.later.entry(time::delay_ms(UNKNOWN_LOOK)).or_default().push(row.row);
-        } else {
+        } else if let Some(target) = &relay.target {
             taken_keys.extend(fan.keys_elsewhere().into_iter().map(|key| (row.row, key)));
+            let taken = Taken::of(target, &fan);
             sorted.here.extend(fan.here);
-            sorted.taken.push(row.row);
-            leasable.push(row);
+            sorted.taken.entry(taken.handlers_as_text()).or_default().push(row.row);
+            leasable.push(OutboxRow { taken: Some(taken), ..row });
+        } else {
+            sorted.later.entry(time::delay_ms(UNKNOWN_LOOK)).or_default().push(row.row);
         }
     }
     insert(conn, sorted.here.iter().collect(), &mut counts).await?;
@@ -149,43 +160,21 @@ async fn turn(conn: &mut MySqlConnection, relay: &Relay) -> Result<Turn, SqlxErr
         )
         .await?;
     }
-    let mut statements = sorted.statements();
-    turn.relayed.done = sorted.done.len();
-    match relay.elsewhere {
-        Elsewhere::Leave(delay) => {
-            turn.relayed.put_off = sorted.taken.len();
-            statements.extend(postpone(
-                &sorted.taken,
-                &format!("target = {target}, lease = null"),
-                time::delay_ms(delay),
-            ));
-        }
-        Elsewhere::Lease => {
-            // In the order in which they were written.
-            leasable.sort_by_key(|row| row.row);
-            let ordered = !taken_keys.is_empty() || leasable.len() > sorted.taken.len();
-            let line = if ordered { Line::of(conn, &leasable, &target).await? } else { Line::default() };
-            let (waits, leased): (Vec<_>, Vec<_>) =
-                leasable.into_iter().partition(|row| line.waits.contains_key(&row.row));
-            turn.relayed.put_off = waits.iter().filter(|row| sorted.taken.contains(&row.row)).count();
-            let token = LeaseToken::mint();
-            let rows: Vec<_> = leased.iter().map(|row| row.row).collect();
-            let set = format!("target = {target}, lease = {}", token.to_i64());
-            statements.extend(postpone(&rows, &set, time::delay_ms(relay.lease)));
-            statements.extend(line.postpone(&target));
-            turn.waiting = line.waiting();
-            turn.relayed.claimed = leased.into_iter().map(|row| OutboxRow { token: Some(token), ..row }).collect();
-        }
-    }
+    statements.extend(sorted.statements());
+    turn.relayed.done = sorted.done.len() + sorted.done_later.len();
+    let has_keys = !taken_keys.is_empty();
+    statements.extend(go_on(conn, relay, &sorted.taken, leasable, has_keys, &mut turn).await?);
     let claims = match &relay.claim {
         Some(asked) if !sorted.here.is_empty() => {
             write_all(conn, statements).await?;
+            delete_taken(conn, &sorted.done_later).await?;
             let due = claim::due(conn, asked, &[]).await?;
             claim::lease(conn, &due, asked.lease, &mut counts).await?
         }
         _ => {
             statements.extend(counts.statements());
             write_all(conn, statements).await?;
+            delete_taken(conn, &sorted.done_later).await?;
             Claims::default()
         }
     };
@@ -197,13 +186,58 @@ async fn turn(conn: &mut MySqlConnection, relay: &Relay) -> Result<Turn, SqlxErr
     Ok(turn)
 }
 
-/// What becomes of new rows.
+/// What goes elsewhere is leased, or left; answers the statements for that.
+async fn go_on(
+    conn: &mut MySqlConnection,
+    relay: &Relay,
+    new: &BTreeMap<String, Vec<i64>>,
+    mut rows: Vec<OutboxRow>,
+    has_keys: bool,
+    turn: &mut Turn,
+) -> Result<Vec<String>, SqlxError> {
+    let Some(target) = relay.target.as_ref().map(|target| text_literal(target.as_str())) else { return Ok(Vec::new()) };
+    if let Elsewhere::Leave(delay) = relay.elsewhere {
+        turn.relayed.put_off = new.values().map(Vec::len).sum();
+        let leave = |(handlers, rows): (&String, &Vec<i64>)| {
+            let set = format!("target = {target}, handlers = {}, lease = null", text_literal(handlers));
+            postpone(rows, &set, time::delay_ms(delay))
+        };
+        return Ok(new.iter().filter_map(leave).collect());
+    }
+    // In the order in which they were written.
+    rows.sort_by_key(|row| row.row);
+    let new: HashMap<i64, &str> =
+        new.iter().flat_map(|(handlers, rows)| rows.iter().map(|row| (*row, &**handlers))).collect();
+    let is_ordered = has_keys || rows.len() > new.len();
+    let line = if is_ordered { Line::of(conn, &rows, &target).await? } else { Line::default() };
+    let (waits, leased): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| line.waits.contains_key(&row.row));
+    turn.relayed.put_off = waits.iter().filter(|row| new.contains_key(&row.row)).count();
+    let lease = LeaseToken::mint();
+    let mut statements = Vec::new();
+    // What new rows are taken for is written with their lease.
+    for (handlers, rows) in by_handlers(&leased, &new) {
+        let handlers = handlers.map(|handlers| format!(", handlers = {}", text_literal(handlers)));
+        let set = format!("target = {target}{}, lease = {}", handlers.unwrap_or_default(), lease.to_i64());
+        statements.extend(postpone(&rows, &set, time::delay_ms(relay.lease)));
+    }
+    statements.extend(line.postpone(&target));
+    for (handlers, rows) in by_handlers(&waits, &new) {
+        statements.extend(handlers.map(|handlers| write_handlers(handlers, &rows)));
+    }
+    turn.waiting = line.waiting();
+    turn.relayed.claimed = leased.into_iter().map(|row| OutboxRow { token: Some(lease), ..row }).collect();
+    Ok(statements)
+}
+
+/// What becomes of the turn's rows.
 #[derive(Default)]
 struct Sorted {
     here: Vec<NewDelivery>,
     done: Vec<i64>,
-    taken: Vec<i64>,
-    waiting: Vec<i64>,
+    /// Those that had a target, and perhaps keys.
+    done_later: Vec<i64>,
+    /// New ones that go on elsewhere, by whom they go to.
+    taken: BTreeMap<String, Vec<i64>>,
     later: BTreeMap<i64, Vec<i64>>,
 }
 
@@ -219,9 +253,30 @@ impl Sorted {
         for (delay, rows) in &self.later {
             statements.extend(postpone(rows, "lease = null", *delay));
         }
-        statements.extend(postpone(&self.waiting, &format!("target = {WAITS}"), time::millis(OTHERS_LOOK)));
         statements
     }
+}
+
+/// New rows may be taken now.
+fn become_ready(rows: &[i64]) -> Option<String> {
+    (!rows.is_empty()).then(|| {
+        let rows = numbers(rows.iter().copied());
+        format!("update evented_outbox force index (primary) set due_at = 0 where seq in ({rows})")
+    })
+}
+
+/// Rows by whom they go to, where that is to be written.
+fn by_handlers<'t>(rows: &[OutboxRow], taken: &HashMap<i64, &'t str>) -> BTreeMap<Option<&'t str>, Vec<i64>> {
+    let mut by_handlers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in rows {
+        by_handlers.entry(taken.get(&row.row).copied()).or_default().push(row.row);
+    }
+    by_handlers
+}
+
+fn write_handlers(handlers: &str, rows: &[i64]) -> String {
+    let (handlers, rows) = (text_literal(handlers), numbers(rows.iter().copied()));
+    format!("update evented_outbox force index (primary) set handlers = {handlers} where seq in ({rows})")
 }
 
 /// Lets rows be due after `delay`.
@@ -240,82 +295,83 @@ fn postpone(rows: &[i64], set: &str, delay: i64) -> Option<String> {
     })
 }
 
-/// Locks rows that are due, new ones first, of so many bytes; `None` where the catalogue is another.
+/// Locks rows: the first new ones, then those of the target that are due, or the other way round, of so many bytes; `None` where the catalogue is
+/// another.
 ///
 /// By the index, of which the limit locks no more rows than it takes. The catalogue is read after them, so that it has
 /// whatever handler was recorded before one of them was emitted.
-async fn find(conn: &mut MySqlConnection, relay: &Relay) -> Result<Option<Vec<Found>>, SqlxError> {
+async fn find(conn: &mut MySqlConnection, relay: &Relay) -> Result<Option<Finds>, SqlxError> {
     // Payloads that are small beside the limit come with their rows, and others when it is known that there is room.
-    let small = relay.bytes / (3 * relay.rows).max(1);
-    let kinds = kinds(relay);
+    let small = i64::try_from(relay.bytes / (3 * relay.rows).max(1)).unwrap_or(i64::MAX);
     let mut text = BEGIN.to_owned();
-    for (kind, is_kind) in kinds.iter().enumerate() {
-        text.push_str(&format!(
-            concat!(
-                "; select {}, seq, event_id, event, correlation, version, emitted_at, due_at,
-                    cast(octet_length(payload) as signed), if(octet_length(payload) <= {}, payload, null)
-                 from evented_outbox force index (evented_outbox_next) where {} and due_at <= ",
-                now_ms!(),
-                " order by due_at, seq limit {} for update skip locked"
-            ),
-            kind,
-            i64::try_from(small).unwrap_or(i64::MAX),
-            is_kind,
-            relay.rows
-        ));
+    let known = target(relay).map(|target| (KNOWN, format!("target = {target} and due_at <= {}", now_ms!())));
+    let mut kinds: Vec<_> = [(NEW, "target is null and due_at = 0".to_owned())].into_iter().chain(known).collect();
+    if relay.elsewhere == Elsewhere::Nothing {
+        kinds.reverse();
     }
+    for (kind, is_kind) in kinds {
+        text.extend([format!(
+            "; select {kind}, seq, event_id, event, correlation, version, emitted_at, target, handlers,
+                cast(octet_length(payload) as signed), if(octet_length(payload) <= {small}, payload, null)
+             from evented_outbox force index (evented_outbox_next) where {is_kind}
+             order by due_at, seq limit {} for update skip locked",
+            relay.rows
+        )]);
+    }
+    text.push_str(&format!(
+        concat!(
+            "; select {}, seq from evented_outbox force index (evented_outbox_next)
+                where target is null and due_at > 0 and due_at <= ",
+            now_ms!(),
+            " order by due_at, seq limit {} for update skip locked"
+        ),
+        RIPE, relay.rows
+    ));
     text.push_str(concat!("; select -1, ", generation!()));
-    let mut rows = Vec::new();
+    let (mut rows, mut found) = (Vec::new(), Finds::default());
     for row in read(conn, text).await? {
-        if row.try_get::<i64, _>(0)? < 0 {
-            if row.try_get::<i64, _>(1)?.cast_unsigned() != relay.generation {
-                return Ok(None);
-            }
-        } else {
-            rows.push(row);
+        match row.try_get::<i64, _>(0)? {
+            RIPE => found.ripe.push(row.try_get(1)?),
+            NEW | KNOWN => rows.push(row),
+            _ if row.try_get::<i64, _>(1)?.cast_unsigned() != relay.generation => return Ok(None),
+            _ => {}
         }
     }
-    let kind_and_due = |row: &MySqlRow| (row.get::<i64, _>(0) == 2, row.get::<i64, _>(7), row.get::<i64, _>(1));
-    rows.sort_by_key(kind_and_due);
     let mut bytes = 0;
-    let mut found = Vec::new();
     let mut large = HashMap::new();
     for row in rows.iter().take(relay.rows) {
-        bytes += usize::try_from(row.try_get::<i64, _>(8)?).unwrap_or(usize::MAX);
-        if bytes > relay.bytes && !found.is_empty() {
+        bytes += usize::try_from(row.try_get::<i64, _>(9)?).unwrap_or(usize::MAX);
+        if bytes > relay.bytes && !found.rows.is_empty() {
             break;
         }
-        let kind: i64 = row.try_get(0)?;
         let mut outbox_row = outbox_row(row)?;
-        if kind == 2 {
-            outbox_row.target.clone_from(&relay.target);
-        }
-        match row.try_get::<Option<&[u8]>, _>(9)? {
+        match row.try_get::<Option<&[u8]>, _>(10)? {
             Some(payload) => outbox_row.payload = payload.into(),
-            None => drop(large.insert(outbox_row.row, found.len())),
+            None => drop(large.insert(outbox_row.row, found.rows.len())),
         }
-        found.push(Found { row: outbox_row, due_at: row.try_get(7)?, is_new: kind < 2, waits: kind == 1 });
+        found.rows.push(outbox_row);
     }
     if !large.is_empty() {
         let text = format!("select seq, payload from evented_outbox where seq in ({})", numbers(large.keys().copied()));
         for row in read(conn, text).await? {
             if let Some(at) = large.get(&row.try_get::<i64, _>(0)?) {
-                found[*at].row.payload = row.try_get::<&[u8], _>(1)?.into();
+                found.rows[*at].payload = row.try_get::<&[u8], _>(1)?.into();
             }
         }
     }
-    // In the order of their commits, whenever they were due.
-    found.sort_by_key(|found| found.row.row);
+    found.rows.sort_by_key(|row| row.row);
     Ok(Some(found))
 }
 
-/// The kinds of rows that a relay takes, in the order in which it does: new, waiting, and those of its target.
-fn kinds(relay: &Relay) -> Vec<String> {
-    let mut kinds = vec!["target is null".to_owned(), format!("target = {WAITS}")];
-    if let (Elsewhere::Lease, Some(target)) = (relay.elsewhere, &relay.target) {
-        kinds.push(format!("target = {}", text_literal(target.as_str())));
-    }
-    kinds
+/// What a row of `find` is: new, of the relay's target, or new with a delay that is over.
+const NEW: i64 = 0;
+const KNOWN: i64 = 1;
+const RIPE: i64 = 2;
+
+/// The queue whose rows this relay looks at beside new ones, as a literal.
+fn target(relay: &Relay) -> Option<String> {
+    let leaves = matches!(relay.elsewhere, Elsewhere::Leave(_));
+    relay.target.as_ref().filter(|_| !leaves).map(|target| text_literal(target.as_str()))
 }
 
 fn outbox_row(row: &MySqlRow) -> Result<OutboxRow, SqlxError> {
@@ -328,7 +384,7 @@ fn outbox_row(row: &MySqlRow) -> Result<OutboxRow, SqlxError> {
         origin: Origin::from_bytes(event_id, row.try_get(4)?),
         version: count(row.try_get(5)?)?,
         emitted_unix_ms: row.try_get(6)?,
-        target: None,
+        taken: Taken::read(row.try_get(7)?, row.try_get(8)?).map_err(SqlxError::decode)?,
         payload: [].into(),
     })
 }
@@ -355,7 +411,9 @@ async fn next_of(conn: &mut MySqlConnection, relay: &Relay) -> Result<Option<Dur
             is_kind
         )
     };
-    let text = kinds(relay).into_iter().map(first).collect::<Vec<_>>().join(" union all ");
+    let known = target(relay).map(|target| format!("target = {target}"));
+    let kinds = ["target is null".to_owned()].into_iter().chain(known);
+    let text = kinds.map(first).collect::<Vec<_>>().join(" union all ");
     let mut next: Option<i64> = None;
     for row in read(conn, text).await? {
         let due_in: i64 = row.try_get(0)?;
@@ -364,42 +422,14 @@ async fn next_of(conn: &mut MySqlConnection, relay: &Relay) -> Result<Option<Dur
     Ok(next.map(time::from_millis))
 }
 
-/// What tells of rows before those of the turn that nobody has taken yet: deliveries of an order key wait for them, since they
-/// may have their key. One that waits so itself holds up those behind it.
-struct Untaken {
-    rows: String,
-    last: i64,
-    /// A row that was emitted before one of the turn was due before it, unless it was to be late.
-    due: String,
-}
-
-impl Untaken {
-    fn of(found: &[Found]) -> Self {
-        let new = || found.iter().filter(|found| found.is_new);
-        let due = new().map(|found| found.due_at).max().unwrap_or(0);
-        Self {
-            rows: numbers(found.iter().map(|found| found.row.row)),
-            last: new().map(|found| found.row.row).max().unwrap_or(0),
-            // One that has waited is due since another time than it was.
-            due: if new().any(|found| found.waits) { now_ms!().to_owned() } else { due.to_string() },
-        }
-    }
-
-    async fn first(&self, conn: &mut MySqlConnection) -> Result<Option<i64>, SqlxError> {
-        let Self { rows, last, due } = self;
-        let text = format!(
-            "select min(seq) from evented_outbox force index (evented_outbox_next)
-                where target is null and due_at <= {due} and seq < {last} and seq not in ({rows})
-             union all select min(seq) from evented_outbox force index (evented_outbox_next)
-                where target = {WAITS} and seq < {last} and seq not in ({rows})"
-        );
-        let mut first: Option<i64> = None;
-        for row in read(conn, text).await? {
-            let seq: Option<i64> = row.try_get(0)?;
-            first = first.into_iter().chain(seq).min();
-        }
-        Ok(first)
-    }
+/// The first new row before `last` that is not of the turn: deliveries of an order key wait for it, since it may have their key.
+async fn first_untaken(conn: &mut MySqlConnection, turn: &[i64], last: i64) -> Result<Option<i64>, SqlxError> {
+    let rows = numbers(turn.iter().copied());
+    let text = format!(
+        "select seq from evented_outbox force index (evented_outbox_next)
+         where target is null and due_at = 0 and seq < {last} and seq not in ({rows}) order by seq limit 1"
+    );
+    read(conn, text).await?.first().map(|row| row.try_get(0)).transpose()
 }
 
 /// The line of each order key, of what goes elsewhere.

@@ -220,13 +220,18 @@ const SECOND: &[&str] = &[
     "alter table evented_counts add column running bigint not null default 0",
     // Which push met a delivery that was there already.
     "alter table evented_deliveries add column again bigint",
-    // The queue that the rest of a row goes to, by its identity: null where no turn has looked at the row yet, empty where it
-    // waits for earlier ones that were in another relay's hand; and what stands in its way.
+    // The queue that the rest of a row goes to, by its identity: null where no turn has looked at the row yet; the handlers whom
+    // it goes to there, in JSON; and what stands in its way.
     "alter table evented_outbox add column target varchar(255)",
+    "alter table evented_outbox add column handlers mediumtext",
     "alter table evented_outbox add column error mediumtext",
+    // A new row is due at 0 where it may be taken; others are given that when their time comes. So the first ones, in the order
+    // in which they were written, are found past any number that are delayed.
     "alter table evented_outbox add index evented_outbox_next (target, due_at, seq)",
     // At once, and not a release later: the relay of schema 1 asks for it by name, and must not go on beside this one.
     "alter table evented_outbox drop index evented_outbox_due",
+    // Those that such a relay has in hand are new. It may push them still; the queue remembers that.
+    "update evented_outbox set lease = null, due_at = 0 where lease is not null and target is null",
     // The order keys of what goes elsewhere of rows that have their target: the first of a key and target goes.
     table!(
         "evented_outbox_keys (

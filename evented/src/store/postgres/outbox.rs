@@ -18,7 +18,7 @@ macro_rules! insert {
     ($version:expr, $where:expr) => {
         concat!(
             "insert into evented_outbox (event_id, event, due_at, emitted_at, version, correlation, payload)
-             select $1::bytea, $2::text, c.ms + $3::int8, c.ms, ",
+             select $1::bytea, $2::text, case when $3::int8 > 0 then c.ms + $3::int8 else 0 end, c.ms, ",
             $version,
             ", $5::bytea, $6::bytea
              from (select ",

@@ -1,9 +1,9 @@
 //! The relay's turns: from outbox rows to deliveries.
 //!
 //! A row is new until a turn has had it, `target` is null; then it has a target for good, and what stays of it is stored. It waits
-//! for others of its order keys in two ways. New, for earlier new ones that another relay has in hand or this turn has left. With a
-//! target, for earlier rows that have the same key and target, which `evented_outbox_keys` tells: it is due again when the
-//! one before it is, and `finish` makes it due at once.
+//! for others of its order keys in two ways. New, for earlier new ones that another relay has in hand: it is left as it is, since
+//! whoever has the first of all goes on. With a target, for earlier rows that have the same key and target, which
+//! `evented_outbox_keys` tells: it is due again when the one before it is, and `finish` makes it due at once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +16,10 @@ use crate::{
     error::StoreError,
     id::{DeliveryId, EventId, Key, LeaseToken},
     origin::Origin,
-    store::{Claims, Elsewhere, Fan, INBOX_RETENTION, INBOX_SETTLED, Identity, OutboxRow, PutBack, Relay, Relayed},
+    store::{
+        Claims, Elsewhere, Fan, Feed, INBOX_RETENTION, INBOX_SETTLED, Identity, NewDelivery, OutboxRow, PutBack, Relay,
+        Relayed, Taken,
+    },
     time,
 };
 
@@ -33,6 +36,8 @@ use super::{
 const WAITS_FOR_OTHERS: i64 = 0;
 /// When rows are looked at again that another relay has in hand, or that wait for such a row.
 const OTHERS_LOOK: Duration = Duration::from_millis(20);
+/// How long a row is left that goes to a queue which is not known here.
+const NO_TARGET: Duration = Duration::from_secs(1);
 /// So many rows of each order key are made due when those before them are finished.
 const WOKEN_MAX: i64 = 500;
 /// So many rows at a time are told of another target.
@@ -40,8 +45,8 @@ const ADOPT_ROWS: i64 = 5_000;
 
 /// The queue whose rows this turn looks at beside new ones.
 fn target(relay: &Relay) -> Option<&str> {
-    let leases = relay.elsewhere == Elsewhere::Lease;
-    relay.target.as_ref().filter(|_| leases).map(Identity::as_str)
+    let leaves = matches!(relay.elsewhere, Elsewhere::Leave(_));
+    relay.target.as_ref().filter(|_| !leaves).map(Identity::as_str)
 }
 
 /// A turn. It looks before it locks, unless it was told that something is due: where nothing is it writes nothing.
@@ -76,31 +81,63 @@ async fn next_row(session: &mut Session, target: Option<&str>) -> Result<Option<
     Ok(row.try_get::<Option<i64>, _>(0)?.map(time::from_millis))
 }
 
-/// Takes due rows that nobody has in hand: new ones, then those of the target. Payloads beyond the limit are not read. The
-/// generation is read as the rows are, at one moment: a handler that was recorded before a row was emitted is one of it.
-const TAKE: &str = concat!(
-    "with clock as materialized (select ",
-    sql::now_ms!(),
-    " as ms),
-    new as materialized (
-        select o.seq, o.event_id, o.event, o.correlation, o.version, o.emitted_at, o.target, octet_length(o.payload) as bytes
-        from evented_outbox o where o.target is null and o.due_at <= (select ms from clock)
-        order by o.due_at, o.seq limit $1 for update of o skip locked
-    ),
-    known as materialized (
-        select o.seq, o.event_id, o.event, o.correlation, o.version, o.emitted_at, o.target, octet_length(o.payload) as bytes
-        from evented_outbox o where o.target = $3 and o.due_at <= (select ms from clock)
-        order by o.due_at, o.seq limit $1 - (select count(*) from new) for update of o skip locked
-    ),
-    locked as (select * from new union all select * from known),
-    sized as materialized (
-        select l.*, sum(l.bytes) over w as until, row_number() over w as place, count(*) over () as found
-        from locked l window w as (order by l.target is not null, l.seq rows unbounded preceding)
-    )
-    select s.seq, s.event_id, s.event, s.correlation, s.version, s.emitted_at, s.target, o.payload, s.found,
-        coalesce((select c.catalogue from evented_schema c), 0)
-    from sized s join evented_outbox o on o.seq = s.seq where s.place = 1 or s.until <= $2"
-);
+/// New rows that nobody has in hand, the first ones, and rows of the target that are due.
+macro_rules! rows {
+    (new, $limit:literal) => {
+        rows!(@ "new", "o.target is null and o.due_at = 0 order by o.seq", $limit)
+    };
+    (known, $limit:literal) => {
+        rows!(@ "known", "o.target = $3 and o.due_at <= (select ms from clock) order by o.due_at, o.seq", $limit)
+    };
+    (@ $name:literal, $which:literal, $limit:literal) => {
+        concat!(
+            $name,
+            " as materialized (
+                select o.seq, o.event_id, o.event, o.correlation, o.version, o.emitted_at, o.target, o.handlers,
+                    octet_length(o.payload) as bytes
+                from evented_outbox o where ",
+            $which,
+            " limit ",
+            $limit,
+            " for update of o skip locked)"
+        )
+    };
+}
+
+/// Takes rows, the first ones and as many of the second as there is room for. Payloads beyond the limit are not read. The
+/// generation is read as the rows are, at one moment: a handler that was recorded before a row was emitted is one of it. New
+/// rows whose delay is over are made ready for the next turn.
+macro_rules! take {
+    ($first:ident, $second:ident, $rest:literal, $is_second:literal) => {
+        concat!(
+            "with clock as materialized (select ",
+            sql::now_ms!(),
+            " as ms),
+            ripe as (
+                update evented_outbox o set due_at = 0 where o.seq = any(array(
+                    select w.seq from evented_outbox w
+                    where w.target is null and w.due_at > 0 and w.due_at <= (select ms from clock)
+                    order by w.due_at, w.seq limit $1 for update skip locked))
+            ), ",
+            rows!($first, "$1"),
+            ", ",
+            rows!($second, $rest),
+            ", locked as (select * from new union all select * from known),
+            sized as materialized (
+                select l.*, sum(l.bytes) over w as until, row_number() over w as place, count(*) over () as found
+                from locked l window w as (order by ",
+            $is_second,
+            ", l.seq rows unbounded preceding)
+            )
+            select s.seq, s.event_id, s.event, s.correlation, s.version, s.emitted_at, s.target, s.handlers, o.payload,
+                s.found, coalesce((select c.catalogue from evented_schema c), 0)
+            from sized s join evented_outbox o on o.seq = s.seq where s.place = 1 or s.until <= $2"
+        )
+    };
+}
+
+const TAKE: &str = take!(new, known, "$1 - (select count(*) from new)", "l.target is not null");
+const TAKE_KNOWN_FIRST: &str = take!(known, new, "$1 - (select count(*) from known)", "l.target is null");
 
 /// What a turn makes of its rows.
 #[derive(Default)]
@@ -108,9 +145,11 @@ struct Turn {
     done: Vec<i64>,
     /// Those of them that have a target, and perhaps keys.
     done_later: Vec<i64>,
-    here: Vec<crate::store::NewDelivery>,
-    /// Rows whose lease, time and target change: the row, its lease, how long until it may be taken, its target.
-    changed: Vec<(i64, Option<i64>, Duration, Option<String>)>,
+    here: Vec<NewDelivery>,
+    /// Rows whose lease, time and target change: the row, its lease, how long until it may be taken, what it is taken for.
+    changed: Vec<(i64, Option<i64>, Duration, Option<Taken>)>,
+    /// Some wait for rows that another relay has in hand.
+    waits: bool,
     /// The keys of rows that have a target from now on.
     keys: Vec<(Key, String, i64)>,
     claimed: Vec<OutboxRow>,
@@ -119,23 +158,24 @@ struct Turn {
 
 async fn turn(session: &mut Session, relay: &Relay, claim: Option<&Asked<'_>>) -> Result<Relayed, SqlxError> {
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let statement = session.sql(TAKE).bind(count(relay.rows)).bind(count(relay.bytes)).bind(target(relay));
+    let take = if relay.elsewhere == Elsewhere::Nothing { TAKE_KNOWN_FIRST } else { TAKE };
+    let statement = session.sql(take).bind(count(relay.rows)).bind(count(relay.bytes)).bind(target(relay));
     let mut rows = statement.fetch_all(&mut session.conn).await?;
     let Some(first) = rows.first() else {
         // Another relay has them in hand. Should it not come to an end, they are due again.
         return Ok(Relayed { next_due: Some(OTHERS_LOOK), ..Relayed::default() });
     };
-    if first.try_get::<i64, _>(9)?.cast_unsigned() != relay.generation {
+    if first.try_get::<i64, _>(10)?.cast_unsigned() != relay.generation {
         return Ok(Relayed { catalogue_moved: true, ..Relayed::default() });
     }
-    let found: i64 = first.try_get(8)?;
+    let found: i64 = first.try_get(9)?;
     let all = found < count(relay.rows) && found == count(rows.len());
-    // In the order of their commits, whenever they were due.
+    // In the order in which they were written, whenever they were due.
     rows.sort_by_key(|row| row.get::<i64, _>(0));
     let batch = rows.into_iter().map(|row| read(&row)).collect::<Result<Vec<_>, _>>()?;
     let fans: Vec<_> = batch.iter().map(|row| (relay.fan_out)(row)).collect();
     let turn = decide(session, relay, batch, fans).await?;
-    let next = turn.changed.iter().map(|(_, _, later, _)| *later).min();
+    let next = turn.changed.iter().map(|(_, _, later, _)| *later).chain(turn.waits.then_some(OTHERS_LOOK)).min();
     insert_new(session, turn.here.iter().collect()).await?;
     change(session, &turn).await?;
     delete_rows(session, &turn.done).await?;
@@ -149,12 +189,12 @@ async fn turn(session: &mut Session, relay: &Relay, claim: Option<&Asked<'_>>) -
         _ => Claims::default(),
     };
     let something = done + turn.put_off + turn.claimed.len() > 0;
-    let next_due = if something {
-        None
-    } else if all {
-        next
-    } else {
-        Some(Duration::ZERO)
+    let next_due = match next {
+        _ if something => None,
+        // The others that are due come when these go on.
+        _ if turn.waits => Some(OTHERS_LOOK),
+        next if all => next,
+        _ => Some(Duration::ZERO),
     };
     let relayed = Relayed { done, put_off: turn.put_off, claimed: turn.claimed, next_due, ..Relayed::default() };
     Ok(relayed.with(&turn.here, claims))
@@ -167,7 +207,7 @@ async fn decide(
     fans: Vec<Fan>,
 ) -> Result<Turn, SqlxError> {
     let mut turn = Turn::default();
-    let is_new_and_ordered = |(row, fan): &(&OutboxRow, &Fan)| row.target.is_none() && fan.is_ordered();
+    let is_new_and_ordered = |(row, fan): &(&OutboxRow, &Fan)| row.taken.is_none() && fan.is_ordered();
     let last_ordered = batch.iter().zip(&fans).filter(is_new_and_ordered).map(|(row, _)| row.row).next_back();
     let first_new = match last_ordered {
         Some(last) => first_new(session, &batch, last).await?,
@@ -176,47 +216,41 @@ async fn decide(
     // What is left as it is goes first, so that the rest is known.
     let mut going = Vec::new();
     for (row, fan) in batch.into_iter().zip(fans) {
-        let waits = row.target.is_none() && fan.is_ordered() && first_new.is_some_and(|first| first < row.row);
-        let later = match (fan.later, &relay.target) {
-            (Some(later), _) => Some((None, later)),
-            (None, _) if waits => Some((Some(WAITS_FOR_OTHERS), OTHERS_LOOK)),
+        let waits = row.taken.is_none() && fan.is_ordered() && first_new.is_some_and(|first| first < row.row);
+        match (fan.later, &relay.target) {
+            (Some(later), _) => turn.changed.push((row.row, None, later, None)),
+            (None, _) if waits => turn.waits = true,
             // Nobody here knows where it would go.
-            (None, None) if !fan.elsewhere.is_empty() => Some((None, Duration::from_secs(1))),
-            (None, _) => None,
-        };
-        match later {
-            Some((lease, later)) => turn.changed.push((row.row, lease, later, None)),
-            None => going.push((row, fan)),
+            (None, None) if !fan.elsewhere.is_empty() => turn.changed.push((row.row, None, NO_TARGET, None)),
+            (None, _) => going.push((row, fan)),
         }
     }
     let mut blocked = match relay.elsewhere {
         Elsewhere::Lease => Blocked::find(session, target(relay), &going).await?,
-        Elsewhere::Leave(_) => Blocked::default(),
+        Elsewhere::Leave(_) | Elsewhere::Nothing => Blocked::default(),
     };
     let token = LeaseToken::mint();
     for (mut row, fan) in going {
-        let is_new = row.target.is_none();
+        let is_new = row.taken.is_none();
         let keys = fan.keys_elsewhere();
-        if is_new {
-            turn.here.extend(fan.here);
-        }
+        let taken_for = relay.target.as_ref().map(|target| Taken::of(target, &fan));
+        turn.here.extend(fan.here);
         if fan.elsewhere.is_empty() {
             (if is_new { &mut turn.done } else { &mut turn.done_later }).push(row.row);
             continue;
         }
-        let Some(target) = relay.target.as_ref() else { continue };
-        let written = is_new.then(|| target.as_str().to_owned());
+        let Some(taken_for) = row.taken.take().or(taken_for) else { continue };
         if is_new {
-            turn.keys.extend(keys.iter().map(|key| (*key, target.as_str().to_owned(), row.row)));
+            turn.keys.extend(keys.iter().map(|key| (*key, taken_for.target.to_string(), row.row)));
         }
         let (lease, wait) = match (relay.elsewhere, blocked.wait(&keys, row.row)) {
             (Elsewhere::Leave(delay), _) => (None, delay),
-            (Elsewhere::Lease, Some(wait)) => (Some(WAITS_FOR_OTHERS), wait),
-            (Elsewhere::Lease, None) => (Some(token.to_i64()), relay.lease),
+            (_, Some(wait)) => (Some(WAITS_FOR_OTHERS), wait),
+            (_, None) => (Some(token.to_i64()), relay.lease),
         };
-        turn.changed.push((row.row, lease, wait, written));
+        turn.changed.push((row.row, lease, wait, is_new.then(|| taken_for.clone())));
         if lease == Some(token.to_i64()) {
-            row.target = Some(target.clone());
+            row.taken = Some(taken_for);
             row.token = Some(token);
             turn.claimed.push(row);
         } else {
@@ -242,7 +276,8 @@ impl Blocked {
             .sql(
                 "select k.key, f.seq from unnest($1::bytea[]) k(key) cross join lateral (
                     select x.seq from evented_outbox_keys x
-                    where x.key = k.key and x.target = $2 and x.seq <> all($3::int8[]) order by x.seq limit 1) f",
+                    where x.key = k.key and x.target = $2 and x.seq <> all($3::int8[])
+                        and exists (select from evented_outbox o where o.seq = x.seq) order by x.seq limit 1) f",
             )
             .bind(keys.iter().map(|key| key.to_bytes()).collect::<Vec<_>>())
             .bind(target)
@@ -299,24 +334,22 @@ fn read(row: &PgRow) -> Result<OutboxRow, SqlxError> {
         origin: Origin::from_bytes(event_id, row.try_get(3)?),
         version: row.try_get::<i32, _>(4)?.cast_unsigned(),
         emitted_unix_ms: row.try_get(5)?,
-        target: row.try_get::<Option<String>, _>(6)?.map(Identity::from),
-        payload: row.try_get::<&[u8], _>(7)?.into(),
+        taken: Taken::read(row.try_get(6)?, row.try_get(7)?).map_err(SqlxError::decode)?,
+        payload: row.try_get::<&[u8], _>(8)?.into(),
     })
 }
 
-/// The first new row before `last` that another relay has in hand, or that is left to take: deliveries of an order key wait for
-/// it, since it may have their key. One that waits so itself holds up those behind it.
+/// The first new row before `last` that another relay has in hand: deliveries of an order key wait for it, since it may have
+/// their key.
 ///
 /// It is looked for after the rows were taken: one that another relay had in hand then stands there until that relay's commit,
 /// after which its deliveries do.
 async fn first_new(session: &mut Session, batch: &[OutboxRow], last: i64) -> Result<Option<i64>, SqlxError> {
     let row = session
-        .sql(concat!(
+        .sql(
             "select o.seq from evented_outbox o
-             where o.target is null and o.seq < $2 and (o.lease is not null or o.due_at <= (select ",
-            sql::now_ms!(),
-            ")) and o.seq <> all($1::int8[]) order by o.seq limit 1"
-        ))
+             where o.target is null and o.due_at = 0 and o.seq < $2 and o.seq <> all($1::int8[]) order by o.seq limit 1",
+        )
         .bind(batch.iter().map(|row| row.row).collect::<Vec<_>>())
         .bind(last)
         .fetch_optional(&mut session.conn)
@@ -330,16 +363,18 @@ async fn change(session: &mut Session, turn: &Turn) -> Result<(), SqlxError> {
     if !rows.is_empty() {
         session
             .sql(concat!(
-                "update evented_outbox o set lease = n.lease, due_at = c.ms + n.delay,
-                    target = coalesce(o.target, n.target)
-                 from unnest($1::int8[], $2::int8[], $3::int8[], $4::text[]) n(seq, lease, delay, target), (select ",
+                "update evented_outbox o set held = n.lease, due_at = c.ms + n.delay,
+                    target = coalesce(o.target, n.target), handlers = coalesce(o.handlers, n.handlers)
+                 from unnest($1::int8[], $2::int8[], $3::int8[], $4::text[], $5::text[])
+                    n(seq, lease, delay, target, handlers), (select ",
                 sql::now_ms!(),
                 " as ms offset 0) c where o.seq = n.seq"
             ))
             .bind(rows.iter().map(|(row, ..)| *row).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, lease, ..)| *lease).collect::<Vec<_>>())
             .bind(rows.iter().map(|(_, _, later, _)| time::delay_ms(*later)).collect::<Vec<_>>())
-            .bind(rows.iter().map(|(.., target)| target.as_deref()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., taken)| Some(taken.as_ref()?.target.as_str())).collect::<Vec<_>>())
+            .bind(rows.iter().map(|(.., taken)| Some(taken.as_ref()?.handlers_as_text())).collect::<Vec<_>>())
             .execute(&mut session.conn)
             .await?;
     }
@@ -387,9 +422,10 @@ async fn let_next_go(session: &mut Session, gone: &[i64]) -> Result<(), SqlxErro
             "update evented_outbox o set due_at = ",
             sql::now_ms!(),
             " where o.seq = any(array(
-                select w.seq from evented_outbox w where w.lease = 0 and w.target is not null and w.seq = any(array(
+                select w.seq from evented_outbox w where w.held = 0 and w.target is not null and w.seq = any(array(
                     select f.seq from unnest($1::bytea[], $2::text[]) k(key, target) cross join lateral (
                         select x.seq from evented_outbox_keys x where x.key = k.key and x.target = k.target
+                            and exists (select from evented_outbox o where o.seq = x.seq)
                         order by x.seq limit $3) f))
                 for update skip locked))"
         ))
@@ -411,7 +447,7 @@ pub(super) async fn finish(session: &mut Session, rows: &[OutboxRow]) -> Result<
     let held = session
         .sql(
             "select o.seq from evented_outbox o join unnest($1::int8[], $2::int8[]) r(seq, lease)
-                on o.seq = r.seq and o.lease = r.lease
+                on o.seq = r.seq and o.held = r.lease
              order by o.seq for update of o",
         )
         .bind(seqs)
@@ -439,10 +475,10 @@ pub(super) async fn put_back(session: &mut Session, rows: &[PutBack]) -> Result<
     let (seqs, tokens) = fence(rows.iter().map(|back| &back.row));
     session
         .sql(concat!(
-            "update evented_outbox o set lease = null, due_at = c.ms + n.delay, error = coalesce(n.error, o.error)
+            "update evented_outbox o set held = null, due_at = c.ms + n.delay, error = coalesce(n.error, o.error)
              from unnest($1::int8[], $2::int8[], $3::int8[], $4::text[]) n(seq, lease, delay, error), (select ",
             sql::now_ms!(),
-            " as ms offset 0) c where o.seq = n.seq and o.lease = n.lease"
+            " as ms offset 0) c where o.seq = n.seq and o.held = n.lease"
         ))
         .bind(seqs)
         .bind(tokens)
@@ -454,26 +490,31 @@ pub(super) async fn put_back(session: &mut Session, rows: &[PutBack]) -> Result<
 }
 
 /// Writes which queue the outbox feeds, where none is written or a person says so; answers the one that is written then.
-pub(super) async fn feed(session: &mut Session, queue: &Identity, adopt: bool) -> Result<Identity, SqlxError> {
-    let fed = session
+pub(super) async fn feed(session: &mut Session, feed: &Feed) -> Result<Option<Identity>, SqlxError> {
+    let (queue, adopt) = match feed {
+        Feed::Ask => (None, false),
+        Feed::First(queue) => (Some(queue), false),
+        Feed::Adopt(queue) => (Some(queue), true),
+    };
+    let written = session
         .sql(
             "with written as (
                 update evented_schema set feeds = $1 where feeds is null or ($2 and feeds <> $1) returning feeds)
              select coalesce((select feeds from written), (select feeds from evented_schema))",
         )
-        .bind(queue.as_str())
+        .bind(queue.map(Identity::as_str))
         .bind(adopt)
         .fetch_one(&mut session.conn)
         .await?;
     // Where our row is gone, it is made again before anything is relayed, and this asked again.
-    Ok(fed.try_get::<Option<String>, _>(0)?.map_or_else(|| queue.clone(), Identity::from))
+    Ok(written.try_get::<Option<String>, _>(0)?.map(Identity::from).or_else(|| queue.cloned()))
 }
 
 /// Tells rows on their way to other queues that they go to this one; answers whether there may be more.
 pub(super) async fn redirect(session: &mut Session, queue: &Identity) -> Result<bool, SqlxError> {
     let rows = session
         .sql(
-            "update evented_outbox o set target = $1 where o.seq = any(array(
+            "update evented_outbox o set target = $1, held = null, due_at = 0 where o.seq = any(array(
                 select w.seq from evented_outbox w where w.target < $1 or w.target > $1
                 order by w.target, w.due_at, w.seq limit $2 for update))
              returning o.seq",

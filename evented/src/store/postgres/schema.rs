@@ -196,14 +196,19 @@ const MEMORY: &[&str] = &[
     "update evented_handlers h set stored = c.stored, running = c.running from (
         select handler, count(*) as stored, count(lease) as running from evented_deliveries group by handler) c
      where h.num = c.handler",
-    // `target` is the queue that a row goes to, from the first turn that had it, `error` what stands in its way. A turn looks at
-    // new rows, and at those of one target: never past those that wait for another. The last index finds the new rows
-    // before one of an order key.
-    "alter table evented_outbox add column target text, add column error text",
+    // `target` is the queue that a row goes to and `handlers`, in JSON, those whom it goes to there, from the first turn that had
+    // it; `error` is what stands in its way. A turn looks at new rows, and at those of one target: never past those that wait
+    // for another. The relay of the release before knows no target, and would store again what stays of a row: without its
+    // column it fails, while its process emits as before.
+    "alter table evented_outbox add column target text, add column handlers text, add column error text",
+    "alter table evented_outbox rename column lease to held",
+    // Those that such a relay has in hand are new. It may push them still; the queue remembers that.
+    "update evented_outbox set held = null, due_at = 0 where held is not null",
     "drop index evented_outbox_due",
+    // A new row is due at 0 where it may be taken; others are given that when their time comes. So the first ones, in the order
+    // in which they were written, are found past any number that are delayed.
     "create index evented_outbox_new on evented_outbox (due_at, seq) where target is null",
     "create index evented_outbox_target on evented_outbox (target, due_at, seq) where target is not null",
-    "create index evented_outbox_first on evented_outbox (seq) where target is null",
     // The order keys of what goes elsewhere of rows that have a target.
     "create table evented_outbox_keys (
         key    bytea not null,

@@ -14,7 +14,7 @@ use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, quer
 use crate::{
     id::{DeliveryId, Key, LeaseToken},
     origin::Origin,
-    store::{Claims, Elsewhere, Fan, INBOX_SETTLED, Identity, OutboxRow, PutBack, Relay, Relayed},
+    store::{Claims, Elsewhere, Fan, Feed, INBOX_SETTLED, Identity, OutboxRow, PutBack, Relay, Relayed, Taken},
     time,
 };
 
@@ -33,23 +33,24 @@ const UNREAD: Duration = Duration::from_mins(1);
 /// How long a row is left that goes to a queue which the relay does not know.
 const NO_TARGET: Duration = Duration::from_secs(1);
 
-/// Due rows: new ones, then those that were on their way to the relay's queue before; no more bytes than asked, of which the
+/// Due rows: new ones, then those that were on their way to the relay's queue before, or the other way round; no more bytes than asked, of which the
 /// others are not read. In few columns, since each one costs allocations on its way through the driver. The generation of the
 /// catalogue is read with them.
 const TAKE: &str = "with due as (
-        select * from (select 0 as again, seq, due_at, length(payload) as bytes from evented_outbox
-            where target is null and due_at <= ?1 order by due_at, seq limit ?2)
-        union all
-        select * from (select 1, seq, due_at, length(payload) from evented_outbox
-            where target = ?4 and due_at <= ?1 order by due_at, seq limit ?2)
-        limit ?2
+        select * from (
+            select * from (select 0 as again, seq, due_at, length(payload) as bytes from evented_outbox
+                where target is null and due_at <= ?1 order by due_at, seq limit ?2)
+            union all
+            select * from (select 1, seq, due_at, length(payload) from evented_outbox
+                where target = ?4 and due_at <= ?1 order by due_at, seq limit ?2)
+        ) order by again = ?5, due_at, seq limit ?2
     ), fit as (
         select seq, row_number() over turn as number, sum(bytes) over turn as total
-        from due window turn as (order by again, due_at, seq rows unbounded preceding)
+        from due window turn as (order by again = ?5, due_at, seq rows unbounded preceding)
     )
     select format('%d %d %d %d %d', o.seq, o.version, o.emitted_at, (select catalogue from evented_schema),
             (select max(number) from fit)),
-        o.event_id, o.event, o.correlation, o.payload, o.target, o.due_at
+        o.event_id, o.event, o.correlation, o.payload, o.target, o.handlers
     from fit join evented_outbox o on o.seq = fit.seq where fit.number = 1 or fit.total <= ?3";
 
 /// What becomes of a row that stays in the outbox.
@@ -57,13 +58,14 @@ struct Change {
     row: i64,
     lease: Option<i64>,
     due_at: i64,
-    target: Option<String>,
+    taken: Option<Taken>,
     error: Option<String>,
 }
 
 /// A row that goes elsewhere, with its order keys there.
 struct Going {
     row: OutboxRow,
+    taken: Taken,
     keys: Vec<Key>,
     is_new: bool,
 }
@@ -76,7 +78,8 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
             .bind(now)
             .bind(i64::try_from(relay.rows).unwrap_or(i64::MAX))
             .bind(i64::try_from(relay.bytes).unwrap_or(i64::MAX))
-            .bind(leased_target(relay))
+            .bind(known_target(relay))
+            .bind(relay.elsewhere != Elsewhere::Nothing)
             .fetch_all(&mut *conn)
             .await?;
         let mut relayed = Relayed::default();
@@ -95,34 +98,40 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
                     tracing::error!(row = seq, %error, tried_again_in = ?UNREAD,
                         "a row of the outbox cannot be read, and is left as it is");
                     let error = Some(error.to_string());
-                    changes.push(Change { row: seq, lease: None, due_at: time::due_at(UNREAD), target: None, error });
+                    changes.push(Change { row: seq, lease: None, due_at: time::due_at(UNREAD), taken: None, error });
                 }
             }
         }
         // In the order of their commits, whenever they were due.
         batch.sort_by_key(|row| row.row);
-        let (again, new): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| row.target.is_some());
+        let (again, new): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| row.taken.is_some());
         let fans: Vec<_> = new.iter().map(|row| (relay.fan_out)(row)).collect();
         // Where all that is due was taken, nothing is left that one of an order key would wait for; nor where new rows left room
         // for others.
         let is_cut = again.is_empty() && (rows.len() >= relay.rows || rows.len() < due);
         let untaken = if is_cut && fans.iter().any(Fan::is_ordered) { untaken(conn, &new, now).await? } else { None };
-        let mut going = with_keys(conn, again).await?;
         let (mut here, mut done) = (Vec::new(), Vec::new());
+        let mut leased = Vec::new();
+        for row in again {
+            let fan = (relay.fan_out)(&row);
+            here.extend(fan.here);
+            if fan.elsewhere.is_empty() { done.push(row.row) } else { leased.push(row) }
+        }
+        let mut going = with_keys(conn, leased).await?;
         for (row, fan) in new.into_iter().zip(fans) {
-            let stays = |due_at| Change { row: row.row, lease: None, due_at, target: None, error: None };
-            match (&untaken, fan.later) {
-                (Some((first, due_at)), _) if fan.is_ordered() && *first < row.row => changes.push(stays(*due_at)),
-                (_, Some(later)) => changes.push(stays(time::due_at(later))),
+            let stays = |due_at| Change { row: row.row, lease: None, due_at, taken: None, error: None };
+            match (&untaken, fan.later, &relay.target) {
+                (Some((first, due_at)), ..) if fan.is_ordered() && *first < row.row => changes.push(stays(*due_at)),
+                (_, Some(later), _) => changes.push(stays(time::due_at(later))),
                 _ if fan.elsewhere.is_empty() => {
                     here.extend(fan.here);
                     done.push(row.row);
                 }
-                _ if relay.target.is_none() => changes.push(stays(time::due_at(NO_TARGET))),
-                _ => {
-                    let keys = fan.keys_elsewhere();
+                (.., None) => changes.push(stays(time::due_at(NO_TARGET))),
+                (.., Some(target)) => {
+                    let (keys, taken) = (fan.keys_elsewhere(), Taken::of(target, &fan));
                     here.extend(fan.here);
-                    going.push(Going { row, keys, is_new: true });
+                    going.push(Going { row, taken, keys, is_new: true });
                 }
             }
         }
@@ -136,15 +145,16 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
             _ => Claims::default(),
         };
         if relayed.done + relayed.put_off + relayed.claimed.len() == 0 {
-            relayed.next_due = next_row(conn, leased_target(relay)).await?;
+            relayed.next_due = next_row(conn, known_target(relay)).await?;
         }
         Ok(relayed.with(&here, claims))
     })
 }
 
-/// The queue whose rows a relay takes again, where it leases.
-pub(super) fn leased_target(relay: &Relay) -> Option<&str> {
-    relay.target.as_ref().filter(|_| relay.elsewhere == Elsewhere::Lease).map(Identity::as_str)
+/// The queue whose rows a relay takes again.
+pub(super) fn known_target(relay: &Relay) -> Option<&str> {
+    let leaves = matches!(relay.elsewhere, Elsewhere::Leave(_));
+    relay.target.as_ref().filter(|_| !leaves).map(Identity::as_str)
 }
 
 /// A row of `TAKE`: its number, the generation of the catalogue, how many were found, and what it says.
@@ -165,7 +175,7 @@ fn read(row: &SqliteRow) -> Result<(i64, i64, usize, Result<OutboxRow, SqlxError
             origin: Origin::from_bytes(event_id, row.try_get(3)?),
             version: u32::try_from(version).map_err(SqlxError::decode)?,
             emitted_unix_ms,
-            target: row.try_get::<Option<&str>, _>(5)?.map(Identity::from),
+            taken: Taken::read(row.try_get(5)?, row.try_get(6)?).map_err(SqlxError::decode)?,
             payload: row.try_get::<&[u8], _>(4)?.into(),
         })
     };
@@ -200,8 +210,11 @@ async fn with_keys(conn: &mut SqliteConnection, rows: Vec<OutboxRow>) -> Result<
     for (row, key) in found {
         keys.entry(row).or_default().push(Key::from_bytes(key.try_into().unwrap_or_default()));
     }
-    let going = |row: OutboxRow| Going { keys: keys.remove(&row.row).unwrap_or_default(), row, is_new: false };
-    Ok(rows.into_iter().map(going).collect())
+    let going = |row: OutboxRow| {
+        let taken = row.taken.clone()?;
+        Some(Going { keys: keys.remove(&row.row).unwrap_or_default(), row, taken, is_new: false })
+    };
+    Ok(rows.into_iter().filter_map(going).collect())
 }
 
 /// Leases what goes elsewhere, or leaves it. One of an order key waits for earlier ones of it, unless they are leased in this same
@@ -218,25 +231,27 @@ async fn go(
     write_keys(conn, target, &going).await?;
     let token = LeaseToken::mint();
     let (lease, delay) = match relay.elsewhere {
-        Elsewhere::Lease => (Some(token.to_i64()), relay.lease),
+        Elsewhere::Lease | Elsewhere::Nothing => (Some(token.to_i64()), relay.lease),
         Elsewhere::Leave(delay) => (None, delay),
     };
     let due_at = time::due_at(delay);
     let mut blocked = if lease.is_some() { first_of_others(conn, target, &going).await? } else { HashMap::new() };
-    for Going { row, keys, is_new } in going {
+    for Going { row, taken, keys, is_new } in going {
+        let seq = row.row;
         let waits = keys.iter().any(|key| blocked.get(key).is_some_and(|first| *first < row.row));
         let (lease, due_at) = if waits { (Some(WAITS), NEVER) } else { (lease, due_at) };
-        changes.push(Change { row: row.row, lease, due_at, target: Some(target.to_string()), error: None });
-        if waits {
-            for key in keys {
-                let first = blocked.entry(key).or_insert(row.row);
-                *first = row.row.min(*first);
-            }
-        }
-        if lease.is_some() && !waits {
-            relayed.claimed.push(OutboxRow { token: Some(token), target: Some(target.clone()), ..row });
+        let claimed = lease.is_some() && !waits;
+        if claimed {
+            relayed.claimed.push(OutboxRow { token: Some(token), taken: Some(taken.clone()), ..row });
         } else if is_new {
             relayed.put_off += 1;
+        }
+        changes.push(Change { row: seq, lease, due_at, taken: is_new.then_some(taken), error: None });
+        if waits {
+            for key in keys {
+                let first = blocked.entry(key).or_insert(seq);
+                *first = seq.min(*first);
+            }
         }
     }
     Ok(())
@@ -298,10 +313,11 @@ async fn change(conn: &mut SqliteConnection, changes: &[Change]) -> Result<(), S
     if changes.is_empty() {
         return Ok(());
     }
-    let changes: Vec<_> = changes.iter().map(|it| (it.row, it.lease, it.due_at, &it.target, &it.error)).collect();
+    let taken = |it: &Change| it.taken.as_ref().map(|taken| (taken.target.to_string(), taken.handlers_as_text()));
+    let changes: Vec<_> = changes.iter().map(|it| (it.row, it.lease, it.due_at, &it.error, taken(it))).collect();
     query(
-        "update evented_outbox set lease = n.value ->> 1, due_at = n.value ->> 2, target = coalesce(target, n.value ->> 3),
-            error = coalesce(n.value ->> 4, error)
+        "update evented_outbox set lease = n.value ->> 1, due_at = n.value ->> 2, error = coalesce(n.value ->> 3, error),
+            target = coalesce(target, n.value ->> '$[4][0]'), handlers = coalesce(handlers, n.value ->> '$[4][1]')
          from json_each(?) n where seq = n.value ->> 0",
     )
     .bind(to_json(&changes)?)
@@ -369,26 +385,32 @@ pub(super) fn put_back<'a>(conn: &'a mut SqliteConnection, rows: &'a Vec<PutBack
 /// Which queue the outbox feeds: the one that is written, or else this one. Where a person says so this one takes the other's
 /// place, in one commit with the rows on their way: in between their order would be lost. Relays that still know the other read
 /// the catalogue again before they take a row.
-pub(super) fn feed<'a>(conn: &'a mut SqliteConnection, (queue, adopt): &'a (Identity, bool)) -> Running<'a, Identity> {
+pub(super) fn feed<'a>(conn: &'a mut SqliteConnection, said: &'a Feed) -> Running<'a, Option<Identity>> {
     Box::pin(async move {
-        let fed: Option<String> =
-            query_scalar("select feeds from evented_schema").fetch_optional(&mut *conn).await?.flatten();
-        let fed = match fed {
-            Some(fed) if !adopt || fed == queue.as_str() => return Ok(fed.into()),
-            fed => fed,
+        let written = fed(conn).await?;
+        let queue = match (said, &written) {
+            (Feed::Adopt(queue), Some(other)) if other != queue => queue,
+            (Feed::First(queue) | Feed::Adopt(queue), None) => queue,
+            _ => return Ok(written),
         };
         query("update evented_schema set feeds = ?").bind(queue.as_str()).execute(&mut *conn).await?;
-        if fed.is_some() {
+        if matches!(said, Feed::Adopt(_)) {
             for sql in [
-                "update evented_outbox set target = ?1 where target <> ?1",
+                "update evented_outbox set target = ?1, lease = null, due_at = 0 where target <> ?1",
                 "update or ignore evented_outbox_keys set target = ?1 where target <> ?1",
             ] {
                 query(sql).bind(queue.as_str()).execute(&mut *conn).await?;
             }
             move_generation(conn).await?;
         }
-        Ok(queue.clone())
+        Ok(Some(queue.clone()))
     })
+}
+
+/// Which queue the outbox feeds, as it is written.
+pub(super) async fn fed(conn: &mut SqliteConnection) -> Result<Option<Identity>, SqlxError> {
+    let fed: Option<Option<String>> = query_scalar("select feeds from evented_schema").fetch_optional(conn).await?;
+    Ok(fed.flatten().map(Identity::from))
 }
 
 /// Gives deliveries that cannot come again an age at which they are forgotten soon, and deletes about as many that have reached

@@ -178,8 +178,10 @@ const MEMORY: &[&str] = &[
     "create trigger evented_handlers_gone after delete on evented_handlers begin
         update evented_schema set catalogue = 1 + abs(random() % 9223372036854775806);
      end",
-    // What goes elsewhere of a row goes to this queue, from its first turn on; what stands in its way.
+    // What goes elsewhere of a row goes to this queue and, in JSON, to these handlers, from its first turn on; what stands in
+    // its way.
     "alter table evented_outbox add column target text",
+    "alter table evented_outbox add column handlers text",
     "alter table evented_outbox add column error text",
     "drop index evented_outbox_due",
     "create index evented_outbox_new on evented_outbox (due_at) where target is null",

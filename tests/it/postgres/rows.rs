@@ -1,0 +1,98 @@
+//! Outbox rows of a store in Postgres that a person deletes.
+
+use std::{sync::Arc, time::Duration};
+
+use evented::{
+    DeliveryId, Key, Policy,
+    sqlx::{PgPool, query},
+    store::{CatalogueEntry, Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, Relay, Relayed, Route, open_outbox},
+};
+use evented_tests::{eventually, servers::Postgres};
+
+use crate::store::record;
+
+const LONG: Duration = Duration::from_mins(1);
+
+fn mail() -> CatalogueEntry {
+    CatalogueEntry {
+        handler: "mail".into(),
+        aliases: Vec::new(),
+        event: "Sailed".to_owned(),
+        event_aliases: Vec::new(),
+        route: Route::Background,
+        queue: "default".to_owned(),
+        policy: Policy::DEFAULT,
+        unique: None,
+        ordered_by: None,
+    }
+}
+
+/// All goes elsewhere, under one key.
+fn goes_in_order(row: &OutboxRow) -> Fan {
+    let delivery = NewDelivery {
+        id: DeliveryId::derive(row.event_id, "mail"),
+        event_id: row.event_id,
+        handler: "mail".into(),
+        origin: row.origin.clone(),
+        version: row.version,
+        emitted_unix_ms: Some(row.emitted_unix_ms),
+        delay: Duration::ZERO,
+        policy: Policy::DEFAULT,
+        unique: None,
+        order: Some(Key::derive("mail", "one")),
+        payload: row.payload.clone(),
+    };
+    Fan { elsewhere: vec![delivery], ..Fan::default() }
+}
+
+async fn turn(store: &dyn OutboxStore) -> Relayed {
+    let relay = Relay {
+        generation: store.catalogue().await.unwrap().generation,
+        rows: 100,
+        bytes: usize::MAX,
+        lease: LONG,
+        target: Some("the queue".into()),
+        elsewhere: Elsewhere::Lease,
+        fan_out: Arc::new(goes_in_order),
+        claim: None,
+    };
+    store.relay(relay).await.unwrap()
+}
+
+async fn emit(server: &Postgres, url: &str, rows: std::ops::Range<u32>) {
+    let sql = format!(
+        "insert into evented_outbox (event_id, event, due_at, emitted_at, version, payload)
+         select decode(lpad(n::text, 32, '0'), 'hex'), 'Sailed', 0, 1, 1, '' from generate_series({}, {}) n",
+        rows.start,
+        rows.end - 1
+    );
+    tokio::task::block_in_place(|| server.ask(url, &sql)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_somebody_deletes_holds_up_nobody() {
+    let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
+    let url = server.database();
+    let store = open_outbox(&url).await.unwrap();
+    record(&*store, [mail()]).await;
+    let pool = PgPool::connect(&url).await.unwrap();
+    emit(server, &url, 1..2).await;
+    assert_eq!(turn(&*store).await.claimed.len(), 1);
+    emit(server, &url, 2..4).await;
+    let relayed = turn(&*store).await;
+    assert_eq!((relayed.put_off, relayed.claimed.len()), (2, 0), "they wait for the first");
+    query("delete from evented_outbox where held <> 0").execute(&pool).await.unwrap();
+    emit(server, &url, 4..5).await;
+    let mut rest = Vec::new();
+    eventually("those that waited can be taken", async || {
+        query("update evented_outbox set due_at = 1 where target is not null and held = 0")
+            .execute(&pool)
+            .await
+            .unwrap();
+        rest.extend(turn(&*store).await.claimed);
+        rest.len() == 3
+    })
+    .await;
+    assert!(rest.is_sorted_by_key(|row| row.row));
+    assert_eq!(store.finish(rest).await.unwrap(), [true; 3]);
+}
