@@ -1,5 +1,6 @@
 //! What only Postgres can be asked: several processes at once, a server that dies, a network that hangs.
 
+mod counts;
 mod outbox;
 
 use std::{

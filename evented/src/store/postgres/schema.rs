@@ -21,8 +21,8 @@ use super::{
 
 /// The schema that this code writes.
 const VERSION: i64 = 3;
-/// The oldest code that may go on with it. Older code knows nothing of the counters beside the deliveries, which would drift, and
-/// would send outbox rows to whatever queue it has.
+/// The oldest code that may go on with it. Older code knows nothing of the counters beside the deliveries, which a sweep counts again
+/// where it may, and would send outbox rows to whatever queue it has.
 const MIN_COMPATIBLE: i64 = 3;
 /// The oldest server whose statements these are.
 const SERVER_MIN: u32 = 150_000;
