@@ -196,6 +196,17 @@ const MEMORY: &[&str] = &[
     "update evented_handlers h set stored = c.stored, running = c.running from (
         select handler, count(*) as stored, count(lease) as running from evented_deliveries group by handler) c
      where h.num = c.handler",
+    // Who deletes a handler moves the catalogue: whoever plans with it plans again, and records it again. By whatever search
+    // path that person finds the table.
+    "create or replace function evented_handlers_gone() returns trigger language plpgsql as $$
+     begin
+        execute format('update %I.evented_schema set catalogue = 1 + floor(random() * 9e18)::int8', tg_table_schema);
+        return null;
+     end $$",
+    "create or replace trigger evented_handlers_gone after delete on evented_handlers
+        for each statement execute function evented_handlers_gone()",
+    "create or replace trigger evented_handlers_emptied after truncate on evented_handlers
+        for each statement execute function evented_handlers_gone()",
     // `target` is the queue that a row goes to, from the first turn that had it, `error` what stands in its way. A turn looks at
     // new rows, and at those of one target: never past those that wait for another. The last index finds the new rows
     // before one of an order key.
