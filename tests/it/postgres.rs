@@ -1,6 +1,7 @@
 //! What only Postgres can be asked: several processes at once, a server that dies, a network that hangs.
 
 mod counts;
+mod inbox;
 mod lost;
 mod outbox;
 
