@@ -4,6 +4,7 @@ mod counts;
 mod inbox;
 mod lost;
 mod outbox;
+mod schema;
 
 use std::{
     collections::HashMap,
