@@ -167,7 +167,8 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Deletes what is kept no longer: dead letters beyond `retention`, unique keys whose time is over, deliveries pushed
     /// once whose time is over or beyond the newest [`ONCE_COUNT`], and those of other stores that ran longer ago than
-    /// [`INBOX_RETENTION`]. One step, as with [`requeue`](Self::requeue). At a crash: what is left is deleted by the next.
+    /// [`INBOX_RETENTION`]. Where counters can be wrong, since somebody changes deliveries and counts nothing, it counts again what
+    /// is few enough to be read. One step, as with [`requeue`](Self::requeue). At a crash: what is left is deleted by the next.
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept>;
 }
 

@@ -1,7 +1,11 @@
 //! What only Postgres can be asked: several processes at once, a server that dies, a network that hangs.
 
+mod counts;
+mod inbox;
+mod lost;
 mod outbox;
 mod rows;
+mod schema;
 
 use std::{
     collections::HashMap,

@@ -50,7 +50,8 @@ pub trait OutboxStore: Store {
     fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd>;
 
     /// The same for a delivery that is stored elsewhere: that it ran, and what `call` writes, are one commit. One that ran to
-    /// its end before is answered as [`TxEnd::Committed`], without a call; one that runs elsewhere at the moment is waited for.
+    /// its end before is answered as [`TxEnd::Committed`], without a call; one that runs elsewhere at the moment is waited for, a
+    /// minute at the most: its process may stand still. The error after that is transient, and the delivery is tried later.
     ///
     /// Remembered for [`INBOX_RETENTION`](super::INBOX_RETENTION), or until some time after it is
     /// [settled](Self::settled). At a crash: nothing happened, or all.

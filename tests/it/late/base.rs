@@ -1,4 +1,5 @@
-//! An application's database, in which the outbox is: how a test opens it, emits in it and looks at its rows.
+//! An application's database, in which the outbox is: how a test opens it, emits in it and looks at its rows. And the queues that
+//! are behind a network.
 
 use evented::{
     App, Outboxed, Transaction,
@@ -8,7 +9,8 @@ use evented_tests::{
     Place,
     ground::sqlite_path,
     open_pool,
-    servers::{self, Mariadb},
+    proxy::Proxy,
+    servers::{self, Mariadb, Redis},
 };
 
 use super::Sent;
@@ -77,5 +79,29 @@ impl Base for MySql {
 
     async fn pool(url: &str) -> Pool<Self> {
         MySqlPoolOptions::new().max_connections(4).connect(url).await.unwrap()
+    }
+}
+
+/// A queue's server: its address, and the queue's URL at another address.
+pub struct Queue {
+    pub target: String,
+    pub url: String,
+}
+
+impl Queue {
+    pub fn redis() -> Option<Self> {
+        let redis = Redis::shared()?;
+        let target = format!("127.0.0.1:{}", redis.port());
+        Some(Self { url: format!("redis://{target}/0?prefix={}", redis.prefix()), target })
+    }
+
+    pub fn postgres() -> Option<Self> {
+        let postgres = servers::Postgres::shared()?;
+        Some(Self { url: postgres.database(), target: format!("127.0.0.1:{}", postgres.port()) })
+    }
+
+    /// The queue's URL for who is to reach it through the proxy.
+    pub fn behind(&self, proxy: &Proxy) -> String {
+        self.url.replace(&self.target, &proxy.address().to_string())
     }
 }

@@ -4,42 +4,19 @@ use evented::{
     Role,
     sqlx::{MySql, Postgres, Sqlite},
 };
-use evented_tests::{
-    Place, Seen, eventually,
-    proxy::Proxy,
-    servers::{self, Redis},
-};
+use evented_tests::{Place, Seen, eventually, proxy::Proxy};
 use tokio::{runtime::Runtime, task::block_in_place};
 
-use super::{EVENTS, KEYS, base::Base, instance, judge, send, until_delivered, until_leased};
+use super::{
+    EVENTS, KEYS,
+    base::{Base, Queue},
+    instance, judge, send, until_delivered, until_leased,
+};
 
 /// What is relayed before anything happens.
 const WARM: u32 = KEYS;
 /// That, the batch that is held, one behind it, and one behind what arrived late.
 const ALL: u32 = WARM + EVENTS + 2 * KEYS;
-
-/// A queue's server: its address, and the queue's URL at another address.
-struct Queue {
-    target: String,
-    url: String,
-}
-
-impl Queue {
-    fn redis() -> Option<Self> {
-        let redis = Redis::shared()?;
-        let target = format!("127.0.0.1:{}", redis.port());
-        Some(Self { url: format!("redis://{target}/0?prefix={}", redis.prefix()), target })
-    }
-
-    fn postgres() -> Option<Self> {
-        let postgres = servers::Postgres::shared()?;
-        Some(Self { url: postgres.database(), target: format!("127.0.0.1:{}", postgres.port()) })
-    }
-
-    fn behind(&self, proxy: &Proxy) -> String {
-        self.url.replace(&self.target, &proxy.address().to_string())
-    }
-}
 
 /// What happens to the first relay's push.
 #[derive(Clone, Copy, PartialEq)]

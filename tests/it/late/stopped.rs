@@ -6,7 +6,7 @@ use evented::{
     App, Role,
     sqlx::{Connection, MySql, Pool, Postgres, Sqlite, SqliteConnection, query, sqlite::SqliteConnectOptions},
 };
-use evented_tests::{Place, Seen, eventually, proxy::Proxy, servers::Redis};
+use evented_tests::{Place, Seen, eventually, proxy::Proxy};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -14,7 +14,11 @@ use tokio::{
     task::block_in_place,
 };
 
-use super::{EVENTS, KEYS, base::Base, instance, judge, send, until_delivered, until_leased};
+use super::{
+    EVENTS, KEYS,
+    base::{Base, Queue},
+    instance, judge, send, until_delivered, until_leased,
+};
 
 /// The first batch, one behind it, with which the other relay is past the first, and one for the stopped relay.
 const ALL: u32 = EVENTS + 2 * KEYS;
@@ -84,16 +88,13 @@ async fn before_a_file<Db: Base>() {
 }
 
 /// The queue is behind a network that is silent: the relay is stopped with its push on the way.
-async fn before_a_network<Db: Base>() {
+async fn before_a_network<Db: Base>(queue: Option<Queue>) {
     let (place, seen) = (Place::new(), Seen::default());
-    let (Some(database), Some(redis)) = (block_in_place(|| Db::database(&place)), block_in_place(Redis::shared)) else {
-        return;
-    };
-    let (pool, prefix) = (Db::pool(&database).await, redis.prefix());
-    let mut proxy = Proxy::start(format!("127.0.0.1:{}", redis.port())).await;
-    let queue = format!("{}/0?prefix={prefix}", redis.url());
-    let emits = instance(&pool, &queue, &seen).role(Role::Emit).await.unwrap();
-    let stopped = relayer(&database, &format!("redis://{}/0?prefix={prefix}", proxy.address())).await;
+    let (Some(database), Some(queue)) = (block_in_place(|| Db::database(&place)), queue) else { return };
+    let pool = Db::pool(&database).await;
+    let mut proxy = Proxy::start(&queue.target).await;
+    let emits = instance(&pool, &queue.url, &seen).role(Role::Emit).await.unwrap();
+    let stopped = relayer(&database, &queue.behind(&proxy)).await;
 
     // It knows the queue's clock then, without which it takes nothing.
     send(&emits, &pool, 0..KEYS).await;
@@ -103,13 +104,13 @@ async fn before_a_network<Db: Base>() {
     until_leased(&pool, EVENTS - KEYS).await;
     stop(&stopped).await;
 
-    let other = instance(&pool, &queue, &seen).role(Role::Work).await.unwrap();
+    let other = instance(&pool, &queue.url, &seen).role(Role::Work).await.unwrap();
     until_delivered(&pool, &seen, EVENTS).await;
     send(&emits, &pool, EVENTS..EVENTS + KEYS).await;
     until_delivered(&pool, &seen, EVENTS + KEYS).await;
     other.stop().await;
     proxy.mend().await;
-    goes_on(stopped, &emits, &pool, &queue, &seen).await;
+    goes_on(stopped, &emits, &pool, &queue.url, &seen).await;
 }
 
 macro_rules! pairs {
@@ -123,8 +124,13 @@ macro_rules! pairs {
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn a_process_stopped_with_its_push_on_the_way_stores_nothing_after_another_has_finished() {
-                before_a_network::<$Db>().await;
+            async fn a_process_stopped_with_its_push_on_the_way_to_redis_stores_nothing_after_another_has_finished() {
+                before_a_network::<$Db>(block_in_place(Queue::redis)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_process_stopped_with_its_push_on_the_way_to_postgres_stores_nothing_after_another_has_finished() {
+                before_a_network::<$Db>(block_in_place(Queue::postgres)).await;
             }
         }
     )+};

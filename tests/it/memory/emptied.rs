@@ -1,9 +1,12 @@
 //! All rows are deleted, or all keys: as tests do between their cases, and operators by mistake.
 
-use evented_tests::Seen;
+use std::time::Duration;
+
+use evented::{Role, prelude::*};
+use evented_tests::{Seen, eventually};
 
 use super::{
-    goes_on, old,
+    Rang, goes_on, number, old,
     subject::{Subject, on_each_store},
 };
 
@@ -46,8 +49,48 @@ async fn one_table(subject: Subject) {
     }
 }
 
+/// A handler of the queue's alone.
+mod alone {
+    use super::*;
+
+    pub const HERE: &str = module_path!();
+
+    #[handler(Rang, background, id = "memory.hear-alone")]
+    async fn hear_alone(event: Rang, seen: State<Seen>) {
+        seen.note(format!("hear-alone {}", event.number));
+    }
+}
+
+/// A process that emits and links nothing, and one that works. Neither has an outbox, and nothing but the queue says so.
+async fn handlers_of_a_queue_alone(subject: Subject) {
+    let seen = Seen::default();
+    let works = subject.run_alone(alone::HERE, &seen).role(Role::Work).await.unwrap();
+    let emits = subject.run_alone("no_module_of_this_name", &seen).role(Role::Emit).await.unwrap();
+    for turn in 0..2 {
+        if turn > 0 {
+            // Whoever has done something looks around once more, and would find it by chance.
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            subject.forget_handlers();
+        }
+        let mut numbers = Vec::new();
+        let mut last = None;
+        let heard = async || {
+            let number = number();
+            last = emits.emit(Rang { number }).await.err();
+            numbers.push(number);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let noted = seen.all();
+            numbers.iter().any(|number| noted.contains(&format!("hear-alone {number}")))
+        };
+        eventually("what is emitted is heard", heard).await;
+        assert!(last.is_none(), "in turn {turn}: {last:?}");
+        eventually("both are well", async || emits.health().is_ok() && works.health().is_ok()).await;
+    }
+}
+
 on_each_store! {
     an_application_goes_on_whose_store_is_emptied_while_it_runs => while_it_runs;
     an_application_starts_on_a_store_that_was_emptied => before_a_start;
     an_application_goes_on_whichever_table_is_emptied => one_table;
+    a_queue_alone_goes_on_whose_handlers_are_forgotten => handlers_of_a_queue_alone;
 }

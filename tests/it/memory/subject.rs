@@ -68,6 +68,17 @@ impl Subject {
         }
     }
 
+    /// An instance of the handlers of a module that has the queue alone.
+    pub fn run_alone(&self, module: &str, seen: &Seen) -> Run {
+        let queue = match self {
+            Self::Sqlite { place, .. } => format!("sqlite:{}", place.path("shop.db").display()),
+            Self::Postgres { url, .. } => url.clone(),
+            Self::Redis { server, .. } => server.url(),
+        };
+        let run = evented::run().install(false).module(module).state(seen.clone());
+        run.grace(Duration::from_secs(1)).queue(queue)
+    }
+
     /// The URLs of outbox and queue, where these are two stores.
     pub fn apart(&self) -> Option<(String, String)> {
         match self {
@@ -155,6 +166,17 @@ impl Subject {
             Self::Postgres { .. } => drop(self.psql(&format!("truncate {table}"))),
             Self::Redis { .. } => panic!("a redis has no tables"),
         });
+    }
+
+    /// Deletes what the store knows of handlers, and nothing else.
+    pub fn forget_handlers(&self) {
+        match self {
+            Self::Redis { server, .. } => {
+                let keys = ["DEL", "{evented}:handlers", "{evented}:lanes"];
+                assert_eq!(block_in_place(|| server.ask(&keys)).unwrap().trim(), "2");
+            }
+            _ => self.empty_one("evented_handlers"),
+        }
     }
 
     /// The names of our tables.

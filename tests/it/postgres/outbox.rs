@@ -7,7 +7,7 @@ use evented::{
     outbox::{Kind, Ran, Statement, Value},
     prelude::*,
     sqlx::{
-        Connection, PgConnection, PgPool,
+        PgPool,
         postgres::{PgListener, PgPoolOptions},
         query, query_scalar,
     },
@@ -532,60 +532,6 @@ mod misused {
         assert!(error.to_string().contains("of another database than the outbox"), "{error}");
         drop(tx);
         assert_eq!(rows(&other).await, 0);
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn tables_of_earlier_releases_are_brought_up() {
-        let Some(server) = Server::shared() else { return };
-        let url = server.database();
-        let pool = pool(&url).await;
-        let start = || evented::run().install(false).module(module_path!()).queue(&url).outbox(pool.clone());
-        start().await.unwrap().stop().await;
-        // As it was, with two deliveries of which one runs and a row of the outbox; then as it was before, a queue alone.
-        let second = "drop table evented_outbox_keys;
-            alter table evented_schema drop column id, drop column feeds; alter table evented_handlers drop column stored,
-                drop column running, drop column retired_at;
-            alter table evented_counts drop column num, drop column stored, drop column running;
-            alter table evented_deliveries drop constraint evented_deliveries_id;
-            create unique index evented_deliveries_id on evented_deliveries (id);
-            alter table evented_outbox drop column target, drop column handlers, drop column error;
-            alter table evented_outbox rename column held to lease;
-            create index evented_outbox_due on evented_outbox (due_at, seq);
-            insert into evented_handlers (id, event, route, queue, attempts_max, backoff_first_ms, timeout_ms, aliases, event_aliases)
-                values ('old', 'Old', 'background', 'default', 3, 1, 1000, '{}', '{}');
-            insert into evented_deliveries (due_at, emitted_at, timeout_ms, backoff_first_ms, lease, handler, version,
-                attempts_max, id, event_id, payload)
-                select 9000000000000, 1, 1000, 1, nullif(n, 1), (select num from evented_handlers where id = 'old'), 1, 3,
-                    decode(lpad(n::text, 32, '0'), 'hex'), decode(lpad('7', 32, '0'), 'hex'), '' from generate_series(1, 2) n;
-            insert into evented_outbox (due_at, emitted_at, lease, version, event_id, event, payload)
-                values (9000000000000, 1, 77, 1, decode(lpad('9', 32, '0'), 'hex'), 'Old', '');
-            update evented_schema set version = 2, min_compatible = 1";
-        let first = "drop table evented_outbox, evented_inbox; alter table evented_schema drop column identity;
-            update evented_schema set version = 1";
-        server.ask(&url, second).unwrap();
-        let app = start().await.unwrap();
-        let count = count_of(&app, "old").await;
-        assert_eq!((count.waiting, count.running), (1, 1), "what was there is counted");
-        eventually("what a relay of that release had in hand is relayed", async || rows(&pool).await == 0).await;
-        // A process of that release goes on beside this one: it emits, and relays nothing.
-        let emits = "insert into evented_outbox (event_id, event, due_at, emitted_at, version, correlation, payload)
-            select decode(lpad('10', 32, '0'), 'hex'), 'Old', 1, 1, 1, null, '' on conflict (event_id, event) do nothing";
-        server.ask(&url, emits).unwrap();
-        let leases = "update evented_outbox o set lease = n.lease, due_at = 1 from (select 1 as seq, 1 as lease) n where o.seq = n.seq";
-        let refused = server.ask(&url, leases).unwrap_err();
-        assert!(refused.contains("column \"lease\""), "{refused}");
-        eventually("what it emits is relayed", async || rows(&pool).await == 0).await;
-        app.stop().await;
-        server.ask(&url, &second[..second.find("insert into").unwrap()]).unwrap();
-        server.ask(&url, first).unwrap();
-        let app = start().await.unwrap();
-        let mut conn = PgConnection::connect(&url).await.unwrap();
-        let versions: (i64, i64) = evented::sqlx::query_as("select version, min_compatible from evented_schema")
-            .fetch_one(&mut conn)
-            .await
-            .unwrap();
-        assert_eq!(versions, (3, 3), "older code would count nothing");
-        app.stop().await;
     }
 }
 

@@ -271,6 +271,47 @@ const ONCE_BEYOND: &str = concat!(
     order by o.at limit $2 for update skip locked))"
 );
 
+/// Of more deliveries the counters are left as they are.
+const RECOUNTED_MAX: i64 = 10_000;
+
+/// Counts the deliveries again, where these are few enough to be read. Who changes deliveries and counts nothing, as a process of
+/// the release before and a person do, leaves the counters wrong for ever otherwise.
+///
+/// What is stored and what is counted of it are read at one moment: a commit has both of a change or neither. The counts that
+/// were not added up at that moment stay where they are, and are taken from what is written here. Should another process add
+/// them up meanwhile, it has changed the same row, and this is given up by the server: so none is lost and none counts twice.
+/// Where the counters are right, nothing is written and nobody held up.
+async fn recount(session: &mut Session) -> Result<u64, SqlxError> {
+    session.conn.execute("set transaction isolation level repeatable read").await?;
+    let wrong = session
+        .sql(
+            "with few as materialized (
+                select count(*) <= $1 as are from (select from evented_deliveries d order by d.handler limit $1 + 1) d
+             ),
+             counted as materialized (
+                select d.handler, count(*) as stored, count(d.lease) as running from evented_deliveries d
+                where (select are from few) group by d.handler
+             ),
+             pending as materialized (
+                select c.handler, sum(c.stored)::int8 as stored, sum(c.running)::int8 as running from evented_counts c
+                where (select are from few) group by c.handler
+             ),
+             actual as materialized (
+                select h.num, coalesce(c.stored, 0) - coalesce(p.stored, 0) as stored,
+                    coalesce(c.running, 0) - coalesce(p.running, 0) as running
+                from evented_handlers h
+                left join counted c on c.handler = h.num left join pending p on p.handler = h.num
+                where (select are from few) order by h.num
+             )
+             update evented_handlers h set stored = a.stored, running = a.running from actual a
+             where h.num = a.num and (h.stored, h.running) is distinct from (a.stored, a.running)",
+        )
+        .bind(RECOUNTED_MAX)
+        .execute(&mut session.conn)
+        .await?;
+    Ok(wrong.rows_affected())
+}
+
 /// One step of each, past what another process deletes at the same time.
 pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {
     let mut more = link.run(&(), |session, ()| Box::pin(exchange::add_up(session))).await?;
@@ -295,5 +336,17 @@ pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, St
     let age = time::millis(retention.age).min(i64::MAX / 4);
     let count = i64::try_from(retention.count).unwrap_or(i64::MAX);
     let dead_letters = step(LETTERS_OVER, age).await? + step(LETTERS_BEYOND, count).await?;
+    if !more {
+        let recounted = link.transact(&(), |session, ()| Box::pin(recount(session))).await;
+        match recounted {
+            Ok(0) => {}
+            Ok(handlers) => tracing::debug!(handlers, "deliveries had been changed and not counted"),
+            // Others count at the same time, or it takes too long: the next sweep comes soon enough.
+            Err(error) if error.is_transient() => {
+                tracing::debug!(error = %crate::error::in_one_line(&error), "deliveries were not counted again");
+            }
+            Err(error) => return Err(error),
+        }
+    }
     Ok(Swept { dead_letters, forgotten_early, more })
 }

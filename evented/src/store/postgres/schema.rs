@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use sqlx::{Error as SqlxError, Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Error as SqlxError, Executor as _, Row as _};
 
 use crate::{
     error::{StoreError, Written},
@@ -15,19 +15,23 @@ use crate::{
 };
 
 use super::{
-    link::{Plans, Session, failed, open},
+    link::{Plans, Session, code, failed, open},
     place::Place,
 };
 
 /// The schema that this code writes.
 const VERSION: i64 = 3;
-/// The oldest code that may go on with it. Older code knows nothing of the counters beside the deliveries, which would drift, and
-/// would send outbox rows to whatever queue it has.
+/// The oldest code that may go on with it. Older code knows nothing of the counters beside the deliveries, which a sweep counts again
+/// where it may, and would send outbox rows to whatever queue it has.
 const MIN_COMPATIBLE: i64 = 3;
 /// The oldest server whose statements these are.
 const SERVER_MIN: u32 = 150_000;
 /// How long a migration may take, others' before it included.
 const MIGRATION: std::time::Duration = std::time::Duration::from_mins(5);
+
+/// How long it waits at once for a table that others use, and how long it lets them be then.
+const LOCK_MAX: std::time::Duration = std::time::Duration::from_secs(3);
+const LOCK_GAP: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Each entry takes the schema from its index to the next version.
 const MIGRATIONS: &[&[&str]] = &[FIRST, OUTBOX, MEMORY];
@@ -147,8 +151,7 @@ const FIRST: &[&str] = &[
 ];
 
 const OUTBOX: &[&str] = &[
-    // What tells this database from others: a row of the outbox in another would never be delivered.
-    "alter table evented_schema add column identity text not null default gen_random_uuid()::text",
+    IDENTITY,
     // Emitted transactional events. `due_at` is when a relay may take the row: its time, or the end of its lease. The event's
     // id and name are the key: emitting the same id again writes nothing while the row waits.
     "create table evented_outbox (
@@ -179,9 +182,7 @@ const OUTBOX: &[&str] = &[
 ];
 
 const MEMORY: &[&str] = &[
-    // One row, of which each process can say that it is there; and the queue that the outbox feeds.
-    "alter table evented_schema add column id int2 not null default 1 check (id = 1), add column feeds text,
-        add primary key (id)",
+    ONE_ROW,
     // Without a primary key a publication of all tables makes a table unwritable.
     "alter table evented_deliveries add constraint evented_deliveries_id primary key using index evented_deliveries_id",
     // What is stored and what is leased, counted with each change: nothing reads all deliveries to tell it.
@@ -196,6 +197,17 @@ const MEMORY: &[&str] = &[
     "update evented_handlers h set stored = c.stored, running = c.running from (
         select handler, count(*) as stored, count(lease) as running from evented_deliveries group by handler) c
      where h.num = c.handler",
+    // Who deletes a handler moves the catalogue: whoever plans with it plans again, and records it again. By whatever search
+    // path that person finds the table.
+    "create or replace function evented_handlers_gone() returns trigger language plpgsql as $$
+     begin
+        execute format('update %I.evented_schema set catalogue = 1 + floor(random() * 9e18)::int8', tg_table_schema);
+        return null;
+     end $$",
+    "create or replace trigger evented_handlers_gone after delete on evented_handlers
+        for each statement execute function evented_handlers_gone()",
+    "create or replace trigger evented_handlers_emptied after truncate on evented_handlers
+        for each statement execute function evented_handlers_gone()",
     // `target` is the queue that a row goes to and `handlers`, in JSON, those whom it goes to there, from the first turn that had
     // it; `error` is what stands in its way. A turn looks at new rows, and at those of one target: never past those that wait
     // for another. The relay of the release before knows no target, and would store again what stays of a row: without its
@@ -218,6 +230,23 @@ const MEMORY: &[&str] = &[
     ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off)",
     "create index evented_outbox_keys_seq on evented_outbox_keys (seq)",
 ];
+
+/// What tells this database from others: a row of the outbox in another would never be delivered.
+const IDENTITY: &str =
+    "alter table evented_schema add column if not exists identity text not null default gen_random_uuid()::text";
+
+/// One row, of which each process can say that it is there; and the queue that the outbox feeds.
+const ONE_ROW: &str = "alter table evented_schema
+    add column if not exists id int2 not null default 1 primary key check (id = 1), add column if not exists feeds text";
+
+/// What the second version and the third gave `evented_schema`, for the one that is made where a person has dropped it.
+const AS_IT_WAS: &[&str] = &[IDENTITY, ONE_ROW];
+
+/// All of our tables that a migration may find, in the order in which they are locked.
+const TABLES: &str = "select array_agg(name order by place) from unnest(array['evented_schema', 'evented_handlers', 'evented_counts',
+        'evented_deliveries', 'evented_order_keys', 'evented_unique', 'evented_once', 'evented_dead_letters', 'evented_queues',
+        'evented_outbox', 'evented_outbox_keys', 'evented_inbox']) with ordinality t(name, place)
+    where to_regclass(name) is not null";
 
 /// The version of tables whose `evented_schema` is empty: as far as they are there.
 const AS_THEY_ARE: &str = "select case when to_regclass('evented_outbox_keys') is not null then 3
@@ -359,11 +388,14 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
     // Others who start now wait here for the one that is first. The lock ends with the transaction, so that it works behind
     // a pooler; its number is "evented" in bytes.
     let begin = "begin isolation level read committed read write; set local statement_timeout = 0;
-        select pg_advisory_xact_lock(28559150664672612);
-        create table if not exists evented_schema (
+        select pg_advisory_xact_lock(28559150664672612)";
+    sqlx::raw_sql(begin).execute(&mut session.conn).await.map_err(could_not)?;
+    let there = session.sql("select to_regclass('evented_schema') is not null").fetch_one(&mut session.conn);
+    let there: bool = there.await.and_then(|row| row.try_get(0)).map_err(could_not)?;
+    let make = "create table if not exists evented_schema (
             version int8 not null, min_compatible int8 not null, catalogue int8 not null
         ) with (fillfactor = 50)";
-    sqlx::raw_sql(begin).execute(&mut session.conn).await.map_err(could_not)?;
+    session.conn.execute(make).await.map_err(could_not)?;
     let found = version(session).await.map_err(could_not)?;
     let (version, min_compatible) = if let Some(found) = found {
         found
@@ -386,11 +418,15 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
             Written::Nothing,
         ));
     }
+    let done = usize::try_from(version).unwrap_or(0);
+    if version < VERSION {
+        lock(place, session).await.map_err(could_not)?;
+    }
+    let as_it_was = AS_IT_WAS.iter().take(if there { 0 } else { done.saturating_sub(1) });
+    for sql in as_it_was.chain(MIGRATIONS[done.min(MIGRATIONS.len())..].iter().flat_map(|migration| migration.iter())) {
+        session.conn.execute(*sql).await.map_err(could_not)?;
+    }
     if version < VERSION || found.is_none() {
-        let done = usize::try_from(version).unwrap_or(0);
-        for sql in MIGRATIONS[done..].iter().flat_map(|migration| migration.iter()) {
-            session.conn.execute(*sql).await.map_err(could_not)?;
-        }
         let write = if found.is_some() {
             session
                 .sql("update evented_schema set version = $1, min_compatible = $2")
@@ -403,6 +439,55 @@ async fn bring_up(place: &Place, session: &mut Session) -> Result<(), StoreError
         write.execute(&mut session.conn).await.map_err(could_not)?;
     }
     session.conn.execute("commit").await.map_err(could_not)?;
+    Ok(())
+}
+
+/// Locks our tables before the first is changed, again and again while others use them, until whoever called gives up. Those who
+/// start meanwhile stand behind this one, which would try in its gaps otherwise.
+async fn lock(place: &Place, session: &mut Session) -> Result<(), SqlxError> {
+    let mut said = false;
+    loop {
+        session.conn.execute("savepoint evented_lock").await?;
+        let Err(error) = lock_once(session).await else { break };
+        // We gave up to wait for a table, or were given up for another's sake.
+        if !matches!(code(&error).as_deref(), Some("55P03" | "57014" | "40P01")) {
+            return Err(error);
+        }
+        session.conn.execute("rollback to savepoint evented_lock").await?;
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!(store = %place.name, error = %crate::error::in_one_line(&error), "a transaction that takes long uses \
+                evented's tables; they are brought up to this release's when it has ended");
+        }
+        time::sleep(LOCK_GAP).await;
+    }
+    Ok(())
+}
+
+/// Locks them all at once, or none.
+///
+/// Whoever comes to a table waits behind us while we wait for it. So the second of the locks is given up before the server looks
+/// for the deadlock that somebody may be in who waits for us: it is always we who try again, and never a transaction of the
+/// application's that fails. The first is in nobody's way but a vacuum's, which the server ends for it after a while, and keeps
+/// vacuums out.
+async fn lock_once(session: &mut Session) -> Result<(), SqlxError> {
+    let row = session.sql(TABLES).fetch_one(&mut session.conn).await?;
+    let tables = row.try_get::<Vec<String>, _>(0)?.join(", ");
+    let row = session
+        .sql("select least(setting::int8 * 9 / 10, $1) from pg_settings where name = 'deadlock_timeout'")
+        .bind(time::millis(LOCK_MAX))
+        .fetch_one(&mut session.conn)
+        .await?;
+    let most: i64 = row.try_get(0)?;
+    for sql in [
+        format!("set local lock_timeout = {}", time::millis(LOCK_MAX)),
+        format!("lock table {tables} in share update exclusive mode"),
+        // This limit is for all of them together.
+        format!("set local lock_timeout = 0; set local statement_timeout = {most}"),
+        format!("lock table {tables} in access exclusive mode"),
+        "set local statement_timeout = 0".to_owned(),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut session.conn).await?;
+    }
     Ok(())
 }
 

@@ -28,6 +28,8 @@ use super::{
     sql,
 };
 
+/// How long another run of the same delivery is waited for.
+const ELSEWHERE_MAX: &str = "60s";
 /// How long to look whether a server is there that has ended a connection.
 const IS_THERE: Duration = Duration::from_secs(1);
 
@@ -161,19 +163,23 @@ async fn enter(tx: &mut PgConnection, place: Ours<'_>, fence: &Fence<'_>) -> Res
             }
         }
         Fence::Once(delivery) => {
-            // First of all, so that another run of the same delivery waits here for the end of this one.
+            // First of all, so that another run of the same delivery waits here for the end of this one. The process of that one
+            // may stand still for ever: the delivery is tried later then. The limit is for this wait alone.
             let new = query(AssertSqlSafe(format!(
-                "insert into {}.evented_inbox (delivery, at) values ($1, {}) on conflict (delivery) do nothing",
+                "with was as materialized (
+                    select current_setting('lock_timeout') as setting, set_config('lock_timeout', '{ELSEWHERE_MAX}', true))
+                 insert into {}.evented_inbox (delivery, at) select $1, {} from was
+                 on conflict (delivery) do nothing returning (select setting from was)",
                 place.schema,
                 sql::now_ms!()
             )))
             .bind(delivery.to_bytes())
-            .execute(&mut *tx)
+            .fetch_optional(&mut *tx)
             .await?;
-            if new.rows_affected() == 0 {
-                return Ok(Some(TxEnd::Committed));
-            }
-            tx.execute("savepoint evented_handler").await?;
+            let Some(new) = new else { return Ok(Some(TxEnd::Committed)) };
+            let setting: String = new.try_get(0)?;
+            let text = format!("set local lock_timeout = '{}'; savepoint evented_handler", setting.replace('\'', "''"));
+            raw_sql(AssertSqlSafe(text)).execute(&mut *tx).await?;
         }
     }
     Ok(None)
