@@ -6,6 +6,7 @@
 
 mod admin;
 mod catalogue;
+mod counts;
 mod emit;
 mod file;
 mod link;

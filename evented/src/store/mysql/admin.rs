@@ -7,7 +7,10 @@ use sqlx::{Error as SqlxError, MySqlConnection, Row as _, mysql::MySqlRow};
 use crate::{
     error::StoreError,
     id::{DeliveryId, LeaseToken},
-    store::{DeadLetter, Letters, ONCE_COUNT, ONCE_RETENTION, Retention, Stats, Step, StoreTime, StoredCount, Swept},
+    store::{
+        DeadLetter, Letters, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Retention, Stats, Step, StoreTime, StoredCount,
+        Swept,
+    },
     time,
 };
 
@@ -276,7 +279,8 @@ pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, St
     Ok(Swept { dead_letters, forgotten_early, more })
 }
 
-/// Forgets the oldest of the deliveries that were pushed once, beyond their number.
+/// Forgets the oldest of the deliveries that were pushed once, beyond their number. Those that are finished have a time at which
+/// they would be the oldest, and are spared: they go by themselves, in a while.
 fn trim_once<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, u64> {
     Box::pin(async move {
         let last = sql("select at, id from evented_once force index (evented_once_at)
@@ -286,8 +290,13 @@ fn trim_once<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, u64> 
         .await?;
         let Some(last) = last else { return Ok(0) };
         let (at, id): (i64, Vec<u8>) = (last.try_get(0)?, last.try_get(1)?);
-        let delete = sql("delete from evented_once where at <= ? and (at < ? or id <= ?) order by at, id limit ?");
-        let delete = delete.bind(at).bind(at).bind(id).bind(i64::try_from(STEP).unwrap_or(i64::MAX));
+        let delete = sql(concat!(
+            "delete from evented_once where at > ",
+            now_ms!(),
+            " - ? and at <= ? and (at < ? or id <= ?) order by at, id limit ?"
+        ));
+        let spared = time::millis(ONCE_RETENTION.saturating_sub(ONCE_FINISHED));
+        let delete = delete.bind(spared).bind(at).bind(at).bind(id).bind(i64::try_from(STEP).unwrap_or(i64::MAX));
         Ok(delete.execute(conn).await?.rows_affected())
     })
 }

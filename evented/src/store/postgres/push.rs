@@ -69,6 +69,37 @@ macro_rules! insert {
 
 const INSERT: &str = insert!("");
 
+/// The same for pushes without keys that are planned from one generation, have no end and are not repeated: what most emits are.
+/// They are looked at together, at less than half of the price.
+const INSERT_ALIKE: &str = concat!(
+    "with clock as materialized (select ",
+    sql::now_ms!(),
+    " as ms),
+    schema as materialized (select catalogue from evented_schema),
+    names as materialized (
+        select array_agg((select h.num from evented_handlers h where h.id = n.name) order by n.ord) as nums
+        from unnest($1::text[]) with ordinality n(name, ord)
+    ),
+    stored as (
+        insert into evented_deliveries (handler, id, event_id, due_at, attempts_max, backoff_first_ms, backoff_max_ms,
+            timeout_ms, version, emitted_at, correlation, payload)
+        select (select nums from names)[u.handler], u.id, u.event_id, (select ms from clock) + u.delay,
+            u.attempts_max, u.backoff_first_ms, u.backoff_max_ms, u.timeout_ms, u.version,
+            coalesce(u.emitted_at, (select ms from clock)), u.correlation, u.payload
+        from unnest($2::int4[], $3::bytea[], $4::bytea[], $5::int8[], $6::int4[], $7::int8[], $8::int8[], $9::int8[],
+                $10::int4[], $11::int8[], $12::bytea[], $13::bytea[])
+            u(handler, id, event_id, delay, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, version,
+                emitted_at, correlation, payload)
+        where $14::int8 = (select catalogue from schema)
+        on conflict (id) do nothing returning handler
+    ),
+    counted as (
+        insert into evented_counts (handler, done, retried, dead, stored)
+        select s.handler, 0, 0, 0, count(*) from stored s group by s.handler
+    )
+    select coalesce((select catalogue from schema), 0), (select ms from clock)"
+);
+
 /// Forgets what is finished a while from now, and deletes of what is over so much more that its number follows the work.
 macro_rules! forget {
     ($ids:literal) => {
@@ -117,7 +148,13 @@ pub(super) async fn push(link: &Link, pushes: &[&Push]) -> Result<Vec<Pushed>, c
     let mut seen = [Seen::default(); 2];
     if !plain.is_empty() {
         let rows = Rows::of_pushes(&plain);
-        seen[0] = link.run(&rows, |session, rows| Box::pin(rows.insert(session))).await?;
+        seen[0] = match alike(&plain) {
+            Some(generation) => {
+                let rows = (rows, generation);
+                link.run(&rows, |session, (rows, generation)| Box::pin(rows.insert_alike(session, *generation))).await?
+            }
+            None => link.run(&rows, |session, rows| Box::pin(rows.insert(session))).await?,
+        };
     }
     if !keyed.is_empty() {
         seen[1] = link.transact(&keyed, |session, keyed| Box::pin(store_keyed(session, keyed))).await?;
@@ -235,6 +272,15 @@ struct Rows<'d> {
     finished: Vec<[u8; 16]>,
 }
 
+/// The generation that pushes are planned from which need no look at each.
+fn alike(pushes: &[&Push]) -> Option<u64> {
+    let first = pushes.first()?.generation;
+    let is_alike = |push: &&Push| {
+        push.generation == first && push.until.is_none() && !push.once && push.finished.is_empty() && is_plain(push)
+    };
+    pushes.iter().all(is_alike).then_some(first)
+}
+
 impl<'d> Rows<'d> {
     fn of_pushes(pushes: &[&'d Push]) -> Self {
         let mut rows = Self { finished: finished(pushes), ..Self::default() };
@@ -277,6 +323,27 @@ impl<'d> Rows<'d> {
         self.order.push(delivery.order.map(crate::id::Key::to_bytes));
         self.payloads.push(&delivery.payload);
         self.pushes.push(push);
+    }
+
+    async fn insert_alike(&self, session: &mut Session, generation: u64) -> Result<Seen, SqlxError> {
+        let statement = session
+            .sql(INSERT_ALIKE)
+            .bind(&self.names)
+            .bind(&self.handlers)
+            .bind(&self.ids)
+            .bind(&self.event_ids)
+            .bind(&self.delays)
+            .bind(&self.attempts_max)
+            .bind(&self.backoff_first)
+            .bind(&self.backoff_max)
+            .bind(&self.timeouts)
+            .bind(&self.versions)
+            .bind(&self.emitted)
+            .bind(&self.origins)
+            .bind(&self.payloads)
+            .bind(generation.cast_signed());
+        let row = statement.fetch_one(&mut session.conn).await?;
+        Ok(Seen { generation: row.try_get::<i64, _>(0)?.cast_unsigned(), ms: row.try_get(1)? })
     }
 
     async fn insert(&self, session: &mut Session) -> Result<Seen, SqlxError> {

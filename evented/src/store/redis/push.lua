@@ -1,9 +1,9 @@
 -- Stores pushes, each of them all or nothing.
 --
 -- ARGV: origin; for how long those of a repeated push are remembered, and finished ones, in microseconds; how many are; lanes,
--- and for each: handler, version; pushes, and for each: generation, once, its end in milliseconds since 1970 or nothing,
--- finished deliveries, their ids, deliveries, and for each: lane, id, terms, body. The answer has for each push: stored, moved
--- (planned from another catalogue), late, unknown handler.
+-- and for each: handler, version; pushes, and for each: generation, terms, deliveries, and for each: lane, id, terms, body. A
+-- push's terms are nothing, as with most emits, or: once, its end in milliseconds since 1970 or nothing, finished deliveries,
+-- their ids. The answer has for each push: stored, moved (planned from another catalogue), late, unknown handler.
 --
 -- The first command that writes is one that a server refuses when it is full: nothing is stored then.
 local origin, retention, retention_finished, kept = arg(), number(), number(), number()
@@ -59,10 +59,13 @@ end
 
 local answers, new, seen, finished, marks = {}, {}, {}, {}, 0
 for answer = 1, number() do
-    local planned, once, ends = arg(), arg(), number()
-    local ended = number()
-    local first_ended = at
-    at = at + ended
+    local planned, once = arg(), arg()
+    local ends, ended, first_ended = nil, 0, at
+    if once ~= '' then
+        ends, ended = number(), number()
+        first_ended = at
+        at = at + ended
+    end
     local count = number()
     local first, last = at, at + 4 * count - 1
     at = last + 1

@@ -187,14 +187,19 @@ fn fill(command: &mut Cmd, changes: &Changes, lanes: &Lanes<'_>, pushes: &[&Push
     }
     command.arg(pushes.len());
     for push in pushes {
-        command.arg(push.generation).arg(u8::from(push.once));
-        match push.until {
-            Some(until) => command.arg(until.0),
-            None => command.arg(""),
-        };
-        command.arg(push.finished.len());
-        for finished in push.finished.iter() {
-            command.arg(&finished.to_bytes());
+        command.arg(push.generation);
+        if push.once || push.until.is_some() || !push.finished.is_empty() {
+            command.arg(u8::from(push.once));
+            match push.until {
+                Some(until) => command.arg(until.0),
+                None => command.arg(""),
+            };
+            command.arg(push.finished.len());
+            for finished in push.finished.iter() {
+                command.arg(&finished.to_bytes());
+            }
+        } else {
+            command.arg("");
         }
         command.arg(push.deliveries.len());
         for delivery in push.deliveries.iter() {

@@ -15,6 +15,7 @@ use crate::{
 
 use super::{
     catalogue::route,
+    counts,
     push::{release_next, to_json},
     queue::{NEVER, event_id, id_bytes, paused},
     writer::Running,
@@ -149,6 +150,7 @@ pub(super) type Chosen = (Vec<i64>, StoreTime);
 pub(super) fn requeue<'a>(conn: &'a mut SqliteConnection, (rows, up_to): &'a Chosen) -> Running<'a, u64> {
     Box::pin(async move {
         let rows = to_json(rows)?;
+        let last: Option<i64> = query_scalar("select max(seq) from evented_deliveries").fetch_one(&mut *conn).await?;
         // Where a delivery of this id waits already, that one stands for it. What has an order key waits at first.
         query(
             "insert into evented_deliveries (id, event_id, handler, due_at, own_due_at, attempts_max,
@@ -166,6 +168,7 @@ pub(super) fn requeue<'a>(conn: &'a mut SqliteConnection, (rows, up_to): &'a Cho
         .bind(NEVER)
         .execute(&mut *conn)
         .await?;
+        counts::stored_after(conn, last.unwrap_or(0)).await?;
         let keys: Vec<Vec<u8>> = query_scalar(
             "select distinct order_key from evented_dead_letters
              where seq in (select value from json_each(?1)) and died_at <= ?2 and order_key is not null",
@@ -232,6 +235,9 @@ pub(super) fn sweep<'a>(
         let beyond = "delete from evented_dead_letters where seq in
             (select seq from evented_dead_letters order by died_at desc, seq desc limit ?3 offset ?2) and ?1 <= 0";
         let beyond = deleted(beyond, 0, i64::try_from(retention.count).unwrap_or(i64::MAX)).await?;
+        if !more {
+            counts::recount(conn).await?;
+        }
         Ok(Swept { dead_letters: old + beyond, forgotten_early, more })
     })
 }

@@ -19,17 +19,21 @@ use super::queue::{NEVER, generation, id_bytes};
 /// At most so many marks whose time is over are deleted in one commit: no more than its own work may take.
 const FORGOTTEN_MAX: usize = 2_000;
 
-/// How many rows one insert has. Few shapes, so that each is prepared once; SQLite binds at most 32,766 values.
-const SHAPES: [usize; 3] = [64, 8, 1];
+/// How many rows one insert has: few shapes, so that each is prepared once, and enough of them that a group takes two or three
+/// inserts. Each is a way to the connection's thread and back, which costs more than its rows. SQLite binds at most 32,766 values.
+const SHAPES: [usize; 12] = [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 
-static INSERTS: LazyLock<[Arc<str>; 3]> = LazyLock::new(|| {
+/// Counts what the statement before it has stored, all for one handler. In one text with it, for the same reason.
+const COUNT: &str = "update evented_handlers set stored = stored + changes() where id = ?";
+
+static INSERTS: LazyLock<[Arc<str>; 12]> = LazyLock::new(|| {
     SHAPES.map(|rows| {
         let row = "((select num from evented_handlers where id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         let rows = vec![row; rows].join(", ");
         format!(
             "insert into evented_deliveries (handler, id, event_id, due_at, attempts_max, backoff_first_ms, \
              backoff_max_ms, timeout_ms, version, emitted_at, correlation, payload) values {rows} \
-             on conflict (id) do nothing"
+             on conflict (id) do nothing; {COUNT}"
         )
         .into()
     })
@@ -111,32 +115,39 @@ pub(super) fn hex_json<'a>(deliveries: impl IntoIterator<Item = &'a DeliveryId>)
 }
 
 /// Inserts deliveries, those excepted whose unique key another has.
-pub(super) async fn insert(
+pub(super) async fn insert<'d>(
     conn: &mut SqliteConnection,
-    deliveries: impl Iterator<Item = &NewDelivery>,
+    deliveries: impl Iterator<Item = &'d NewDelivery>,
 ) -> Result<(), SqlxError> {
     let now = time::unix_ms();
-    let mut plain = Vec::new();
+    // By handler, each of which has its own counter.
+    let mut plain: Vec<(&str, Vec<&NewDelivery>)> = Vec::new();
     for delivery in deliveries {
         if let Some(unique) = delivery.unique
             && !takes_key(conn, delivery.id, unique, now).await?
         {
             continue;
         }
-        match delivery.order {
-            Some(key) => insert_ordered(conn, delivery, key, now).await?,
-            None => plain.push(delivery),
+        if let Some(key) = delivery.order {
+            insert_ordered(conn, delivery, key, now).await?;
+            continue;
+        }
+        match plain.iter_mut().find(|(handler, _)| **handler == *delivery.handler) {
+            Some((_, of_it)) => of_it.push(delivery),
+            None => plain.push((&delivery.handler, vec![delivery])),
         }
     }
-    let mut rest = &plain[..];
-    for (rows, sql) in SHAPES.into_iter().zip(INSERTS.iter()) {
-        while let Some((chunk, after)) = rest.split_at_checked(rows) {
-            let mut insert = query(AssertSqlSafe(Arc::clone(sql)));
-            for delivery in chunk {
-                insert = bind(insert, delivery, time::due_at(delivery.delay), now);
+    for (handler, deliveries) in plain {
+        let mut rest = &deliveries[..];
+        for (rows, sql) in SHAPES.into_iter().zip(INSERTS.iter()) {
+            while let Some((chunk, after)) = rest.split_at_checked(rows) {
+                let mut insert = query(AssertSqlSafe(Arc::clone(sql)));
+                for delivery in chunk {
+                    insert = bind(insert, delivery, time::due_at(delivery.delay), now);
+                }
+                insert.bind(handler).execute(&mut *conn).await?;
+                rest = after;
             }
-            insert.execute(&mut *conn).await?;
-            rest = after;
         }
     }
     Ok(())
@@ -193,13 +204,20 @@ async fn insert_ordered(
     key: Key,
     now: i64,
 ) -> Result<(), SqlxError> {
-    let due_at = time::due_at(delivery.delay);
-    let sql = "insert into evented_deliveries (handler, id, event_id, own_due_at, attempts_max, backoff_first_ms,
+    static INSERT: LazyLock<Arc<str>> = LazyLock::new(|| {
+        format!(
+            "insert into evented_deliveries (handler, id, event_id, own_due_at, attempts_max, backoff_first_ms,
             backoff_max_ms, timeout_ms, version, emitted_at, correlation, payload, order_key, due_at)
          values ((select num from evented_handlers where id = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
             iif(exists (select 1 from evented_deliveries where order_key = ?13), ?14, ?4))
-         on conflict (id) do nothing";
-    bind(query(sql), delivery, due_at, now).bind(bytes(key.to_bytes())).bind(NEVER).execute(conn).await?;
+         on conflict (id) do nothing; {COUNT}"
+        )
+        .into()
+    });
+    let due_at = time::due_at(delivery.delay);
+    let insert = query(AssertSqlSafe(Arc::clone(&INSERT)));
+    let insert = bind(insert, delivery, due_at, now).bind(bytes(key.to_bytes())).bind(NEVER);
+    insert.bind(&*delivery.handler).execute(conn).await?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use crate::{
     time,
 };
 
-use super::{push::to_json, settle::settle, writer::Running};
+use super::{counts::Counts, push::to_json, settle::settle, writer::Running};
 
 /// The `due_at` of a delivery that waits for another of its order key.
 pub(super) const NEVER: i64 = i64::MAX;
@@ -114,8 +114,12 @@ pub(super) struct Exchange {
 /// Settles, then claims.
 pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchange) -> Running<'a, Exchanged> {
     Box::pin(async move {
-        let held = settle(conn, &exchange.settlements).await?;
-        let Some(claim) = &exchange.claim else { return Ok(Exchanged { held, ..Exchanged::default() }) };
+        let mut counts = Counts::default();
+        let held = settle(conn, &exchange.settlements, &mut counts).await?;
+        let Some(claim) = &exchange.claim else {
+            counts.write(conn).await?;
+            return Ok(Exchanged { held, ..Exchanged::default() });
+        };
         let found;
         let due = if let Some(due) = &exchange.due {
             due
@@ -123,7 +127,8 @@ pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchang
             found = self::due(conn, claim, &exchange.settlements).await?;
             &found
         };
-        let claims = lease(conn, due, claim.lease).await?;
+        let claims = lease(conn, due, claim.lease, &mut counts).await?;
+        counts.write(conn).await?;
         Ok(Exchanged { held, claims, generation: Some(due.generation) })
     })
 }
@@ -135,11 +140,23 @@ pub(super) async fn claim(
     settled: &[Settlement],
 ) -> Result<Claims, SqlxError> {
     let due = due(conn, claim, settled).await?;
-    lease(conn, &due, claim.lease).await
+    let mut counts = Counts::default();
+    let claims = lease(conn, &due, claim.lease, &mut counts).await?;
+    counts.write(conn).await?;
+    Ok(claims)
 }
 
+/// What `alone` says of a delivery that is leased when its last lease has ended; 3 where that was given back, 0 where it has never
+/// been lost since it ran to an end.
+const LOST: i64 = 1;
+
 /// Leases rows that are due. A row comes back in few columns, since each one costs allocations on its way through the driver.
-async fn lease(conn: &mut SqliteConnection, due: &Due, lease: Duration) -> Result<Claims, SqlxError> {
+async fn lease(
+    conn: &mut SqliteConnection,
+    due: &Due,
+    lease: Duration,
+    counts: &mut Counts,
+) -> Result<Claims, SqlxError> {
     if due.rows.is_empty() {
         return Ok(Claims { next_due: due.next, ..Claims::default() });
     }
@@ -151,9 +168,9 @@ async fn lease(conn: &mut SqliteConnection, due: &Due, lease: Duration) -> Resul
                 lease = ?1,
                 due_at = ?2,
                 deaths = deaths + (lease is not null and alone = 2),
-                alone = lease is not null or alone > 0
+                alone = iif(lease is not null, 1, iif(alone > 0, 3, 0))
              where seq in (select value from json_each(?3)) and due_at <= ?4
-             returning format('%d %d %d %d %d %d %d %d %d %d %d', seq, version, emitted_at, failed, alone, deaths,
+             returning format('%d %d %d %d %d %d %d %d %d %d %d %d', handler, seq, version, emitted_at, failed, alone, deaths,
                     attempts_max, backoff_first_ms, ifnull(backoff_max_ms, -1), timeout_ms, order_key is not null),
                 id || event_id, correlation, payload",
     )
@@ -167,7 +184,7 @@ async fn lease(conn: &mut SqliteConnection, due: &Due, lease: Duration) -> Resul
     let places: HashMap<i64, usize> = rows.into_iter().zip(0..).collect();
     let mut claimed: Vec<Option<Claimed>> = due.rows.iter().map(|_| None).collect();
     for row in &leased {
-        let (row, read) = read(row, token)?;
+        let (row, read) = read(row, token, counts)?;
         let Some(&place) = places.get(&row) else { continue };
         let (_, name) = due.rows[place];
         claimed[place] = Some(read(Arc::clone(&due.names[name])));
@@ -176,15 +193,22 @@ async fn lease(conn: &mut SqliteConnection, due: &Due, lease: Duration) -> Resul
 }
 
 /// A leased row's number, and the delivery that it is for the handler of a name.
-fn read(row: &SqliteRow, token: LeaseToken) -> Result<(i64, impl FnOnce(Arc<str>) -> Claimed), SqlxError> {
+fn read(
+    row: &SqliteRow,
+    token: LeaseToken,
+    counts: &mut Counts,
+) -> Result<(i64, impl FnOnce(Arc<str>) -> Claimed + use<>), SqlxError> {
     let numbers: &str = row.try_get(0)?;
     let mut numbers = numbers.split(' ');
     let mut next =
         || -> Result<i64, SqlxError> { numbers.next().unwrap_or_default().parse().map_err(SqlxError::decode) };
     let small = |number: i64| u32::try_from(number).map_err(SqlxError::decode);
-    let seq = next()?;
+    let (handler, seq) = (next()?, next()?);
     let (version, emitted_unix_ms, failed) = (small(next()?)?, next()?, small(next()?)?);
-    let (lost, deaths, attempts_max) = (next()? != 0, small(next()?)?, small(next()?)?);
+    let (alone, deaths, attempts_max) = (next()?, small(next()?)?, small(next()?)?);
+    // One that was leased until now is counted as leased.
+    counts.leased(handler, i64::from(alone != LOST));
+    let lost = alone != 0;
     let (first, max, timeout) = (next()?, next()?, next()?);
     let ordered = next()? != 0;
     let (id, event) = row.try_get_unchecked::<&[u8], _>(1)?.split_at_checked(16).unwrap_or_default();

@@ -52,7 +52,8 @@ const FIRST: &[&str] = &[
     ) strict",
     // `due_at` is when a delivery may be claimed: its time, its retry, or the end of its lease. So one index finds what
     // is due, a lease that ends needs nobody to notice, and a claim is one update. `lease` is the fencing token while
-    // leased. `alone`: 1 where it outlived a lease and is to run alone, 2 while it does. `backoff_max_ms` is null for a fixed backoff, `correlation`,
+    // leased. `alone`: 1 where it outlived a lease and is to run alone, 2 while it does, 3 where it was
+    // given back since. `backoff_max_ms` is null for a fixed backoff, `correlation`,
     // the bytes of an `Origin`, where nothing led to the event.
     "create table evented_deliveries (
         seq              integer primary key autoincrement,
@@ -154,26 +155,12 @@ const KEYS: &[&str] = &[
 /// wrong queue, and bring retired handlers back, so it must not go on beside this.
 const MEMORY: &[&str] = &[
     "alter table evented_handlers add column retired_at integer",
-    // Counted by triggers, in the commit of the change: whoever writes a delivery, also by hand, has counted it. What a dead
-    // worker held stays counted as running until it is claimed again and ends.
+    // Counted in the commit of the change. What a dead worker held stays counted as running until it is claimed again and ends.
     "alter table evented_handlers add column stored integer not null default 0",
     "alter table evented_handlers add column running integer not null default 0",
     "update evented_handlers set
         stored = (select count(*) from evented_deliveries d where d.handler = num),
         running = (select count(*) from evented_deliveries d where d.handler = num and d.lease is not null)",
-    "create trigger evented_deliveries_stored after insert on evented_deliveries begin
-        update evented_handlers set stored = stored + 1, running = running + (new.lease is not null)
-        where num = new.handler;
-     end",
-    "create trigger evented_deliveries_gone after delete on evented_deliveries begin
-        update evented_handlers set stored = stored - 1, running = running - (old.lease is not null)
-        where num = old.handler;
-     end",
-    "create trigger evented_deliveries_leased after update of lease on evented_deliveries
-     when (old.lease is null) <> (new.lease is null) begin
-        update evented_handlers set running = running + (new.lease is not null) - (old.lease is not null)
-        where num = new.handler;
-     end",
     // Who has planned for a handler that a person deleted must plan again.
     "create trigger evented_handlers_gone after delete on evented_handlers begin
         update evented_schema set catalogue = 1 + abs(random() % 9223372036854775806);

@@ -1,9 +1,6 @@
 //! Deliveries are settled: completed, put off, buried, released.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar};
 
@@ -12,13 +9,15 @@ use crate::{
     time,
 };
 
-use super::{push::release_next, queue::fence};
+use super::{counts::Counts, push::release_next, queue::fence};
 
 /// Settles what is still held; the answer says which was. Completions, which are most, take one statement together.
-pub(super) async fn settle(conn: &mut SqliteConnection, settlements: &[Settlement]) -> Result<Vec<bool>, SqlxError> {
+pub(super) async fn settle(
+    conn: &mut SqliteConnection,
+    settlements: &[Settlement],
+    counts: &mut Counts,
+) -> Result<Vec<bool>, SqlxError> {
     let mut held = Vec::with_capacity(settlements.len());
-    // By handler: done, retried, dead.
-    let mut counts: HashMap<i64, [i64; 3]> = HashMap::new();
     let mut deletions = HashSet::new();
     let completed: Vec<_> = settlements
         .iter()
@@ -41,48 +40,29 @@ pub(super) async fn settle(conn: &mut SqliteConnection, settlements: &[Settlemen
             let mut numbers = numbers.split(' ').map(|number| number.parse::<i64>().map_err(SqlxError::decode));
             let mut next = || numbers.next().unwrap_or(Err(SqlxError::RowNotFound));
             deletions.insert((next()?, next()?));
-            counts.entry(next()?).or_default()[0] += 1;
+            counts.done(next()?);
             if let Some(key) = row.try_get::<Option<&[u8]>, _>(1)? {
                 release_next(conn, key).await?;
             }
         }
     }
     for Settlement { lease, outcome } in settlements {
-        let (handler, column) = match outcome {
+        let handler = match outcome {
             Outcome::Completed => {
                 held.push(deletions.contains(&(lease.row, lease.token.to_i64())));
                 continue;
             }
-            Outcome::Retry { delay, error } => (retry(conn, *lease, *delay, error).await?, Some(1)),
-            Outcome::Dead { failed, error } => (bury(conn, *lease, *failed, error).await?, Some(2)),
-            Outcome::Released => (release(conn, *lease).await?, None),
+            Outcome::Retry { delay, error } => {
+                retry(conn, *lease, *delay, error).await?.inspect(|handler| counts.retried(*handler))
+            }
+            Outcome::Dead { failed, error } => {
+                bury(conn, *lease, *failed, error).await?.inspect(|handler| counts.dead(*handler))
+            }
+            Outcome::Released => release(conn, *lease).await?.inspect(|handler| counts.leased(*handler, -1)),
         };
         held.push(handler.is_some());
-        if let (Some(handler), Some(column)) = (handler, column) {
-            counts.entry(handler).or_default()[column] += 1;
-        }
-    }
-    for (handler, [done, retried, dead]) in counts {
-        count(conn, handler, done, retried, dead).await?;
     }
     Ok(held)
-}
-
-pub(super) async fn count(
-    conn: &mut SqliteConnection,
-    handler: i64,
-    done: i64,
-    retried: i64,
-    dead: i64,
-) -> Result<(), SqlxError> {
-    query("update evented_handlers set done = done + ?2, retried = retried + ?3, dead = dead + ?4 where num = ?1")
-        .bind(handler)
-        .bind(done)
-        .bind(retried)
-        .bind(dead)
-        .execute(conn)
-        .await?;
-    Ok(())
 }
 
 async fn retry(
@@ -139,7 +119,7 @@ pub(super) async fn remove(conn: &mut SqliteConnection, lease: Lease) -> Result<
 
 async fn release(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64>, SqlxError> {
     query_scalar(
-        "update evented_deliveries set lease = null, alone = alone > 0, due_at = ?3 where seq = ?1 and lease = ?2 returning handler",
+        "update evented_deliveries set lease = null, alone = iif(alone > 0, 3, 0), due_at = ?3 where seq = ?1 and lease = ?2 returning handler",
     )
     .bind(lease.row)
     .bind(lease.token.to_i64())

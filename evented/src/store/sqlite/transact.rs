@@ -17,8 +17,9 @@ use crate::{
 };
 
 use super::{
+    counts::Counts,
     push::bytes,
-    settle::{count, remove},
+    settle::remove,
     writer::{is_busy, is_constraint, read_failed},
 };
 
@@ -109,7 +110,9 @@ async fn settle(mut tx: Transaction<'_, Sqlite>, fence: &Fence<'_>) -> Result<Tx
                 tx.rollback().await.map_err(failed)?;
                 return Ok(TxEnd::Lost);
             };
-            count(&mut tx, handler, 1, 0, 0).await.map_err(failed)?;
+            let mut counts = Counts::default();
+            counts.done(handler);
+            counts.write(&mut tx).await.map_err(failed)?;
         }
         Fence::Once(delivery) => {
             let ran = query("insert into evented_inbox (delivery, at) values (?, ?)");
