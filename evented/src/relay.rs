@@ -10,6 +10,7 @@
 //! one state, the forwarder: at rest, or at work in a task of its own, on one batch or on the queue's clock.
 
 mod forward;
+mod unknown;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +24,10 @@ use crate::{
     worker::{Shared, Worker},
 };
 
-use self::forward::{Batch, Forwarder};
+use self::{
+    forward::{Batch, Forwarder},
+    unknown::Unknown,
+};
 
 /// At most so many rows in one turn.
 const ROWS_MAX: usize = 500;
@@ -37,7 +41,7 @@ const QUEUE_LOOK: Duration = Duration::from_secs(1);
 /// How long a row is left whose event no handler was ever recorded for, and which is not linked here: a release that is
 /// still to come may know it, by an alias.
 const UNKNOWN_LOOK: Duration = Duration::from_mins(1);
-/// How long such rows are kept.
+/// How long such rows are kept, from the first look at them: their delay is over then.
 const UNKNOWN_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// How long the relay waits without looking, though nothing seems to have changed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
@@ -78,9 +82,10 @@ pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxSt
     let mut stopping = shared.stopping.clone();
     let mut trouble = shared.instance.health.watch(format!("relaying from {}", outbox.name()));
     let mut forwarding = Forwarding::Rests(Box::new(Forwarder::new(&shared, &outbox)));
+    let unknown = Arc::new(Unknown::new());
     let mut mark = 0;
     while !*stopping.borrow() {
-        let wait = match trouble.ask(turn(&shared, &outbox, worker.as_ref(), &mut forwarding)).await {
+        let wait = match trouble.ask(turn(&shared, &outbox, worker.as_ref(), &mut forwarding, &unknown)).await {
             Ok(relayed) => {
                 if relayed.done + relayed.put_off + relayed.claimed.len() > 0 || relayed.catalogue_moved {
                     continue;
@@ -117,6 +122,7 @@ async fn turn(
     outbox: &Arc<dyn OutboxStore>,
     worker: Option<&Arc<Worker>>,
     forwarding: &mut Forwarding,
+    unknown: &Arc<Unknown>,
 ) -> Result<Relayed, StoreError> {
     let instance = &shared.instance;
     if let Forwarding::Rests(forwarder) = &mut *forwarding {
@@ -142,9 +148,9 @@ async fn turn(
         None => Elsewhere::Leave(away.max(QUEUE_LOOK)),
     };
     let fan_out = {
-        let knows_queue = target.is_some();
+        let (knows_queue, unknown) = (target.is_some(), Arc::clone(unknown));
         Arc::new(move |row: &OutboxRow| {
-            let mut fan = fan_or_leave(row, &plans, knows_queue);
+            let mut fan = fan_or_leave(row, &plans, knows_queue, &unknown);
             if one_store {
                 fan.here.append(&mut fan.elsewhere);
             }
@@ -170,7 +176,7 @@ async fn turn(
 }
 
 /// Who gets a row, or for how long it is left.
-fn fan_or_leave(row: &OutboxRow, plans: &Plans, knows_queue: bool) -> Fan {
+fn fan_or_leave(row: &OutboxRow, plans: &Plans, knows_queue: bool, unknown: &Unknown) -> Fan {
     let later = |later| Fan { later: Some(later), ..Fan::default() };
     if row.taken.is_some() {
         return fan(row, plans);
@@ -179,7 +185,7 @@ fn fan_or_leave(row: &OutboxRow, plans: &Plans, knows_queue: bool) -> Fan {
         Some(plan) if !plan.background.is_empty() && !knows_queue => later(QUEUE_LOOK),
         Some(_) => fan(row, plans),
         None => {
-            if time::since(row.emitted_unix_ms) > UNKNOWN_RETENTION {
+            if unknown.meet(row) > UNKNOWN_RETENTION {
                 tracing::error!(event = %row.event, event_id = %row.event_id,
                     "an event of the outbox is given up: no handler was recorded for it in {UNKNOWN_RETENTION:?}");
                 return Fan::default();

@@ -351,3 +351,28 @@ async fn a_row_that_is_spoilt_in_the_outbox_does_not_hold_the_others() {
     .await;
     app.stop().await;
 }
+
+/// Its handler may come with a release that is still to come; how long ago it was emitted says nothing of how long it is due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_of_an_event_that_nobody_knows_is_kept_when_its_delay_was_longer_than_such_rows_are() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = place.pool().await;
+    let queue = place.queue();
+    let emits = run(&queue, &pool, &seen).role(Role::Emit).await.unwrap();
+    scan(&emits, &pool, 0..2, 10).await;
+    // Emitted eight days ago, with a delay of eight days.
+    let age = "update evented_outbox set event = 'relaying.removed', emitted_at = emitted_at - 8 * 86400000
+        where seq = (select min(seq) from evented_outbox)";
+    assert_eq!(query(age).execute(&pool).await.unwrap().rows_affected(), 1);
+    let app = run(&queue, &pool, &seen).role(Role::Work).await.unwrap();
+    eventually("the other is delivered", async || seen.count("print 1") == 1).await;
+    eventually("both were looked at", async || {
+        let due = "select count(*) from evented_outbox where due_at <= 1000 * unixepoch()";
+        let due: i64 = query_scalar(due).fetch_one(&pool).await.unwrap();
+        due == 0
+    })
+    .await;
+    let left: Vec<String> = query_scalar("select event from evented_outbox").fetch_all(&pool).await.unwrap();
+    assert_eq!(left, ["relaying.removed"]);
+    app.stop().await;
+}
