@@ -10,9 +10,9 @@ use crate::{
     def::ErasedCall,
     delivery::Delivery,
     error::{BoxError, HandlerResult, StoreError, tamed},
-    flag::Flag,
     guard::Guarded,
     instance::{Instance, SCOPE, Scope, catch, catch_sync},
+    lease::Hold,
     store::{Lease, OutboxStore, TxCall, TxEnd},
     time,
 };
@@ -20,7 +20,7 @@ use crate::{
 /// What ends an attempt from outside.
 pub(crate) struct Interrupts {
     pub timeout: Duration,
-    pub lost: Flag,
+    pub hold: Arc<Hold>,
     pub aborting: watch::Receiver<bool>,
 }
 
@@ -44,12 +44,15 @@ impl fmt::Display for Interrupt {
 impl std::error::Error for Interrupt {}
 
 impl Interrupts {
-    /// The handler's end, or the interruption that came first; the handler's future is dropped then.
+    /// The handler's end, or the interruption that came first; the handler's future is dropped then, or never begun.
     pub(crate) async fn or(mut self, running: impl Future<Output = HandlerResult>) -> HandlerResult {
+        if self.hold.is_lost() {
+            return Err(Interrupt::Lost.into());
+        }
         tokio::select! {
             biased;
             ended = running => ended,
-            () = self.lost.raised() => Err(Interrupt::Lost.into()),
+            () = self.hold.lost() => Err(Interrupt::Lost.into()),
             () = time::sleep(self.timeout) => Err(Interrupt::TimedOut(self.timeout).into()),
             _ = self.aborting.wait_for(|abort| *abort) => Err(Interrupt::Stopped.into()),
         }
@@ -101,10 +104,14 @@ pub(crate) async fn run_blocking(
     delivery: Delivery,
     scope: Scope,
     span: Span,
+    hold: Arc<Hold>,
     slot: impl Send + 'static,
 ) -> HandlerResult {
     let running = tokio::task::spawn_blocking(move || {
         let _slot = slot;
+        if hold.is_lost() {
+            return Err(Interrupt::Lost.into());
+        }
         let _entered = span.entered();
         let instance = Arc::clone(&scope.instance);
         SCOPE.sync_scope(scope, || {

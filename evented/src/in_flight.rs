@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedRwLockWriteGuard, OwnedSemaphorePermit};
 
 use crate::{
     capacity::Found,
     lease::Leases,
     store::{Lease, Outcome, Settlement},
 };
+
+/// The right to run with nothing beside it, kept until the delivery is settled: what ran alone and did well must not be taken for
+/// what killed the process while the next one ran.
+pub(crate) type Alone = Option<OwnedRwLockWriteGuard<()>>;
 
 /// A delivery that is over, with what it occupied.
 pub(crate) struct Ended {
@@ -19,6 +23,8 @@ pub(crate) struct Ended {
     pub held: InFlight,
     /// It ran in a transaction of another database than its store's.
     pub once: bool,
+    /// Nothing runs beside it until it is settled.
+    pub _alone: Alone,
 }
 
 impl Ended {

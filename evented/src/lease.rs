@@ -24,19 +24,44 @@ use crate::{
 
 /// The leases that one worker holds.
 #[derive(Default)]
-pub(crate) struct Leases(Mutex<HashMap<Lease, Held>>);
+pub(crate) struct Leases(Mutex<HashMap<Lease, Arc<Hold>>>);
 
-struct Held {
-    until: Instant,
+/// One of them, as this process knows it.
+pub(crate) struct Hold {
+    until: Mutex<Instant>,
     lost: Flag,
 }
 
+impl Hold {
+    /// Whether it is lost: the store said so, or its end has come by our own clock, which went on if the process stood still. Asked
+    /// wherever a delivery passes from hand to hand: nobody may have been awake to raise the flag.
+    pub(crate) fn is_lost(&self) -> bool {
+        if self.until() <= time::now() {
+            self.lost.raise();
+        }
+        self.lost.is_raised()
+    }
+
+    /// Waits until it is lost.
+    pub(crate) async fn lost(&self) {
+        self.lost.raised().await;
+    }
+
+    fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn renewed(&self, until: Instant) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
 impl Leases {
-    /// Holds a claimed lease, and answers the flag that its loss raises.
-    pub(crate) fn hold(&self, lease: Lease, until: Instant) -> Flag {
-        let lost = Flag::default();
-        self.lock().insert(lease, Held { until, lost: lost.clone() });
-        lost
+    /// Holds a claimed lease.
+    pub(crate) fn hold(&self, lease: Lease, until: Instant) -> Arc<Hold> {
+        let hold = Arc::new(Hold { until: Mutex::new(until), lost: Flag::default() });
+        self.lock().insert(lease, Arc::clone(&hold));
+        hold
     }
 
     /// Lets a lease go, after its settlement or its loss.
@@ -44,7 +69,7 @@ impl Leases {
         self.lock().remove(&lease);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Lease, Held>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Lease, Arc<Hold>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,22 +78,21 @@ impl Leases {
     }
 
     fn renewed(&self, lease: Lease, until: Instant) {
-        if let Some(held) = self.lock().get_mut(&lease) {
-            held.until = until;
+        if let Some(hold) = self.lock().get(&lease) {
+            hold.renewed(until);
         }
     }
 
     fn lose(&self, lease: Lease) {
-        if let Some(held) = self.lock().get(&lease) {
-            held.lost.raise();
+        if let Some(hold) = self.lock().get(&lease) {
+            hold.lost.raise();
         }
     }
 
-    /// Gives up what has ended by our own clock; answers the next end.
+    /// Gives up what has ended by our own clock.
     fn expire(&self) {
-        let now = time::now();
-        for held in self.lock().values().filter(|held| held.until <= now) {
-            held.lost.raise();
+        for hold in self.lock().values() {
+            let _lost = hold.is_lost();
         }
     }
 }

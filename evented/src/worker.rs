@@ -16,9 +16,9 @@
 //! To add an outcome: `Outcome` in store.rs, `exchange` of each store, judge.rs.
 
 mod held;
+mod run;
 
 use std::{
-    pin::pin,
     sync::{
         Arc, Mutex as SyncMutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -27,29 +27,21 @@ use std::{
 };
 
 use tokio::sync::{Mutex, MutexGuard, Notify, RwLock, mpsc, watch};
-use tracing::{Instrument as _, Span};
 
 use crate::{
-    attempt::{Decoded, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
     capacity::{BATCH, Found, Queues, queue_of},
-    def::ErasedCall,
-    delivery::{Delivery, Starting},
-    error::{HandlerResult, StoreError, in_one_line},
-    flag::Flag,
-    guard::guarded,
+    error::in_one_line,
     in_flight::{Ended, InFlight},
-    instance::{Instance, SCOPE, Scope, catch},
-    judge::{decode, judge, judge_dead, note_lost},
+    instance::{Instance, catch},
+    judge::judge,
     lease::Leases,
-    origin::Cause,
-    registry::{Linked, registry},
-    retry::Policy,
-    store::{Claimed, Claims, Exchanged, INBOX_RETENTION, OutboxStore, Outcome, QueueStore, TxEnd},
+    registry::registry,
+    store::{Claimed, Claims, Exchanged, OutboxStore, Outcome, QueueStore},
     time::{self, Instant},
 };
 
 pub(crate) use self::held::Offer;
-use self::held::{BlockingSlot, Turn, Waiting};
+use self::held::Waiting;
 
 /// While more is due than was claimed, an exchange is worth more when more of it has ended: it waits so long for that.
 const GATHER: Duration = Duration::from_millis(1);
@@ -57,10 +49,6 @@ const GATHER: Duration = Duration::from_millis(1);
 const SOON: Duration = Duration::from_millis(20);
 /// How long a worker waits without looking, though nothing seems to have changed.
 const LOOK_MAX: Duration = Duration::from_secs(5);
-/// How long a delivery waits whose transaction could not be begun or committed.
-const TX_TROUBLE: Duration = Duration::from_secs(1);
-/// A delivery whose worker died so often while it ran nothing else is a dead letter.
-const DEATHS_MAX: u32 = 3;
 
 /// What the workers of one process share.
 #[derive(Clone)]
@@ -108,17 +96,6 @@ pub(crate) struct Worker {
 enum Look {
     Now,
     At(Instant),
-}
-
-/// What one attempt is made of.
-struct Attempt {
-    index: usize,
-    policy: Policy,
-    event: Decoded,
-    delivery: Delivery,
-    scope: Scope,
-    span: Span,
-    lost: Flag,
 }
 
 impl Worker {
@@ -343,7 +320,7 @@ impl Worker {
     /// Starts a task for a claimed delivery. One that is `late`, or that there is no room for, is given back: rare, and no
     /// reason to stop.
     fn start(self: &Arc<Self>, claimed: Claimed, until: Instant, late: bool, ended: &mpsc::UnboundedSender<Ended>) {
-        let lost = self.leases.hold(claimed.lease, until);
+        let leased = self.leases.hold(claimed.lease, until);
         let found = self.queues.find(&claimed.handler).cloned();
         let room =
             found.as_ref().and_then(|found| Arc::clone(&self.queues.list[found.queue].room).try_acquire_owned().ok());
@@ -355,7 +332,8 @@ impl Worker {
         let lease = claimed.lease;
         let held = InFlight::new(&self.leases, lease, found.clone(), [room, of_limit]);
         let (Some(Found { handler, queue, .. }), true) = (found, has_room) else {
-            let _gone = ended.send(Ended { lease, outcome: Some(Outcome::Released), name, held, once: false });
+            let _gone =
+                ended.send(Ended { lease, outcome: Some(Outcome::Released), name, held, once: false, _alone: None });
             return;
         };
         // Counted here and not in the task: the next claim may come before the task's first step.
@@ -365,7 +343,9 @@ impl Worker {
         tokio::spawn(async move {
             // A panic outside the handler itself, in the `Drop` or the `Display` of something of the application's, must
             // not leave a lease behind that is renewed for ever.
-            let running = catch(|| Box::pin(async { Ok(worker.run(handler, waiting, &claimed, lost).await) })).await;
+            let mut alone = None;
+            let run = worker.run(handler, waiting, &claimed, leased, &mut alone);
+            let running = catch(|| Box::pin(async { Ok(run.await) })).await;
             let outcome = running.unwrap_or_else(|panic| {
                 let handler = &registry().handlers[handler];
                 let policy = handler.stored.map_or(claimed.policy, |stored| stored.policy);
@@ -373,208 +353,8 @@ impl Worker {
             });
             // `work` outlives every task: it ends when the last sender is gone, or when it gives up.
             let once = worker.outbox.is_none() && registry().handlers[handler].takes_tx();
-            let _gone = ended.send(Ended { lease, outcome, name, held, once });
+            let _gone = ended.send(Ended { lease, outcome, name, held, once, _alone: alone });
         });
-    }
-
-    /// Runs one delivery; `None` when there is nothing to settle: its lease was lost, or it settled itself.
-    async fn run(self: &Arc<Self>, index: usize, waiting: Waiting, claimed: &Claimed, lost: Flag) -> Option<Outcome> {
-        let queue = &self.queues.list[waiting.queue];
-        let handler = &registry().handlers[index];
-        let stored = handler.stored.expect("a worker claims stored handlers only");
-        let policy = stored.policy;
-        if claimed.deaths >= DEATHS_MAX {
-            let error = format!("its worker died {DEATHS_MAX} times while it ran this delivery alone");
-            return Some(judge_dead(handler, claimed, claimed.failed, error));
-        }
-        if handler.takes_tx() && self.outbox.is_none() && is_forgotten(claimed) {
-            let error = format!(
-                "it is older than {INBOX_RETENTION:?}, and its database does not remember any more whether it ran in it"
-            );
-            return Some(judge_dead(handler, claimed, claimed.failed, error));
-        }
-        let event = match decode(stored, claimed) {
-            Ok(event) => event,
-            Err(error) => return Some(judge_dead(handler, claimed, claimed.failed, error)),
-        };
-        let mut stopping = self.shared.stopping.clone();
-        let turn = async {
-            let slot = Arc::clone(&queue.slots).acquire_owned().await.expect("slots are never closed");
-            // A delivery that outlived a lease may be what killed its worker: it runs with nothing beside it.
-            let everyone = &self.shared.alone;
-            if claimed.lost {
-                Turn { slot, beside: None, alone: Some(everyone.write().await) }
-            } else {
-                Turn { slot, beside: Some(everyone.read().await), alone: None }
-            }
-        };
-        let turn = tokio::select! {
-            // Most find their turn at once, and then nothing else is asked.
-            biased;
-            turn = turn => turn,
-            () = lost.raised() => return note_lost(handler, claimed),
-            // What has not been started when the worker stops is given back at once.
-            _ = stopping.wait_for(|stop| *stop) => return Some(Outcome::Released),
-        };
-        drop(waiting);
-        if claimed.lost {
-            tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery, event_id = %claimed.event_id,
-                deaths = claimed.deaths, "a delivery runs again, alone in its process: its last worker died, or lost its lease");
-            if let Ok(false) = self.store.runs_alone(claimed.lease, true).await {
-                return note_lost(handler, claimed);
-            }
-        }
-        let began = time::now();
-        let delivery = Delivery::start(Starting {
-            id: claimed.lease.delivery,
-            event_id: claimed.event_id,
-            origin: claimed.origin.clone(),
-            attempt: claimed.failed.saturating_add(1),
-            attempts_max: policy.attempts_max,
-            emitted_unix_ms: claimed.emitted_unix_ms,
-            timeout: self.timeout(handler, policy),
-        });
-        let scope = Scope {
-            instance: Arc::clone(&self.shared.instance),
-            cause: Some(Cause::new(claimed.event_id, &claimed.origin)),
-            in_tx: handler.takes_tx(),
-        };
-        let span = self.span(handler, claimed);
-        let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, span, lost };
-        let ended = match self.database() {
-            Some(outbox) if handler.takes_tx() => {
-                let end = self.attempt_in_tx(&**outbox, stored.call, attempt, claimed).await;
-                delivery.cancel();
-                match end {
-                    Ok(TxEnd::Committed) => {
-                        queue.note_run(began.elapsed());
-                        // Beside the handler's data, the delivery was settled in the same commit.
-                        return self.outbox.is_none().then_some(Outcome::Completed);
-                    }
-                    Ok(TxEnd::Lost) => return note_lost(handler, claimed),
-                    Ok(TxEnd::Failed(error)) => Err(error),
-                    // Nothing changes until somebody changes something: what waits behind it must not wait for ever.
-                    Err(error) if !error.is_transient() => Err(error.into()),
-                    Err(error) => {
-                        // Not the handler's fault, so no attempt is counted. If the commit went through after all, the
-                        // release comes late and changes nothing, or the database remembers that it ran.
-                        tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
-                            error = %in_one_line(&error), "a handler's transaction could not be run; it will be again");
-                        time::sleep(TX_TROUBLE).await;
-                        return Some(Outcome::Released);
-                    }
-                }
-            }
-            _ if stored.call.is_async() => {
-                let interrupts = self.interrupts(policy.timeout, &attempt.lost);
-                let running =
-                    run_async(stored.call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
-                SCOPE.scope(attempt.scope, interrupts.or(running)).instrument(attempt.span).await
-            }
-            _ => self.attempt_blocking(stored.call, attempt, claimed, turn).await?,
-        };
-        // What the handler may have left running elsewhere can see that the attempt is over.
-        delivery.cancel();
-        queue.note_run(began.elapsed());
-        if ended.is_ok() && began.elapsed() > policy.timeout {
-            tracing::warn!(handler = %handler.id, place = %handler.place, took = ?began.elapsed(), timeout = ?policy.timeout,
-                "a handler went past its timeout without yielding; make it a plain `fn`, which runs on the blocking pool");
-        }
-        judge(handler, policy, claimed, ended)
-    }
-
-    /// The span of one attempt, in which the handler runs.
-    fn span(&self, handler: &Linked, claimed: &Claimed) -> Span {
-        let span = tracing::info_span!("delivery", handler = %handler.id, delivery = %claimed.lease.delivery,
-            event_id = %claimed.event_id, correlation = %claimed.origin.correlation, attempt = claimed.failed.saturating_add(1));
-        if let (Some(traces), Some(trace)) = (&self.shared.instance.traces, &claimed.origin.trace) {
-            // What cannot be traced is run all the same.
-            let _linked = guarded(|| traces.link(&span, trace));
-        }
-        span
-    }
-
-    async fn attempt_in_tx(
-        &self,
-        outbox: &dyn OutboxStore,
-        call: &'static dyn ErasedCall,
-        attempt: Attempt,
-        claimed: &Claimed,
-    ) -> Result<TxEnd, StoreError> {
-        let timeout = self.timeout(&registry().handlers[attempt.index], attempt.policy);
-        let interrupts = self.interrupts(timeout, &attempt.lost);
-        let Attempt { event, delivery, scope, span, .. } = attempt;
-        let beside = self.outbox.is_some();
-        run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts)
-            .instrument(span)
-            .await
-    }
-
-    /// The database that transactional handlers run in: this store's own, or one beside which their deliveries are not.
-    fn database(&self) -> Option<&Arc<dyn OutboxStore>> {
-        self.outbox.as_ref().or(self.shared.instance.outbox.as_ref())
-    }
-
-    /// Runs a plain function, which nothing can stop. When its time is up, its attempt has failed; but until it returns it
-    /// keeps its slot and its lease, so that no second run goes beside it. `None` when the lease was lost meanwhile or the
-    /// process ends: the lease ends by itself then.
-    async fn attempt_blocking(
-        self: &Arc<Self>,
-        call: &'static dyn ErasedCall,
-        attempt: Attempt,
-        claimed: &Claimed,
-        turn: Turn<'_>,
-    ) -> Option<HandlerResult> {
-        let Turn { slot, beside, alone } = turn;
-        let Attempt { index, policy, event, delivery, scope, span, lost } = attempt;
-        let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
-        self.shared.instance.blocking.enter(index);
-        let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, span, slot));
-        let ended = self.interrupts(policy.timeout, &lost).or(&mut running).await;
-        // It may look whether its time is over.
-        delivery.cancel();
-        match ended.as_ref().err().and_then(|error| error.downcast_ref()) {
-            Some(Interrupt::TimedOut(_)) => {
-                let handler = &registry().handlers[index];
-                tracing::warn!(handler = %handler.id, place = %handler.place, timeout = ?policy.timeout,
-                    delivery = %claimed.lease.delivery, "a blocking handler's time is up, but it still runs; it keeps its \
-                    slot and its lease until it returns, and should look at `Delivery::is_cancelled`");
-                // Its time is over: those that wait for it to be alone, or for its end to be alone, go on.
-                self.runs_alone_no_more(claimed).await;
-                drop((beside, alone));
-                let returned = async { running.await.or(Ok(())) };
-                self.interrupts(Duration::MAX, &lost).or(returned).await.ok()?;
-                Some(ended)
-            }
-            // A stop is no death, though the function goes on under its lease until the process ends.
-            Some(Interrupt::Stopped) => {
-                self.runs_alone_no_more(claimed).await;
-                None
-            }
-            Some(Interrupt::Lost) => None,
-            None => Some(ended),
-        }
-    }
-
-    /// What happens to this worker from now on is not this delivery's doing.
-    async fn runs_alone_no_more(&self, claimed: &Claimed) {
-        if claimed.lost
-            && let Err(error) = self.store.runs_alone(claimed.lease, false).await
-        {
-            tracing::debug!(error = %in_one_line(&error), "could not note that a delivery runs alone no more");
-        }
-    }
-
-    /// How long an attempt may take.
-    fn timeout(&self, handler: &Linked, policy: Policy) -> Duration {
-        match self.database() {
-            Some(outbox) if handler.takes_tx() => policy.timeout.min(outbox.tx_limit(self.shared.lease)),
-            _ => policy.timeout,
-        }
-    }
-
-    fn interrupts(&self, timeout: Duration, lost: &Flag) -> Interrupts {
-        Interrupts { timeout, lost: lost.clone(), aborting: self.shared.aborting.clone() }
     }
 }
 
@@ -585,11 +365,6 @@ fn note_late(batch: &[Ended], held: &[bool]) {
         tracing::warn!(handler = %ended.name, delivery = %ended.lease.delivery,
             "a delivery was settled after its lease was lost; the settlement changed nothing");
     }
-}
-
-/// Whether the database of transactional handlers may have forgotten that a delivery of another store ran in it.
-fn is_forgotten(claimed: &Claimed) -> bool {
-    time::since(claimed.emitted_unix_ms) > INBOX_RETENTION
 }
 
 /// The handlers of an instance whose deliveries can run from a store.

@@ -111,6 +111,37 @@ async fn a_worker_that_is_killed_in_the_middle_of_its_handlers_loses_none_of_the
     assert_eq!(left, [0, 0]);
 }
 
+/// The same for one whose payload kills whoever decodes it.
+#[event(id = "brittle")]
+#[derive(Serialize, Deserialize)]
+struct Brittle {
+    number: i64,
+}
+
+#[tokio::test]
+async fn a_payload_that_kills_its_decoder_is_buried_and_its_neighbours_are_handled() {
+    let place = Place::new();
+    let folder = place.path("");
+    finish(&folder);
+    let queue = format!("sqlite:{}", place.path("evented.db").display());
+    let app = evented::run().install(false).role(Role::Emit).queue(queue).await.expect("the emitter starts");
+    app.emit_all((0..20).map(|number| Brittle { number })).await.expect("the events are stored");
+
+    let mut deaths = 0;
+    while !victim(&folder, "finish").status().expect("the victim starts").success() {
+        deaths += 1;
+        assert!(deaths <= 8, "it kills on");
+    }
+    let pool = open_pool(place.path("shop.db")).await;
+    let ended: BTreeSet<i64> = column(&pool, "select number from mails").await.into_iter().collect();
+    assert_eq!(ended, (0..20).filter(|number| *number != 13).collect());
+    let file = open_pool(place.path("evented.db")).await;
+    let left =
+        column(&file, "select count(*) from evented_deliveries union all select count(*) from evented_dead_letters")
+            .await;
+    assert_eq!(left, [0, 1], "after {deaths} deaths");
+}
+
 #[tokio::test]
 async fn a_worker_that_is_asked_to_stop_ends_what_it_began() {
     let place = Place::new();

@@ -62,6 +62,33 @@ async fn drag(event: Slow, pool: State<SqlitePool>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// One of which kills whoever decodes it.
+#[event(id = "brittle")]
+#[derive(Serialize)]
+struct Brittle {
+    number: i64,
+}
+
+impl<'de> Deserialize<'de> for Brittle {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Number {
+            number: i64,
+        }
+        let Number { number } = Number::deserialize(from)?;
+        if number == 13 {
+            std::process::abort();
+        }
+        Ok(Self { number })
+    }
+}
+
+#[handler(Brittle, background(queue = "brittle"))]
+async fn unpack(event: Brittle, pool: State<SqlitePool>) -> anyhow::Result<()> {
+    query("insert into mails (number) values (?)").bind(event.number).execute(&*pool).await?;
+    Ok(())
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let mut args = env::args().skip(1);

@@ -470,3 +470,70 @@ mod unknown {
         assert_eq!(seen.all(), ["far", "far"]);
     }
 }
+
+mod still {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use evented::sqlx::{Connection, SqliteConnection, query, sqlite::SqliteConnectOptions};
+
+    use super::*;
+
+    static STANDS: AtomicBool = AtomicBool::new(true);
+
+    #[event(id = "worker.stood")]
+    #[derive(Serialize, Deserialize)]
+    struct Stood {
+        number: u32,
+    }
+
+    /// The first run of the first one holds up its process's only thread.
+    #[handler(Stood, background, id = "worker.stand")]
+    async fn stand(event: Stood, seen: State<Seen>) {
+        seen.note(format!("began {}", event.number));
+        if event.number == 0 && STANDS.swap(false, Ordering::SeqCst) {
+            let until = Instant::now() + Duration::from_millis(3_000);
+            while Instant::now() < until {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn run(place: &Place, seen: &Seen) -> evented::Run {
+        let run = evented::run().install(false).module(module_path!()).queue(place.queue()).state(seen.clone());
+        run.lease(Duration::from_secs(1)).grace(Duration::from_secs(1))
+    }
+
+    /// Its lease cannot be renewed in time, and is over when it could begin.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_claimed_delivery_does_not_begin_after_its_lease_has_ended() {
+        let (place, first, second) = (Place::new(), Seen::default(), Seen::default());
+        let emits = run(&place, &first).role(Role::Emit).await.unwrap();
+        emits.emit_all((0..2).map(|number| Stood { number })).await.unwrap();
+        let stands = thread::spawn({
+            let run = run(&place, &first).role(Role::Work);
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let app = run.await.unwrap();
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    app.stop().await;
+                });
+            }
+        });
+        eventually("the first has begun", async || first.count("began 0") == 1).await;
+        let options = SqliteConnectOptions::new().filename(place.path("evented.db"));
+        let mut holder = SqliteConnection::connect_with(&options).await.unwrap();
+        query("begin immediate").execute(&mut holder).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        holder.close().await.unwrap();
+        let other = run(&place, &second).role(Role::Work).await.unwrap();
+        eventually("another has the second one", async || second.count("began 1") == 1).await;
+        stands.join().unwrap();
+        assert_eq!(first.all(), ["began 0"], "the second one's lease was over");
+        other.stop().await;
+    }
+}

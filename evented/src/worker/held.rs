@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use tokio::sync::{MutexGuard, OwnedSemaphorePermit, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use tokio::sync::{MutexGuard, OwnedSemaphorePermit, RwLockReadGuard, mpsc};
 
 use crate::{
     in_flight::Ended,
@@ -54,7 +54,6 @@ impl Drop for Waiting {
 pub(super) struct Turn<'w> {
     pub slot: OwnedSemaphorePermit,
     pub beside: Option<RwLockReadGuard<'w, ()>>,
-    pub alone: Option<RwLockWriteGuard<'w, ()>>,
 }
 
 /// The slot of a blocking function, held by the function itself: given back when it returns.

@@ -1,0 +1,267 @@
+//! The run: one claimed delivery, from its turn to what its end means.
+//!
+//! It waits for a slot, and where it outlived a lease also for the right to be alone. Then all that is the application's happens:
+//! its event is decoded and its handler runs, in a transaction, on the blocking pool or as a future. At each hand-over it is
+//! asked whether the lease is still held.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use tracing::{Instrument as _, Span};
+
+use crate::{
+    attempt::{Decoded, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    def::ErasedCall,
+    delivery::{Delivery, Starting},
+    error::{HandlerResult, StoreError, in_one_line},
+    guard::guarded,
+    in_flight::Alone,
+    instance::{SCOPE, Scope},
+    judge::{decode, judge, judge_dead, note_lost},
+    lease::Hold,
+    origin::Cause,
+    registry::{Linked, registry},
+    retry::Policy,
+    store::{Claimed, INBOX_RETENTION, OutboxStore, Outcome, TxEnd},
+    time,
+};
+
+use super::{
+    Worker,
+    held::{BlockingSlot, Turn, Waiting},
+};
+
+/// How long a delivery waits whose transaction could not be begun or committed.
+const TX_TROUBLE: Duration = Duration::from_secs(1);
+/// A delivery whose worker died so often while it ran nothing else is a dead letter.
+const DEATHS_MAX: u32 = 3;
+
+/// What one attempt is made of.
+struct Attempt {
+    index: usize,
+    policy: Policy,
+    event: Decoded,
+    delivery: Delivery,
+    scope: Scope,
+    span: Span,
+    hold: Arc<Hold>,
+}
+
+impl Worker {
+    /// Runs one delivery; `None` when there is nothing to settle: its lease was lost, or it settled itself.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        index: usize,
+        waiting: Waiting,
+        claimed: &Claimed,
+        hold: Arc<Hold>,
+        alone: &mut Alone,
+    ) -> Option<Outcome> {
+        let queue = &self.queues.list[waiting.queue];
+        let handler = &registry().handlers[index];
+        let stored = handler.stored.expect("a worker claims stored handlers only");
+        let policy = stored.policy;
+        if claimed.deaths >= DEATHS_MAX {
+            let error = format!("its worker died {DEATHS_MAX} times while it ran this delivery alone");
+            return Some(judge_dead(handler, claimed, claimed.failed, error));
+        }
+        if handler.takes_tx() && self.outbox.is_none() && is_forgotten(claimed) {
+            let error = format!(
+                "it is older than {INBOX_RETENTION:?}, and its database does not remember any more whether it ran in it"
+            );
+            return Some(judge_dead(handler, claimed, claimed.failed, error));
+        }
+        let mut stopping = self.shared.stopping.clone();
+        let turn = async {
+            let slot = Arc::clone(&queue.slots).acquire_owned().await.expect("slots are never closed");
+            // A delivery that outlived a lease may be what killed its worker: it runs with nothing beside it.
+            let everyone = &self.shared.alone;
+            if claimed.lost {
+                *alone = Some(Arc::clone(everyone).write_owned().await);
+                Turn { slot, beside: None }
+            } else {
+                Turn { slot, beside: Some(everyone.read().await) }
+            }
+        };
+        let turn = tokio::select! {
+            // Most find their turn at once, and then nothing else is asked.
+            biased;
+            turn = turn => turn,
+            () = hold.lost() => return note_lost(handler, claimed),
+            // What has not been started when the worker stops is given back at once.
+            _ = stopping.wait_for(|stop| *stop) => return Some(Outcome::Released),
+        };
+        drop(waiting);
+        if hold.is_lost() {
+            return note_lost(handler, claimed);
+        }
+        if claimed.lost {
+            tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery, event_id = %claimed.event_id,
+                deaths = claimed.deaths, "a delivery runs again, alone in its process: its last worker died, or lost its lease");
+            if let Ok(false) = self.store.runs_alone(claimed.lease, true).await {
+                return note_lost(handler, claimed);
+            }
+        }
+        // Here, where a death is counted: what the application's `Deserialize` does to the process is its payload's doing, too.
+        let event = match decode(stored, claimed) {
+            Ok(event) => event,
+            Err(error) => return Some(judge_dead(handler, claimed, claimed.failed, error)),
+        };
+        let began = time::now();
+        let delivery = Delivery::start(Starting {
+            id: claimed.lease.delivery,
+            event_id: claimed.event_id,
+            origin: claimed.origin.clone(),
+            attempt: claimed.failed.saturating_add(1),
+            attempts_max: policy.attempts_max,
+            emitted_unix_ms: claimed.emitted_unix_ms,
+            timeout: self.timeout(handler, policy),
+        });
+        let scope = Scope {
+            instance: Arc::clone(&self.shared.instance),
+            cause: Some(Cause::new(claimed.event_id, &claimed.origin)),
+            in_tx: handler.takes_tx(),
+        };
+        let span = self.span(handler, claimed);
+        let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, span, hold };
+        let ended = match self.database() {
+            Some(outbox) if handler.takes_tx() => {
+                let end = self.attempt_in_tx(&**outbox, stored.call, attempt, claimed).await;
+                delivery.cancel();
+                match end {
+                    Ok(TxEnd::Committed) => {
+                        queue.note_run(began.elapsed());
+                        // Beside the handler's data, the delivery was settled in the same commit.
+                        return self.outbox.is_none().then_some(Outcome::Completed);
+                    }
+                    Ok(TxEnd::Lost) => return note_lost(handler, claimed),
+                    Ok(TxEnd::Failed(error)) => Err(error),
+                    // Nothing changes until somebody changes something: what waits behind it must not wait for ever.
+                    Err(error) if !error.is_transient() => Err(error.into()),
+                    Err(error) => {
+                        // Not the handler's fault, so no attempt is counted. If the commit went through after all, the
+                        // release comes late and changes nothing, or the database remembers that it ran.
+                        tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
+                            error = %in_one_line(&error), "a handler's transaction could not be run; it will be again");
+                        time::sleep(TX_TROUBLE).await;
+                        return Some(Outcome::Released);
+                    }
+                }
+            }
+            _ if stored.call.is_async() => {
+                let interrupts = self.interrupts(policy.timeout, &attempt.hold);
+                let running =
+                    run_async(stored.call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
+                SCOPE.scope(attempt.scope, interrupts.or(running)).instrument(attempt.span).await
+            }
+            _ => self.attempt_blocking(stored.call, attempt, claimed, turn, alone).await?,
+        };
+        // What the handler may have left running elsewhere can see that the attempt is over.
+        delivery.cancel();
+        queue.note_run(began.elapsed());
+        if ended.is_ok() && began.elapsed() > policy.timeout {
+            tracing::warn!(handler = %handler.id, place = %handler.place, took = ?began.elapsed(), timeout = ?policy.timeout,
+                "a handler went past its timeout without yielding; make it a plain `fn`, which runs on the blocking pool");
+        }
+        judge(handler, policy, claimed, ended)
+    }
+
+    /// The span of one attempt, in which the handler runs.
+    fn span(&self, handler: &Linked, claimed: &Claimed) -> Span {
+        let span = tracing::info_span!("delivery", handler = %handler.id, delivery = %claimed.lease.delivery,
+            event_id = %claimed.event_id, correlation = %claimed.origin.correlation, attempt = claimed.failed.saturating_add(1));
+        if let (Some(traces), Some(trace)) = (&self.shared.instance.traces, &claimed.origin.trace) {
+            // What cannot be traced is run all the same.
+            let _linked = guarded(|| traces.link(&span, trace));
+        }
+        span
+    }
+
+    async fn attempt_in_tx(
+        &self,
+        outbox: &dyn OutboxStore,
+        call: &'static dyn ErasedCall,
+        attempt: Attempt,
+        claimed: &Claimed,
+    ) -> Result<TxEnd, StoreError> {
+        let timeout = self.timeout(&registry().handlers[attempt.index], attempt.policy);
+        let interrupts = self.interrupts(timeout, &attempt.hold);
+        let Attempt { event, delivery, scope, span, .. } = attempt;
+        let beside = self.outbox.is_some();
+        run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts)
+            .instrument(span)
+            .await
+    }
+
+    /// The database that transactional handlers run in: this store's own, or one beside which their deliveries are not.
+    fn database(&self) -> Option<&Arc<dyn OutboxStore>> {
+        self.outbox.as_ref().or(self.shared.instance.outbox.as_ref())
+    }
+
+    /// Runs a plain function, which nothing can stop. When its time is up, its attempt has failed; but until it returns it
+    /// keeps its slot and its lease, so that no second run goes beside it. `None` when the lease was lost meanwhile or the
+    /// process ends: the lease ends by itself then.
+    async fn attempt_blocking(
+        self: &Arc<Self>,
+        call: &'static dyn ErasedCall,
+        attempt: Attempt,
+        claimed: &Claimed,
+        turn: Turn<'_>,
+        alone: &mut Alone,
+    ) -> Option<HandlerResult> {
+        let Turn { slot, beside } = turn;
+        let Attempt { index, policy, event, delivery, scope, span, hold } = attempt;
+        let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
+        self.shared.instance.blocking.enter(index);
+        let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, span, Arc::clone(&hold), slot));
+        let ended = self.interrupts(policy.timeout, &hold).or(&mut running).await;
+        // It may look whether its time is over.
+        delivery.cancel();
+        match ended.as_ref().err().and_then(|error| error.downcast_ref()) {
+            Some(Interrupt::TimedOut(_)) => {
+                let handler = &registry().handlers[index];
+                tracing::warn!(handler = %handler.id, place = %handler.place, timeout = ?policy.timeout,
+                    delivery = %claimed.lease.delivery, "a blocking handler's time is up, but it still runs; it keeps its \
+                    slot and its lease until it returns, and should look at `Delivery::is_cancelled`");
+                // Its time is over: those that wait for it to be alone, or for its end to be alone, go on.
+                self.runs_alone_no_more(claimed).await;
+                drop((beside, alone.take()));
+                let returned = async { running.await.or(Ok(())) };
+                self.interrupts(Duration::MAX, &hold).or(returned).await.ok()?;
+                Some(ended)
+            }
+            // A stop is no death, though the function goes on under its lease until the process ends.
+            Some(Interrupt::Stopped) => {
+                self.runs_alone_no_more(claimed).await;
+                None
+            }
+            Some(Interrupt::Lost) => None,
+            None => Some(ended),
+        }
+    }
+
+    /// What happens to this worker from now on is not this delivery's doing.
+    async fn runs_alone_no_more(&self, claimed: &Claimed) {
+        if claimed.lost
+            && let Err(error) = self.store.runs_alone(claimed.lease, false).await
+        {
+            tracing::debug!(error = %in_one_line(&error), "could not note that a delivery runs alone no more");
+        }
+    }
+
+    /// How long an attempt may take.
+    fn timeout(&self, handler: &Linked, policy: Policy) -> Duration {
+        match self.database() {
+            Some(outbox) if handler.takes_tx() => policy.timeout.min(outbox.tx_limit(self.shared.lease)),
+            _ => policy.timeout,
+        }
+    }
+
+    fn interrupts(&self, timeout: Duration, hold: &Arc<Hold>) -> Interrupts {
+        Interrupts { timeout, hold: Arc::clone(hold), aborting: self.shared.aborting.clone() }
+    }
+}
+
+/// Whether the database of transactional handlers may have forgotten that a delivery of another store ran in it.
+fn is_forgotten(claimed: &Claimed) -> bool {
+    time::since(claimed.emitted_unix_ms) > INBOX_RETENTION
+}
