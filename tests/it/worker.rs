@@ -495,7 +495,7 @@ mod still {
     async fn stand(event: Stood, seen: State<Seen>) {
         seen.note(format!("began {}", event.number));
         if event.number == 0 && STANDS.swap(false, Ordering::SeqCst) {
-            let until = Instant::now() + Duration::from_millis(3_000);
+            let until = Instant::now() + Duration::from_secs(3);
             while Instant::now() < until {
                 thread::sleep(Duration::from_millis(10));
             }
