@@ -8,7 +8,7 @@
 //!
 //! | key | kind | what |
 //! |---|---|---|
-//! | `layout` | hash | `version`, `min_compatible`; the store's own name, `identity`; the catalogue's `generation`; `lanes`, the highest number of a handler; `forgotten`, how many marks were forgotten early since that was told last |
+//! | `layout` | hash | `version`, `min_compatible`; the store's own name, `identity`; the catalogue's `generation`; `lanes`, the highest number of a handler; `forgotten`, how many marks were forgotten early since that was told last; `heads`, where a delivery was lost that may have had an order key's turn, and `heads_swept`: from where on claims and sweeps look at `parked` |
 //! | `handlers` | hash | handler's id -> its entry, in JSON (`catalogue.rs`) |
 //! | `lanes` | hash | handler's id -> its number, and the payload versions that were ever stored for it: `3:1,2` |
 //! | `retired` | set | ids of retired handlers |
@@ -19,7 +19,7 @@
 //! | `leases` | hash | delivery's id -> token, handler's number and version, while leased |
 //! | `states` | hash | delivery's id -> failed attempts, alone, deaths, last error; only where these are not as at first |
 //! | `order:<key>` | list | ids of an order key's deliveries; the head is due, the others are parked |
-//! | `parked` | hash | id of a parked delivery -> its own time, and its lane |
+//! | `parked` | hash | id of a parked delivery -> its own time, its lane and its key |
 //! | `unique:<key>` | text | the delivery that stands for the others of its unique key; it expires |
 //! | `once` | zset | ids of deliveries whose push may be repeated, by when it was; of finished ones by when it would have been that are forgotten as soon |
 //! | `letters` | hash | delivery's id -> dead letter: number, version, failed, deaths, time, error, body |

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use evented::{
     Written,
-    store::{NewDelivery, Push, Pushed, Store},
+    store::{NewDelivery, Push, Pushed, Retention, Settlement, Store},
 };
 use evented_tests::{DEADLINE, eventually, proxy::Proxy, servers::Redis};
 use tokio::{
@@ -252,6 +252,87 @@ async fn an_order_key_goes_on_where_its_head_was_lost() {
     .await;
     assert_eq!(seen, ["3", "4", "5"]);
     exchange(&*store, settlements, 10, "mail").await;
+    assert_eq!(count(&*store, "mail").await.waiting, 0);
+}
+
+/// What is claimed one after the other, each settled by the next claim; the first ends what is given.
+async fn one_after_the_other(store: &dyn Store, mut settlements: Vec<Settlement>, until: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    eventually("all that are left are found", async || {
+        let (_, claims) = exchange(store, std::mem::take(&mut settlements), 10, "mail").await;
+        assert!(claims.deliveries.len() < 2, "one of a key runs at a time");
+        seen.extend(payloads(&claims.deliveries));
+        settlements = completed(&claims.deliveries);
+        seen.len() >= until
+    })
+    .await;
+    store.exchange(settlements.into(), None).await.unwrap();
+    seen
+}
+
+/// As a person deletes a delivery.
+fn delete_body(redis: &Redis, key: &str) {
+    let script = "return redis.call('HDEL', KEYS[1], (string.gsub(ARGV[1], '%x%x', \
+                  function(hex) return string.char(tonumber(hex, 16)) end)))";
+    let id = format!("{:032x}", u128::from_be_bytes(delivery("mail", key).id.to_bytes()));
+    assert_eq!(redis.ask(&["EVAL", script, "1", "{evented}:deliveries", &id]).unwrap(), "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_key_whose_head_was_deleted_goes_on_without_another_push() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.url()).await;
+    record(&*store, &["mail"]).await;
+    // While it waits, with the one after it; and while it runs.
+    push(&*store, (0..5).map(|number| ordered("mail", &number.to_string(), "a")).collect()).await;
+    delete_body(&redis, "0");
+    delete_body(&redis, "1");
+    assert_eq!(one_after_the_other(&*store, Vec::new(), 1).await, ["2"]);
+    let running = claim(&*store, 10, "mail").await;
+    assert_eq!(payloads(&running), ["3"]);
+    delete_body(&redis, "3");
+    assert_eq!(one_after_the_other(&*store, completed(&running), 1).await, ["4"]);
+    assert_eq!(count(&*store, "mail").await.waiting, 0);
+    let left = redis.ask(&["HGETALL", "{evented}:parked"]).unwrap() + &redis.ask(&["KEYS", "*order:*"]).unwrap();
+    assert_eq!(left, "");
+    assert_eq!(redis.ask(&["HEXISTS", "{evented}:layout", "heads"]).unwrap(), "0");
+}
+
+/// No claim meets what is in no lane.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_lets_an_order_key_go_on_whose_head_was_deleted_with_all_that_is_its_own() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.url()).await;
+    record(&*store, &["mail"]).await;
+    // Keys that are whole stand between, more than one sweep looks at.
+    let whole = (0..1_200).flat_map(|key| [0, 1].map(|turn| (key, turn)));
+    push(&*store, whole.map(|(key, turn)| ordered("mail", &format!("{key} {turn}"), &key.to_string())).collect()).await;
+    let claimed = claim(&*store, 10_000, "mail").await;
+    assert_eq!(claimed.len(), 1_200);
+    push(&*store, (0..3).map(|number| ordered("mail", &number.to_string(), "a")).collect()).await;
+    delete_body(&redis, "0");
+    let lane = redis.ask(&["KEYS", "*:due:*"]).unwrap();
+    redis.ask(&["ZREMRANGEBYRANK", &lane, "0", "0"]).unwrap();
+    assert!(claim(&*store, 10, "mail").await.is_empty());
+    for _ in 0..4 {
+        store.sweep(Retention { age: LIMIT, count: 10 }).await.unwrap();
+    }
+    assert_eq!(one_after_the_other(&*store, Vec::new(), 2).await, ["1", "2"]);
+    assert_eq!(count(&*store, "mail").await.waiting, 1_200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_key_goes_on_where_its_list_was_evicted() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.url()).await;
+    record(&*store, &["mail"]).await;
+    push(&*store, (0..6).map(|number| ordered("mail", &number.to_string(), "a")).collect()).await;
+    let running = claim(&*store, 10, "mail").await;
+    assert_eq!(payloads(&running), ["0"]);
+    redis
+        .ask(&["EVAL", "return redis.call('DEL', unpack(redis.call('KEYS', '*order:*')))", "1", "{evented}:layout"])
+        .unwrap();
+    assert_eq!(one_after_the_other(&*store, completed(&running), 5).await, ["1", "2", "3", "4", "5"]);
     assert_eq!(count(&*store, "mail").await.waiting, 0);
 }
 

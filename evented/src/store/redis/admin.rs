@@ -24,6 +24,8 @@ const STEP: u32 = 200;
 const STEP_BYTES: u32 = 4 * 1024 * 1024;
 /// How many marks of what was pushed once a sweep forgets: they are deleted by their places, without a look at each.
 const STEP_ONCE: u32 = 2_000;
+/// How many of those that wait for their order key it looks at.
+const STEP_WAITING: u32 = 500;
 
 pub(super) async fn stats(link: &Link) -> Result<Stats, StoreError> {
     let [paused, handlers] = tuple(link.call(&STATS, |_| {}).await?)?;
@@ -162,7 +164,12 @@ fn read_step(answer: Value) -> Result<Step, StoreError> {
 
 pub(super) async fn sweep(link: &Link, changes: &Changes, retention: &Retention) -> Result<Swept, StoreError> {
     let fill = |command: &mut Cmd| {
-        command.arg(time::micros(ONCE_RETENTION)).arg(ONCE_COUNT).arg(STEP_ONCE);
+        command
+            .arg(changes.origin())
+            .arg(time::micros(ONCE_RETENTION))
+            .arg(ONCE_COUNT)
+            .arg(STEP_ONCE)
+            .arg(STEP_WAITING);
     };
     let [more_once, forgotten] = tuple(link.call(&SWEEP, fill).await?)?;
     let fill = |command: &mut Cmd| {

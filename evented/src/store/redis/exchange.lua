@@ -83,6 +83,7 @@ for _ = 1, number() do
             call('HDEL', states, id)
             local order = order_of(stored)
             if order and leave(id, order) then freed = true end
+            if not stored then note_lost() end
             if kind == 'completed' then
                 count(num, 'done', 1)
             elseif stored then
@@ -159,6 +160,7 @@ local function take(handler, source, ids)
             call('HDEL', leases, id)
             call('HDEL', states, id)
             call('ZREM', lane.leased, id)
+            note_lost()
         end
     end
     -- They are its first.
@@ -296,12 +298,25 @@ for queue = 1, queues do
     end
 end
 
+local of_store = asked and call('HMGET', layout, 'generation', 'identity', 'heads') or {}
+local heads = of_store[3]
+if heads then
+    -- As in a claim: a full server refuses none of it.
+    call('HDEL', leases, '')
+    local from, some = look_for_lost_heads(heads, CHUNK)
+    if from == '0' then
+        call('HDEL', layout, 'heads')
+    else
+        call('HSET', layout, 'heads', from)
+    end
+    if some then freed = true end
+end
+
 if freed then publish(origin) end
 local wait = -1
-if more or dropped > 0 or full then
+if more or dropped > 0 or full or heads then
     wait = 0
 elseif next_due then
     wait = next_due - now
 end
-local of_store = asked and call('HMGET', layout, 'generation', 'identity') or {}
 return { table.concat(held), wait, dropped, of_store[1] or '', of_store[2] or '', lane_lost and 1 or 0, groups }

@@ -67,33 +67,87 @@ local function order_of(stored)
     if stored and byte(stored, 9) >= 128 then return sub(stored, 10, 25) end
 end
 
+-- Deliveries that wait for others of their order key, each with its own time, its lane and the key.
+local parked = base .. 'parked'
+local function order_list(order)
+    return base .. 'order:' .. order
+end
+
+-- A delivery was lost that may have had the turn of its order key: claims look through those that wait, from here on.
+local function note_lost()
+    if call('EXISTS', parked) == 1 then call('HSET', layout, 'heads', '0') end
+end
+
+-- Lets the first of an order key go that is still there; answers whether it had waited. A server that evicts has lost the others,
+-- and nobody would ever settle them.
+local function let_go(order)
+    local list = order_list(order)
+    for _ = 1, CHUNK do
+        local first = call('LINDEX', list, 0)
+        if not first then return false end
+        local waits = call('HGET', parked, first)
+        local due, lane = string.match(waits or '', '^(%d+) ([^\n]*)')
+        if waits then call('HDEL', parked, first) end
+        if call('HEXISTS', deliveries, first) == 1 then
+            if due then call('ZADD', lane, due, first) end
+            return due ~= nil
+        end
+        call('LPOP', list)
+        if due then call('ZREM', lane, first) end
+    end
+    note_lost()
+    return false
+end
+
 -- Takes a delivery out of its order key, and lets the next go; answers whether there was one.
 local function leave(id, order)
-    local list = base .. 'order:' .. order
-    call('LREM', list, 1, id)
-    call('HDEL', base .. 'parked', id)
-    local first = call('LINDEX', list, 0)
-    local parked = first and call('HGET', base .. 'parked', first)
-    if not parked then return false end
-    local due, lane = string.match(parked, '^(%d+) (.*)$')
-    call('HDEL', base .. 'parked', first)
-    call('ZADD', lane, due, first)
-    return true
+    -- Where the key's own list was lost, those that wait are in none.
+    if call('LREM', order_list(order), 1, id) == 0 then note_lost() end
+    call('HDEL', parked, id)
+    return let_go(order)
 end
 
 -- Puts a delivery behind those of its order key; answers the time at which its lane has it: never, while it waits for them.
 local function queue_up(id, order, lane, due)
-    local list = base .. 'order:' .. order
+    local list = order_list(order)
+    let_go(order)
     local first = call('LINDEX', list, 0)
-    while first and call('HEXISTS', deliveries, first) == 0 do
-        -- A server that evicts has lost it, and nobody would ever settle it.
-        leave(first, order)
-        first = call('LINDEX', list, 0)
-    end
     call('RPUSH', list, id)
     if not first then return due end
-    call('HSET', base .. 'parked', id, digits(due) .. ' ' .. lane)
+    call('HSET', parked, id, digits(due) .. ' ' .. lane .. '\n' .. order)
     return 'inf'
+end
+
+-- Looks through some of those that wait whether the first of their order key is there, and lets the next go where it is not. Where
+-- the key's list is lost, those that are found go on in the order of their times. Answers where to go on, `0` at the end; and
+-- whether some were let go.
+local function look_for_lost_heads(from, some)
+    local found = call('HSCAN', parked, from, 'COUNT', some)
+    local waiting, keys, freed = {}, {}, false
+    for i = 1, #found[2], 2 do
+        local id, due, order = found[2][i], string.match(found[2][i + 1], '^(%d+) [^\n]*\n(.*)$')
+        -- Of an older layout, which did not write the key.
+        if not due then
+            due, order = string.match(found[2][i + 1], '^(%d+)'), order_of(call('HGET', deliveries, id))
+        end
+        if order then
+            if not waiting[order] then
+                waiting[order] = {}
+                keys[#keys + 1] = order
+            end
+            local of_it = waiting[order]
+            of_it[#of_it + 1] = { id = id, due = tonumber(due) }
+        end
+    end
+    for _, order in ipairs(keys) do
+        local list = order_list(order)
+        if call('EXISTS', list) == 0 then
+            table.sort(waiting[order], function(a, b) return a.due < b.due end)
+            for _, waits in ipairs(waiting[order]) do call('RPUSH', list, waits.id) end
+        end
+        if let_go(order) then freed = true end
+    end
+    return found[1], freed
 end
 
 -- Writes what evented presumes where it is not: the server is new, or was emptied. Answers whether something was missing. The
