@@ -84,8 +84,14 @@ pub(crate) async fn run_in_tx(
     interrupts: Interrupts,
 ) -> Result<TxEnd, StoreError> {
     let id = delivery.id();
+    // The mark of a run is forgotten some time after its delivery was settled, and whoever was stopped for longer than that, or
+    // slept, would not find it: only who still has the lease goes on. From here on the transaction is what another run waits for.
+    let fenced_by_its_mark = lease.is_none();
     let in_tx: TxCall<'_> = Box::new(move |tx| {
         Box::pin(async move {
+            if fenced_by_its_mark && interrupts.hold.may_be_lost() {
+                return Err(Interrupt::Lost.into());
+            }
             let running = run_async(call, event, delivery, Arc::clone(&scope.instance), Some(tx));
             SCOPE.scope(scope, interrupts.or(running)).await
         })

@@ -19,7 +19,7 @@ use crate::{
     flag::Flag,
     health::Trouble,
     store::{Lease, QueueStore},
-    time::{self, Instant},
+    time::{self, End},
 };
 
 /// The leases that one worker holds.
@@ -28,7 +28,7 @@ pub(crate) struct Leases(Mutex<HashMap<Lease, Arc<Hold>>>);
 
 /// One of them, as this process knows it.
 pub(crate) struct Hold {
-    until: Mutex<Instant>,
+    until: Mutex<End>,
     lost: Flag,
 }
 
@@ -36,10 +36,15 @@ impl Hold {
     /// Whether it is lost: the store said so, or its end has come by our own clock, which went on if the process stood still. Asked
     /// wherever a delivery passes from hand to hand: nobody may have been awake to raise the flag.
     pub(crate) fn is_lost(&self) -> bool {
-        if self.until() <= time::now() {
+        if self.until().left().is_zero() {
             self.lost.raise();
         }
         self.lost.is_raised()
+    }
+
+    /// Whether it may be lost, though our monotonic clock does not say so, which may stand still while the host sleeps.
+    pub(crate) fn may_be_lost(&self) -> bool {
+        self.is_lost() || self.until().may_have_come()
     }
 
     /// Waits until it is lost.
@@ -47,18 +52,18 @@ impl Hold {
         self.lost.raised().await;
     }
 
-    fn until(&self) -> Instant {
+    fn until(&self) -> End {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn renewed(&self, until: Instant) {
+    fn renewed(&self, until: End) {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 }
 
 impl Leases {
     /// Holds a claimed lease.
-    pub(crate) fn hold(&self, lease: Lease, until: Instant) -> Arc<Hold> {
+    pub(crate) fn hold(&self, lease: Lease, until: End) -> Arc<Hold> {
         let hold = Arc::new(Hold { until: Mutex::new(until), lost: Flag::default() });
         self.lock().insert(lease, Arc::clone(&hold));
         hold
@@ -77,7 +82,7 @@ impl Leases {
         self.lock().keys().copied().collect()
     }
 
-    fn renewed(&self, lease: Lease, until: Instant) {
+    fn renewed(&self, lease: Lease, until: End) {
         if let Some(hold) = self.lock().get(&lease) {
             hold.renewed(until);
         }
@@ -168,7 +173,7 @@ async fn renew(store: &dyn QueueStore, leases: &Leases, lease: Duration) -> Resu
         return Ok(());
     }
     // Counted from before the store is asked: the store's clock starts later, so ours ends first.
-    let until = time::after(lease);
+    let until = End::after(lease);
     let held = store.extend(&all, lease).await?;
     for (lease, held) in all.into_iter().zip(held) {
         if held {

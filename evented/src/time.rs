@@ -14,6 +14,31 @@ pub(crate) fn after(duration: Duration) -> Instant {
     now() + bounded(duration)
 }
 
+/// The end of a time that goes on while the process is stopped and while its host sleeps.
+///
+/// The monotonic clock may stand still while the host sleeps; the wall clock does not, but may be set.
+#[derive(Clone, Copy)]
+pub(crate) struct End {
+    at: Instant,
+    unix_ms: i64,
+}
+
+impl End {
+    pub(crate) fn after(duration: Duration) -> Self {
+        Self { at: after(duration), unix_ms: unix_ms().saturating_add(millis(bounded(duration))) }
+    }
+
+    /// How long until then by the monotonic clock; zero when it has come.
+    pub(crate) fn left(self) -> Duration {
+        self.at.saturating_duration_since(now())
+    }
+
+    /// Whether it has come by either clock.
+    pub(crate) fn may_have_come(self) -> bool {
+        self.left().is_zero() || unix_ms() >= self.unix_ms
+    }
+}
+
 /// Ten years: the longest duration that is reckoned with. What asks for more is a mistake, or means for ever, and must overflow
 /// neither our clock nor a store's.
 const LONGEST: Duration = Duration::from_hours(24 * 365 * 10);

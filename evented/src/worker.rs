@@ -37,7 +37,7 @@ use crate::{
     lease::Leases,
     registry::registry,
     store::{Claimed, Claims, Exchanged, OutboxStore, Outcome, QueueStore},
-    time::{self, Instant},
+    time::{self, End, Instant},
 };
 
 pub(crate) use self::held::Offer;
@@ -185,7 +185,7 @@ impl Worker {
             }
             let asked = claim.is_some();
             // Counted from before the store is asked, so that our end of the lease comes before the store's.
-            let until = time::after(self.shared.lease);
+            let until = End::after(self.shared.lease);
             match trouble.ask(self.store.exchange(settlements, claim.clone())).await {
                 Ok(exchanged) => {
                     self.take_note(&mut batch, &exchanged);
@@ -261,16 +261,16 @@ impl Worker {
         let ended = self.endings.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let lease = self.shared.lease;
         let claim = self.queues.wanted(std::iter::empty(), lease)?;
-        Some(Offer { worker: self, _claiming: claiming, ended, until: time::after(lease), claim })
+        Some(Offer { worker: self, _claiming: claiming, ended, until: End::after(lease), claim })
     }
 
     fn take_endings(&self, ended: Option<mpsc::UnboundedSender<Ended>>) {
         *self.endings.lock().unwrap_or_else(PoisonError::into_inner) = ended;
     }
 
-    fn start_all(self: &Arc<Self>, claimed: Vec<Claimed>, until: Instant, ended: &mpsc::UnboundedSender<Ended>) {
+    fn start_all(self: &Arc<Self>, claimed: Vec<Claimed>, until: End, ended: &mpsc::UnboundedSender<Ended>) {
         // A claim that was long in coming has used up its leases' time: what is left could end in the middle.
-        let late = until.saturating_duration_since(time::now()) < self.shared.lease / 2;
+        let late = until.left() < self.shared.lease / 2;
         if late && !claimed.is_empty() {
             self.queues.ask_for_fewer_than(claimed.len());
         }
@@ -319,7 +319,7 @@ impl Worker {
 
     /// Starts a task for a claimed delivery. One that is `late`, or that there is no room for, is given back: rare, and no
     /// reason to stop.
-    fn start(self: &Arc<Self>, claimed: Claimed, until: Instant, late: bool, ended: &mpsc::UnboundedSender<Ended>) {
+    fn start(self: &Arc<Self>, claimed: Claimed, until: End, late: bool, ended: &mpsc::UnboundedSender<Ended>) {
         let leased = self.leases.hold(claimed.lease, until);
         let found = self.queues.find(&claimed.handler).cloned();
         let room =

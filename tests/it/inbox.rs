@@ -1,6 +1,8 @@
 //! Transactional handlers on the `background` route: their deliveries lie in the queue, their effects in the application's
 //! database, and both happen once.
 
+use std::time::Duration;
+
 use evented::{
     ErrorKind, EventId,
     prelude::*,
@@ -8,6 +10,7 @@ use evented::{
 };
 use evented_tests::{Place, Seen, count_of, eventually, open_pool, tamper};
 use serde::{Deserialize, Serialize};
+use tokio::{runtime::Handle, task::block_in_place};
 
 #[event]
 #[derive(Serialize, Deserialize)]
@@ -81,6 +84,41 @@ async fn one_older_than_its_database_remembers_is_a_dead_letter() {
     let letters = app.dead_letters().await.unwrap();
     assert!(letters[0].error.contains("does not remember any more whether it ran"), "{}", letters[0].error);
     assert!(ledger(&pool).await.is_empty() && seen.all().is_empty());
+}
+
+#[event]
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    number: i64,
+}
+
+/// It gives its worker no moment in which to look at anything else.
+#[handler(Sealed, background)]
+async fn seal(event: Sealed, tx: &mut Tx<Sqlite>, seen: State<Seen>) -> anyhow::Result<()> {
+    seen.note(format!("sealed {}", event.number));
+    let writing = query("insert into ledger values (?)").bind(event.number).execute(&mut **tx);
+    block_in_place(|| Handle::current().block_on(writing))?;
+    Ok(())
+}
+
+/// As after a process stood still, or its host slept, for longer than it is remembered what ran.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_whose_lease_is_over_when_its_transaction_begins_does_not_run() {
+    const LEASE: Duration = Duration::from_secs(1);
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = open_pool(place.path("shop.db")).await;
+    let app = run!(place, seen).outbox(pool.clone()).lease(LEASE).await.unwrap();
+    let held_up = evented::begin(&pool).await.unwrap();
+    app.emit(Sealed { number: 1 }).await.unwrap();
+    eventually("it is claimed", async || count_of(&app, "Sealed/seal").await.running == 1).await;
+    // Another has run it and settled it, which is forgotten by now.
+    tamper(&place, "delete from evented_deliveries").await;
+    tokio::time::sleep(2 * LEASE).await;
+    held_up.rollback().await.unwrap();
+    app.emit(Sealed { number: 2 }).await.unwrap();
+    eventually("the next one runs", async || seen.count("sealed 2") == 1).await;
+    app.until_idle().await.unwrap();
+    assert_eq!((ledger(&pool).await, seen.all()), (vec![2], vec!["sealed 2".to_owned()]));
 }
 
 /// Nobody but a person mends it, and who waits for its order key must not wait for ever.

@@ -7,7 +7,7 @@ use tokio::sync::{MutexGuard, OwnedSemaphorePermit, RwLockReadGuard, mpsc};
 use crate::{
     in_flight::Ended,
     store::{Claim, Claims},
-    time::Instant,
+    time::End,
 };
 
 use super::{SOON, Worker};
@@ -17,7 +17,7 @@ pub(crate) struct Offer<'w> {
     pub(super) worker: &'w Arc<Worker>,
     pub(super) _claiming: MutexGuard<'w, ()>,
     pub(super) ended: mpsc::UnboundedSender<Ended>,
-    pub(super) until: Instant,
+    pub(super) until: End,
     pub claim: Claim,
 }
 
