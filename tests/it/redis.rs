@@ -5,6 +5,7 @@
 mod app;
 mod keys;
 mod marks;
+mod older;
 mod server;
 mod trouble;
 mod whole;

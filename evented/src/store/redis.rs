@@ -8,25 +8,27 @@
 //!
 //! | key | kind | what |
 //! |---|---|---|
-//! | `layout` | hash | `version`, `min_compatible`; the store's own name, `identity`; the catalogue's `generation`; `lanes`, the highest number of a handler; `forgotten`, how many marks were forgotten early since that was told last; `heads`, where a delivery was lost that may have had an order key's turn, and `heads_swept`: from where on claims and sweeps look at `parked` |
-//! | `handlers` | hash | handler's id -> its entry, in JSON (`catalogue.rs`) |
+//! | `store` | hash | `version`, `min_compatible`; the store's own name, `identity`; the catalogue's `generation`; `lanes`, the highest number of a handler; `forgotten`, how many marks were forgotten early since that was told last; `heads`, where a delivery was lost that may have had an order key's turn, and `heads_swept`: from where on claims and sweeps look at `parked` |
+//! | `catalogue` | hash | handler's id -> its entry, in JSON (`catalogue.rs`) |
 //! | `lanes` | hash | handler's id -> its number, and the payload versions that were ever stored for it: `3:1,2` |
 //! | `retired` | set | ids of retired handlers |
 //! | `retired_at` | hash | retired handler's id -> when it was, in milliseconds since 1970 |
 //! | `deliveries` | hash | delivery's id -> what never changes of it (`body.rs`) |
 //! | `due:<handler's number>:<version>` | zset | a lane: ids of deliveries that wait, by when they may be claimed, in microseconds since 1970; `inf` while they wait for another of their order key |
 //! | `leased:<handler's number>:<version>` | zset | ids of those that are leased, by the end of their lease |
-//! | `leases` | hash | delivery's id -> token, handler's number and version, while leased |
+//! | `held` | hash | delivery's id -> token, handler's number and version, while leased |
 //! | `states` | hash | delivery's id -> failed attempts, alone, deaths, last error; only where these are not as at first |
 //! | `order:<key>` | list | ids of an order key's deliveries; the head is due, the others are parked |
 //! | `parked` | hash | id of a parked delivery -> its own time, its lane and its key |
 //! | `unique:<key>` | text | the delivery that stands for the others of its unique key; it expires |
 //! | `once` | zset | ids of deliveries whose push may be repeated, by when it was; of finished ones by when it would have been that are forgotten as soon |
-//! | `letters` | hash | delivery's id -> dead letter: number, version, failed, deaths, time, error, body |
+//! | `dead_letters` | hash | delivery's id -> dead letter: number, version, failed, deaths, time, error, body |
 //! | `dead`, `dead:<handler's number>` | zset | ids of dead letters by when they died |
 //! | `counts` | hash | `<handler's number>:done`, `:retried`, `:dead` |
 //! | `paused` | set | names of paused queues |
 //! | `changes` | channel | what one process says to the others |
+//! | `layout` | hash | `version`, `min_compatible`, for a process of an older release that opens the store |
+//! | `leases`, `handlers`, `letters` | text | in the place of what layout 1 has there: its scripts are refused before they write |
 //!
 //! A server that lost its data, or a part, is gone on with: a delivery without its body is dropped, a settlement of a lease
 //! that is gone changes nothing, and each process records the handlers again that it knew, in the store that has the name that it
@@ -78,7 +80,7 @@ impl RedisStore {
     /// Opens the queue at `url`: `redis://localhost`, `redis://user:password@host:6379/1?prefix=shop`.
     pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
         let place = Place::of(url)?;
-        let layout: Arc<str> = place.key("layout").into();
+        let layout: Arc<str> = place.key("store").into();
         let link = || Link::new(place.client.clone(), Arc::clone(&layout));
         let asking = link();
         let report = layout::report(&asking).await?;

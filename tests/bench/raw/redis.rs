@@ -81,7 +81,7 @@ struct Store {
 }
 
 const DELIVERIES: &str = "{evented}:deliveries";
-const LEASES: &str = "{evented}:leases";
+const LEASES: &str = "{evented}:held";
 const COUNTS: &str = "{evented}:counts";
 
 impl Store {

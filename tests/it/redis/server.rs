@@ -81,7 +81,7 @@ async fn two_hundred_thousand_that_wait_are_claimed_and_counted() {
     let counted = count(&*store, "mail").await;
     assert_eq!((counted.waiting, counted.running, counted.done), (0, 0, ALL as u64));
     let left = redis.ask(&["KEYS", "*"]).unwrap();
-    assert!(!left.contains("deliveries") && !left.contains("leases") && !left.contains("due:"), "{left}");
+    assert!(!left.contains("deliveries") && !left.contains(":held") && !left.contains("due:"), "{left}");
 }
 
 /// What one claim answers at the most, one delivery apart; the payloads below are far larger than what surrounds them.
@@ -259,9 +259,9 @@ async fn the_promise_says_what_the_servers_settings_are_worth() {
 async fn a_layout_that_needs_newer_code_is_refused() {
     let Some(redis) = Redis::start(&[]) else { return };
     open(&redis.url()).await;
-    redis.ask(&["HSET", "{evented}:layout", "version", "9", "min_compatible", "1"]).unwrap();
+    redis.ask(&["HSET", "{evented}:store", "version", "9", "min_compatible", "1"]).unwrap();
     open(&redis.url()).await;
-    redis.ask(&["HSET", "{evented}:layout", "version", "9", "min_compatible", "9"]).unwrap();
+    redis.ask(&["HSET", "{evented}:store", "version", "9", "min_compatible", "9"]).unwrap();
     let Err(refused) = open_queue(redis.url()).await else { panic!("it was opened") };
     assert!(
         refused.to_string().contains("is of layout 9")

@@ -295,7 +295,7 @@ async fn an_order_key_whose_head_was_deleted_goes_on_without_another_push() {
     assert_eq!(count(&*store, "mail").await.waiting, 0);
     let left = redis.ask(&["HGETALL", "{evented}:parked"]).unwrap() + &redis.ask(&["KEYS", "*order:*"]).unwrap();
     assert_eq!(left, "");
-    assert_eq!(redis.ask(&["HEXISTS", "{evented}:layout", "heads"]).unwrap(), "0");
+    assert_eq!(redis.ask(&["HEXISTS", "{evented}:store", "heads"]).unwrap(), "0");
 }
 
 /// No claim meets what is in no lane.
@@ -330,7 +330,7 @@ async fn an_order_key_goes_on_where_its_list_was_evicted() {
     let running = claim(&*store, 10, "mail").await;
     assert_eq!(payloads(&running), ["0"]);
     redis
-        .ask(&["EVAL", "return redis.call('DEL', unpack(redis.call('KEYS', '*order:*')))", "1", "{evented}:layout"])
+        .ask(&["EVAL", "return redis.call('DEL', unpack(redis.call('KEYS', '*order:*')))", "1", "{evented}:store"])
         .unwrap();
     assert_eq!(one_after_the_other(&*store, completed(&running), 5).await, ["1", "2", "3", "4", "5"]);
     assert_eq!(count(&*store, "mail").await.waiting, 0);

@@ -11,9 +11,9 @@ use evented_tests::{Seen, eventually, heard::heard, servers::Redis};
 use serde::{Deserialize, Serialize};
 use tokio::task::block_in_place;
 
-use super::{claim, delivery, exchange, handler, open, ordered, payloads, push, record};
+use super::{claim, delivery, exchange, handler, open, payloads, push, record};
 
-const LAYOUT: &str = "{evented}:layout";
+const STORE: &str = "{evented}:store";
 
 fn said(place: &str) -> usize {
     let said = heard().text();
@@ -73,7 +73,7 @@ async fn another_store_under_a_running_process_is_found_out_by_a_claim() {
     record(&*store, &["mail"]).await;
     let named = (store.identity(), store.catalogue().await.unwrap().generation);
     // Another one is put in its place.
-    let another = ["HSET", LAYOUT, "version", "2", "min_compatible", "2", "identity", "another", "generation", "17"];
+    let another = ["HSET", STORE, "version", "2", "min_compatible", "2", "identity", "another", "generation", "17"];
     redis.ask(&["FLUSHALL"]).unwrap();
     redis.ask(&another).unwrap();
     let planned = Push::of(named.1, [delivery("mail", "order 17")]);
@@ -90,7 +90,7 @@ async fn generations_are_told_apart_to_their_last_digit() {
     let store = open(&redis.url()).await;
     record(&*store, &["mail"]).await;
     let generation = 9_223_372_036_854_775_807_u64;
-    redis.ask(&["HSET", LAYOUT, "generation", &generation.to_string()]).unwrap();
+    redis.ask(&["HSET", STORE, "generation", &generation.to_string()]).unwrap();
     assert_eq!(store.catalogue().await.unwrap().generation, generation);
     let claim = super::claim_of(1, &[("mail", 1, evented::Priority::Normal)]);
     assert_eq!(store.exchange([].into(), Some(claim)).await.unwrap().generation, Some(generation));
@@ -146,7 +146,7 @@ async fn a_number_that_the_server_lost_is_never_given_to_another() {
     push(&*store, vec![delivery("mail", "of mail"), delivery("stock", "of stock")]).await;
     store.catalogue().await.unwrap();
     redis.ask(&["DEL", "{evented}:lanes"]).unwrap();
-    redis.ask(&["HDEL", LAYOUT, "lanes"]).unwrap();
+    redis.ask(&["HDEL", STORE, "lanes"]).unwrap();
     // Another process comes first, and knows nothing of the numbers: what waits under them is lost with them.
     let other = open(&redis.url()).await;
     record(&*other, &["book"]).await;
@@ -171,36 +171,6 @@ async fn numbers_are_given_back_by_the_next_claim_with_what_waits_under_them() {
     assert_eq!(store.push(planned).await.unwrap(), Pushed::CatalogueMoved, "whoever planned reads the catalogue");
     assert!(claim(&*store, 10, "stock").await.is_empty());
     assert_eq!(payloads(&claim(&*store, 10, "stock").await), ["of stock"]);
-}
-
-/// As an older release has left it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_of_the_first_layout_is_gone_on_with() {
-    let Some(redis) = Redis::start(&[]) else { return };
-    let first = open(&redis.url()).await;
-    record(&*first, &["mail", "stock"]).await;
-    let once = Push::of(first.catalogue().await.unwrap().generation, [delivery("mail", "order 17")]).once();
-    assert_eq!(first.push(once).await.unwrap(), Pushed::Stored);
-    push(&*first, vec![ordered("mail", "order 18", "a")]).await;
-    assert!(crate::store::retire(&*first, "stock").await);
-    first.close();
-    drop(first);
-    redis.ask(&["HDEL", LAYOUT, "identity", "lanes"]).unwrap();
-    redis.ask(&["DEL", "{evented}:retired_at"]).unwrap();
-    redis.ask(&["HSET", LAYOUT, "version", "1", "min_compatible", "1", "generation", "1764000000000"]).unwrap();
-
-    let (store, other) = (open(&redis.url()).await, open(&redis.url()).await);
-    assert_eq!(redis.ask(&["HMGET", LAYOUT, "version", "min_compatible"]).unwrap(), "2\n2");
-    assert_eq!(store.identity(), other.identity());
-    let catalogue = store.catalogue().await.unwrap();
-    assert_eq!((catalogue.generation, catalogue.handlers.len(), catalogue.retired.len()), (1_764_000_000_000, 1, 1));
-    let again = Push::of(catalogue.generation, [delivery("mail", "order 17")]).once();
-    assert_eq!(store.push(again).await.unwrap(), Pushed::Stored);
-    assert_eq!(payloads(&claim(&*other, 10, "mail").await), ["order 17", "order 18"]);
-    record(&*store, &["stock", "book"]).await;
-    assert_eq!(other.catalogue().await.unwrap().handlers.len(), 3);
-    push(&*store, vec![delivery("book", "of book")]).await;
-    assert_eq!(payloads(&claim(&*other, 10, "book").await), ["of book"]);
 }
 
 #[event]

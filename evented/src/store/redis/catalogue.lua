@@ -9,7 +9,7 @@ if made then publish(origin) end
 local found = call('HMGET', layout, 'generation', 'identity')
 return {
     found[1], found[2], made and 1 or 0,
-    call('HGETALL', base .. 'handlers'),
+    call('HGETALL', base .. 'catalogue'),
     call('HGETALL', base .. 'lanes'),
     call('SMEMBERS', base .. 'retired'),
     call('HGETALL', base .. 'retired_at'),

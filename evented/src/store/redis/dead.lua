@@ -15,10 +15,10 @@ local lanes = call('HGETALL', base .. 'lanes')
 for i = 1, #lanes, 2 do names[string.match(lanes[i + 1], '^%d+')] = lanes[i] end
 local letters = {}
 for i = 1, #found, 2 do
-    local letter = call('HGET', base .. 'letters', found[i])
+    local letter = call('HGET', base .. 'dead_letters', found[i])
     local name = letter and names[digits((read('>I4', letter)))]
     if name then
-        letters[#letters + 1] = { found[i], name, call('HGET', base .. 'handlers', name) or '', letter }
+        letters[#letters + 1] = { found[i], name, call('HGET', base .. 'catalogue', name) or '', letter }
     end
 end
 return { found[#found] or '0', letters }

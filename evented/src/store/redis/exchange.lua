@@ -91,7 +91,7 @@ for _ = 1, number() do
                 -- It died when its place among the letters says.
                 local died = math.floor(tick / 1000)
                 local letter = place .. pack('>I4I4I8I4', how_much, deaths, died, #text) .. text .. stored
-                call('HSET', base .. 'letters', id, letter)
+                call('HSET', base .. 'dead_letters', id, letter)
                 call('ZADD', base .. 'dead', tick, id)
                 call('ZADD', base .. 'dead:' .. num, tick, id)
                 count(num, 'dead', 1)
@@ -275,7 +275,7 @@ for queue = 1, queues do
             local to = math.min(from + CHUNK - 1, #handlers)
             local known = call('HMGET', base .. 'lanes', unpack(names, from, to))
             for i = from, to do
-                if not known[i - from + 1] and call('HEXISTS', base .. 'handlers', names[i]) == 1 then lane_lost = true end
+                if not known[i - from + 1] and call('HEXISTS', base .. 'catalogue', names[i]) == 1 then lane_lost = true end
                 look(handlers[i], known[i - from + 1])
             end
         end

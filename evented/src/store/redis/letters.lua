@@ -26,7 +26,7 @@ for _, id in ipairs(ids) do
         more = 1
         break
     end
-    local letter = call('HGET', base .. 'letters', id)
+    local letter = call('HGET', base .. 'dead_letters', id)
     if not letter then
         -- Evicted, or deleted by hand. Of which handler it was is not known, where it was not asked for.
         call('ZREM', dead, id)
@@ -37,7 +37,7 @@ for _, id in ipairs(ids) do
     else
         bytes = bytes + #letter
         local num, version, _, _, _, error_bytes, body_at = read('>I4I4I4I4I8I4', letter)
-        call('HDEL', base .. 'letters', id)
+        call('HDEL', base .. 'dead_letters', id)
         call('ZREM', dead, id)
         call('ZREM', dead .. ':' .. digits(num), id)
         -- Where a delivery of this id waits already, that one stands for it.

@@ -4,6 +4,7 @@
 -- those who are there are asked for its name first. The answer: the version that is there, the oldest that may go on with that,
 -- and the store's name; nothing while others are asked.
 local version, min_compatible, name, generation, asks = arg(), arg(), arg(), arg(), arg()
+take_over()
 local found = call('HMGET', layout, 'version', 'min_compatible', 'identity')
 if asks == '1' and not found[1] and not found[3] then
     local there = redis.pcall('PUBSUB', 'NUMSUB', base .. 'changes')

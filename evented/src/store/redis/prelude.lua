@@ -1,12 +1,12 @@
--- What every script begins with. KEYS[1] is the layout's key; all other keys have its prefix, and with it its hash tag.
+-- What every script begins with. KEYS[1] is the key of the store itself; all other keys have its prefix, and with it its hash tag.
 -- Lists are taken in chunks: `unpack` and a command's arguments have their limits.
 local CHUNK = 100
 local call, unpack = redis.call, unpack
 local pack, read = struct.pack, struct.unpack
 local sub, byte = string.sub, string.byte
-local base = sub(KEYS[1], 1, -7)
+local base = sub(KEYS[1], 1, -6)
 local layout = KEYS[1]
-local deliveries, leases, states = base .. 'deliveries', base .. 'leases', base .. 'states'
+local deliveries, leases, states = base .. 'deliveries', base .. 'held', base .. 'states'
 
 -- Microseconds since 1970. Each delivery of a call is due one of them after the one before it, so that what was stored
 -- first is found first: a script takes longer than that for each.
@@ -150,9 +150,48 @@ local function look_for_lost_heads(from, some)
     return found[1], freed
 end
 
+-- Scripts of layout 1, in processes that run since before the store was brought up, find nothing under these names that they could
+-- go on with: each of them reads one of them before it writes.
+local OLD = { { 'leases', 'held' }, { 'handlers', 'catalogue' }, { 'letters', 'dead_letters' } }
+local older = base .. 'layout'
+
+-- Takes over what is there of layout 1.
+local function take_over()
+    local found = call('HMGET', older, 'version', 'min_compatible', 'generation')
+    if found[3] then
+        if call('EXISTS', layout) == 0 then
+            call('HSET', layout, 'version', found[1] or '1', 'min_compatible', found[2] or '1', 'generation', found[3])
+        end
+        call('DEL', older)
+    end
+    for _, names in ipairs(OLD) do
+        local was, is = base .. names[1], base .. names[2]
+        if call('TYPE', was).ok == 'hash' then
+            if call('EXISTS', is) == 0 then
+                call('RENAME', was, is)
+            else
+                call('DEL', was)
+            end
+        end
+    end
+end
+
+-- Bars it from then on: who opens the store reads which version it is of, as ever, and no script finds a generation.
+local function bar_older(version, min_compatible)
+    local said = call('HMGET', older, 'version', 'min_compatible')
+    if not said[1] or not said[2] then
+        call('HSET', older, 'version', version, 'min_compatible', min_compatible)
+    end
+    for _, names in ipairs(OLD) do
+        if call('EXISTS', base .. names[1]) == 0 then call('SET', base .. names[1], 'layout ' .. version) end
+    end
+end
+
 -- Writes what evented presumes where it is not: the server is new, or was emptied. Answers whether something was missing. The
 -- generation is text, never a number: numbers here have 53 bits.
 local function make_whole(version, min_compatible, identity, generation)
+    take_over()
+    bar_older(version, min_compatible)
     local found = call('HMGET', layout, 'version', 'min_compatible', 'identity', 'generation')
     if found[1] and found[2] and found[3] and found[4] then return false end
     for i, field in ipairs({ 'version', 'min_compatible', 'identity', 'generation' }) do

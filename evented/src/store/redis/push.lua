@@ -20,7 +20,7 @@ for number_of_lane = 1, number() do
         if not string.find(',' .. versions .. ',', ',' .. version .. ',', 1, true) then
             lane.handler, lane.version = handler, version
         end
-    elseif call('HEXISTS', base .. 'handlers', handler) == 1 then
+    elseif call('HEXISTS', base .. 'catalogue', handler) == 1 then
         -- The server has lost the number of a handler that is recorded: whoever reads the catalogue puts it back.
         lane.lost = true
     end

@@ -29,11 +29,11 @@ end
 
 for _ = 1, number() do
     local id, entry, lane = arg(), arg(), arg()
-    local there = call('HGET', base .. 'handlers', id)
+    local there = call('HGET', base .. 'catalogue', id)
     local retired = call('SISMEMBER', base .. 'retired', id) == 1
     local back = retired and not lost and tonumber(began) > tonumber(call('HGET', base .. 'retired_at', id) or 0)
     if back or (not retired and (not there or (not lost and there ~= entry))) then
-        call('HSET', base .. 'handlers', id, entry)
+        call('HSET', base .. 'catalogue', id, entry)
         call('SREM', base .. 'retired', id)
         call('HDEL', base .. 'retired_at', id)
         changed = true
@@ -42,7 +42,7 @@ for _ = 1, number() do
 end
 for _ = 1, number() do
     local id, when = arg(), arg()
-    if call('HEXISTS', base .. 'handlers', id) == 0 and call('SADD', base .. 'retired', id) == 1 then
+    if call('HEXISTS', base .. 'catalogue', id) == 0 and call('SADD', base .. 'retired', id) == 1 then
         call('HSET', base .. 'retired_at', id, when)
         changed = true
     end

@@ -5,13 +5,13 @@
 local origin, id, generation, next_generation = arg(), arg(), arg(), arg()
 if call('HGET', layout, 'generation') ~= generation then return -1 end
 local names = { id }
-local entry = call('HGET', base .. 'handlers', id)
+local entry = call('HGET', base .. 'catalogue', id)
 if entry then
     for _, alias in ipairs(cjson.decode(entry).aliases) do names[#names + 1] = alias end
 end
 local retired = 0
 for _, name in ipairs(names) do
-    if call('HEXISTS', base .. 'handlers', name) == 1 and call('SADD', base .. 'retired', name) == 1 then
+    if call('HEXISTS', base .. 'catalogue', name) == 1 and call('SADD', base .. 'retired', name) == 1 then
         call('HSET', base .. 'retired_at', name, digits(math.floor(now / 1000)))
         retired = 1
     end

@@ -3,7 +3,7 @@
 -- The answer: the paused queues; for each handler: id, entry, stored, running, done, retried, dead, and for how many
 -- microseconds the one that is due for the longest time has been so, or -1.
 local answer = {}
-local handlers = call('HGETALL', base .. 'handlers')
+local handlers = call('HGETALL', base .. 'catalogue')
 for i = 1, #handlers, 2 do
     local id, entry = handlers[i], handlers[i + 1]
     local num, versions = string.match(call('HGET', base .. 'lanes', id) or '0:', '^(%d+):(.*)$')
