@@ -106,7 +106,8 @@ impl<E> Emit<E> {
         self
     }
 
-    /// Makes the emit idempotent: emitting the same id again stores nothing, for 7 days. In-process handlers run each
+    /// Makes the emit idempotent: emitting the same id again stores nothing, for 7 days, as long as it is among the newest million
+    /// deliveries of such emits in its queue. A line in the log says how many were forgotten sooner. In-process handlers run each
     /// time.
     pub fn id(mut self, id: EventId) -> Self {
         self.id = Some(id);
