@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use evented::{
     Written,
-    store::{NewDelivery, Push, Pushed, Retention, Settlement, Store},
+    store::{NewDelivery, Outcome, Push, Pushed, Retention, Settlement, Store},
 };
 use evented_tests::{DEADLINE, eventually, proxy::Proxy, servers::Redis};
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{claim, completed, count, delivery, exchange, open, ordered, payloads, push, record, try_push};
+use super::{claim, completed, count, delivery, exchange, open, ordered, payloads, push, record, settle, try_push};
 
 /// Longer than any operation may take: to connect and to be answered.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -333,6 +333,26 @@ async fn an_order_key_goes_on_where_its_list_was_evicted() {
         .ask(&["EVAL", "return redis.call('DEL', unpack(redis.call('KEYS', '*order:*')))", "1", "{evented}:store"])
         .unwrap();
     assert_eq!(one_after_the_other(&*store, completed(&running), 5).await, ["1", "2", "3", "4", "5"]);
+    assert_eq!(count(&*store, "mail").await.waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_key_goes_on_where_its_lane_was_evicted() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.url()).await;
+    record(&*store, &["mail"]).await;
+    push(&*store, (0..3).map(|number| ordered("mail", &number.to_string(), "a")).collect()).await;
+    // One of another key runs, and still does.
+    push(&*store, (10..12).map(|number| ordered("mail", &number.to_string(), "b")).collect()).await;
+    let running = claim(&*store, 10, "mail").await;
+    assert_eq!(payloads(&running), ["0", "10"]);
+    assert!(settle(&*store, running[0].lease, Outcome::Released).await);
+    let lane = redis.ask(&["KEYS", "*:due:*"]).unwrap();
+    redis.ask(&["DEL", &lane]).unwrap();
+    assert!(claim(&*store, 10, "mail").await.is_empty());
+    store.sweep(Retention { age: LIMIT, count: 10 }).await.unwrap();
+    assert_eq!(one_after_the_other(&*store, Vec::new(), 3).await, ["0", "1", "2"]);
+    assert_eq!(one_after_the_other(&*store, completed(&running[1..]), 1).await, ["11"]);
     assert_eq!(count(&*store, "mail").await.waiting, 0);
 }
 

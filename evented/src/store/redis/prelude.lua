@@ -1,4 +1,4 @@
--- What every script begins with. KEYS[1] is the key of the store itself; all other keys have its prefix, and with it its hash tag.
+-- What every script begins with. KEYS[1] is the key of the store itself; all other keys have its prefix, and its hash tag.
 -- Lists are taken in chunks: `unpack` and a command's arguments have their limits.
 local CHUNK = 100
 local call, unpack = redis.call, unpack
@@ -118,6 +118,22 @@ local function queue_up(id, order, lane, due)
     return 'inf'
 end
 
+-- Puts the first of an order key back into its lane where that was evicted: no lane has it, and nobody holds it. Where its
+-- handler has payloads of several versions it is not known in which it was. The lane that is given is of one that waits for it.
+local function put_back(order, lane)
+    local first = call('LINDEX', order_list(order), 0)
+    if not first or call('HEXISTS', leases, first) == 1 or call('ZSCORE', lane, first) then return false end
+    local num, version = string.match(lane, ':(%d+):(%d+)$')
+    if not num or call('ZSCORE', base .. 'leased:' .. num .. ':' .. version, first) then return false end
+    for _, known in ipairs(call('HVALS', base .. 'lanes')) do
+        if known == num .. ':' .. version then
+            call('ZADD', lane, digits(now), first)
+            return true
+        end
+    end
+    return false
+end
+
 -- Looks through some of those that wait whether the first of their order key is there, and lets the next go where it is not. Where
 -- the key's list is lost, those that are found go on in the order of their times. Answers where to go on, `0` at the end; and
 -- whether some were let go.
@@ -125,18 +141,16 @@ local function look_for_lost_heads(from, some)
     local found = call('HSCAN', parked, from, 'COUNT', some)
     local waiting, keys, freed = {}, {}, false
     for i = 1, #found[2], 2 do
-        local id, due, order = found[2][i], string.match(found[2][i + 1], '^(%d+) [^\n]*\n(.*)$')
-        -- Of an older layout, which did not write the key.
-        if not due then
-            due, order = string.match(found[2][i + 1], '^(%d+)'), order_of(call('HGET', deliveries, id))
-        end
+        local id, due, lane = found[2][i], string.match(found[2][i + 1], '^(%d+) ([^\n]*)')
+        -- That of an older layout did not write the key.
+        local order = string.match(found[2][i + 1], '\n(.*)$') or order_of(call('HGET', deliveries, id))
         if order then
             if not waiting[order] then
                 waiting[order] = {}
                 keys[#keys + 1] = order
             end
             local of_it = waiting[order]
-            of_it[#of_it + 1] = { id = id, due = tonumber(due) }
+            of_it[#of_it + 1] = { id = id, due = tonumber(due), lane = lane }
         end
     end
     for _, order in ipairs(keys) do
@@ -145,7 +159,7 @@ local function look_for_lost_heads(from, some)
             table.sort(waiting[order], function(a, b) return a.due < b.due end)
             for _, waits in ipairs(waiting[order]) do call('RPUSH', list, waits.id) end
         end
-        if let_go(order) then freed = true end
+        if let_go(order) or put_back(order, waiting[order][1].lane) then freed = true end
     end
     return found[1], freed
 end
