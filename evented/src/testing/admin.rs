@@ -184,6 +184,22 @@ pub async fn all_dead_letters_of_a_handler_are_requeued(site: &impl Site) {
     assert_eq!(ids(&claim(&*store, &["mail", "stock"], LONG).await), sorted(of_mail));
 }
 
+pub async fn a_requeued_dead_letter_leaves_the_delivery_that_is_there(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    record(&*store, &["mail"]).await;
+    let buried = bury(&*store, "mail", &["order 17"]).await;
+    // Its event is emitted again under the same id, and somebody has it in hand.
+    push(&*other, [delivery("mail", "order 17")]).await;
+    let held = claim_one(&*store, "mail", LONG).await;
+    assert_eq!(held.lease.delivery, buried[0]);
+    assert_eq!(requeue(&*other, Letters::One(buried[0])).await, 1);
+    assert_eq!(letters(&*store, None).await, []);
+    nothing_is_due(&*other, "mail").await;
+    assert!(settle(&*store, held.lease, Outcome::Completed).await, "it has its lease still");
+    nothing_is_due(&*other, "mail").await;
+    assert_eq!(stored(&*store, "mail").await, (0, 0));
+}
+
 pub async fn one_dead_letter_is_discarded(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&*store, &["mail"]).await;

@@ -219,6 +219,23 @@ pub async fn deaths_count_only_while_alone(site: &impl Site) {
     assert_eq!((claimed.lost, claimed.deaths, claimed.failed), (true, 3, 1));
 }
 
+pub async fn a_lost_lease_notes_no_run(site: &impl Site) {
+    let store = site.open().await;
+    record(&*store, &["mail"]).await;
+    push(&*store, [delivery("mail", "order 17")]).await;
+    let lost = claim_one(&*store, "mail", SHORT).await;
+    let replaced = claim_one_when_due(&*store, "mail", SHORT).await;
+    for claimed in [lost, replaced] {
+        let next = claim_one_when_due(&*store, "mail", SHORT).await;
+        assert!(!store.runs_alone(claimed.lease, true).await.answered());
+        assert_eq!((next.lost, next.deaths), (true, 0));
+    }
+    let claimed = claim_one_when_due(&*store, "mail", LONG).await;
+    assert_eq!((claimed.lost, claimed.deaths), (true, 0), "the one that has it now did not run");
+    assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
+    assert!(!store.runs_alone(claimed.lease, true).await.answered());
+}
+
 pub async fn next_due_tells_when_to_look_again(site: &impl Site) {
     let store = site.open().await;
     record(&*store, &["mail", "stock"]).await;

@@ -114,6 +114,7 @@ macro_rules! __queue_promises {
                 a_delivery_is_due_again_when_its_lease_ends_and_says_that_it_was_lost: RunsAgain
                 a_lost_delivery_that_was_released_before_it_ran_still_says_that_it_was_lost: RunsAgain
                 deaths_count_only_while_alone: RunsAgain
+                a_lost_lease_notes_no_run: Late
                 next_due_tells_when_to_look_again: Delay
                 next_due_is_told_while_more_is_due_than_was_wanted: Delay
             }
@@ -203,6 +204,7 @@ macro_rules! __queue_promises {
                 dead_letters_of_one_handler_are_told: DeadLetters
                 a_requeued_dead_letter_is_due_at_once_with_all_its_attempts: DeadLetters
                 all_dead_letters_of_a_handler_are_requeued: DeadLetters
+                a_requeued_dead_letter_leaves_the_delivery_that_is_there: Once
                 one_dead_letter_is_discarded: DeadLetters
                 all_dead_letters_of_a_handler_are_discarded: DeadLetters
                 what_is_no_dead_letter_is_neither_requeued_nor_discarded: DeadLetters
@@ -266,8 +268,10 @@ macro_rules! __outbox_promises {
             transact {
                 what_a_handler_wrote_and_its_settlement_are_one_commit: OneCommit
                 a_committed_transaction_lets_the_next_of_its_order_key_go: Order
+                what_is_pushed_while_a_transaction_runs_goes_on_after_it: Order
                 a_handlers_failure_rolls_back_and_keeps_the_lease: OneCommit
                 a_lost_lease_commits_nothing: OneCommit
+                a_lease_that_is_lost_while_a_transaction_runs_commits_nothing: OneCommit
                 a_settled_delivery_commits_nothing: OneCommit
                 a_handler_that_rolls_back_by_itself_settles_nothing: OneCommit
                 a_handler_that_rolls_back_by_itself_and_fails_has_failed: OneCommit

@@ -1,20 +1,20 @@
 //! The promises of `transact`: a handler's writes and its settlement are one commit.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     id::Key,
-    store::{Lease, NewDelivery, OutboxStore, Outcome, TxEnd},
+    store::{Lease, NewDelivery, OutboxStore, Outcome, TxCall, TxEnd},
     time,
 };
 
 use super::{
     End, OutboxSite,
     kit::{
-        Answered, DEADLINE, LONG, claim, claim_one, count, deliveries, delivery, lose, nothing_is_due, push, record,
-        retry, settle, stored,
+        Answered, DEADLINE, LONG, SHORT, claim, claim_one, count, deliveries, delivery, lose, nothing_is_due, push,
+        record, retry, settle, stored,
     },
 };
 
@@ -67,6 +67,71 @@ pub async fn a_committed_transaction_lets_the_next_of_its_order_key_go(site: &im
         assert!(matches!(end, TxEnd::Committed), "{end:?}");
     }
     assert_eq!(site.ledger().await, [0, 1, 2]);
+}
+
+/// For how long a handler waits for what others do: where one write transaction locks the whole store, they wait for it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A handler's part that has written, says so, and waits for others.
+fn beside(call: TxCall<'static>) -> (TxCall<'static>, Arc<Notify>, Arc<Notify>) {
+    let (written, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (says, waits) = (Arc::clone(&written), Arc::clone(&done));
+    let call: TxCall<'static> = Box::new(move |tx| {
+        Box::pin(async move {
+            let ended = call(tx).await;
+            says.notify_one();
+            let _in_time = time::within(PATIENCE, waits.notified()).await;
+            ended
+        })
+    });
+    (call, written, done)
+}
+
+pub async fn what_is_pushed_while_a_transaction_runs_goes_on_after_it(site: &impl OutboxSite) {
+    let [store, other] = [site.open_outbox().await, site.open_outbox().await];
+    record(&*store, &["book"]).await;
+    let order = Some(Key::derive("book", "ada"));
+    let [first, second] = ["payment 1", "payment 2"].map(|key| NewDelivery { order, ..delivery("book", key) });
+    push(&*store, [first]).await;
+    let lease = claim_one(&*store, "book", LONG).await.lease;
+    let next = second.event_id;
+    let (call, written, done) = beside(site.write(1, End::Well));
+    let (end, ()) = tokio::join!(store.transact(&lease, call), async {
+        written.notified().await;
+        push(&*other, [second]).await;
+        done.notify_one();
+    });
+    let end = end.answered();
+    assert!(matches!(end, TxEnd::Committed), "{end:?}");
+    assert_eq!(claim_one(&*other, "book", LONG).await.event_id, next);
+}
+
+pub async fn a_lease_that_is_lost_while_a_transaction_runs_commits_nothing(site: &impl OutboxSite) {
+    let [store, other] = [site.open_outbox().await, site.open_outbox().await];
+    record(&*store, &["book"]).await;
+    push(&*store, [delivery("book", "payment 17")]).await;
+    let lease = claim_one(&*store, "book", SHORT).await.lease;
+    let (call, written, done) = beside(site.write(1, End::Well));
+    let (end, taken) = tokio::join!(store.transact(&lease, call), async {
+        written.notified().await;
+        let began = time::now();
+        let mut taken = Vec::new();
+        while taken.is_empty() && began.elapsed() < PATIENCE {
+            time::sleep(SHORT / 5).await;
+            taken = claim(&*other, &["book"], LONG).await;
+        }
+        done.notify_one();
+        taken
+    });
+    let end = end.answered();
+    // Either of the two has it.
+    let Some(taken) = taken.first() else {
+        assert!(matches!(end, TxEnd::Committed), "{end:?}");
+        return assert_eq!(site.ledger().await, [1]);
+    };
+    assert!(matches!(end, TxEnd::Lost), "{end:?}");
+    assert!(site.ledger().await.is_empty());
+    assert!(settle(&*other, taken.lease, Outcome::Completed).await);
 }
 
 pub async fn a_handlers_failure_rolls_back_and_keeps_the_lease(site: &impl OutboxSite) {
