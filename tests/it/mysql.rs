@@ -411,6 +411,27 @@ async fn leases_are_renewed_past_a_row_that_another_transaction_holds() {
     assert_eq!(renewed.await, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_passes_a_row_by_that_another_transaction_holds() {
+    let (Some(shop), seen) = (Shop::new().await, Seen::default()) else { return };
+    let app = shop.run(&seen).role(Role::Emit).await.unwrap();
+    let store = open_outbox(&shop.url).await.unwrap();
+    let mut tx = evented::begin(&shop.pool).await.unwrap();
+    for entry in 1..=2 {
+        app.emit_in(&mut tx, Moored { entry }).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    relay(&*store, |row| Fan { here: vec![of_row(row, "Moored/moored", None)], ..Fan::default() }).await;
+    let mut other = shop.pool.begin().await.unwrap();
+    let first = "select seq from evented_deliveries order by seq limit 1 for update";
+    query(first).execute(&mut *other).await.unwrap();
+    let claiming = claim(&*store, "Moored/moored");
+    let claimed = tokio::time::timeout(Duration::from_secs(4), claiming).await.expect("it waits for nobody");
+    assert_eq!(claimed.len(), 1);
+    other.rollback().await.unwrap();
+    assert_eq!(claim(&*store, "Moored/moored").await.len(), 1);
+}
+
 async fn claim(store: &dyn OutboxStore, handler: &str) -> Vec<Lease> {
     // As a worker does.
     let handlers = vec![ClaimHandler { name: handler.into(), version: 1, priority: Priority::Normal, wanted: 10 }];

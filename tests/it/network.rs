@@ -57,3 +57,19 @@ async fn a_worker_on_postgres_goes_on_by_itself_after_the_network_was_cut() {
     let target = format!("127.0.0.1:{}", postgres.port());
     goes_on(target.clone(), |address| database.replace(&target, &address)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_does_not_answer_is_told_before_it_is_given_up() {
+    let Some(postgres) = Postgres::shared() else { return };
+    let (database, target) = (postgres.database(), format!("127.0.0.1:{}", postgres.port()));
+    let mut proxy = Proxy::start(&target).await;
+    let seen = Seen::default();
+    let run = evented::run().install(false).module(module_path!()).state(seen.clone());
+    let app = run.queue(database.replace(&target, &proxy.address().to_string())).await.unwrap();
+    app.emit(Called { number: 1 }).await.unwrap();
+    eventually("it has its connections", async || seen.count("answered 1") == 1).await;
+    proxy.hang().await;
+    eventually("it is silent", async || app.health().to_string().contains("it does not answer")).await;
+    proxy.mend().await;
+    eventually("it is well again", async || app.health().is_ok()).await;
+}

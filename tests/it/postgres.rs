@@ -3,6 +3,7 @@
 mod counts;
 mod inbox;
 mod lost;
+mod marks;
 mod outbox;
 mod rows;
 mod schema;

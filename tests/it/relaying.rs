@@ -63,6 +63,20 @@ async fn keep(event: Scanned, seen: State<Seen>) {
 #[handler(Scanned, background, id = "relaying.archive")]
 async fn archive(_event: Scanned) {}
 
+/// One with an order key.
+#[event(transactional, id = "relaying.logged")]
+#[derive(Serialize, Deserialize)]
+struct Logged {
+    number: u32,
+    ship: String,
+    text: String,
+}
+
+#[handler(Logged, background(ordered_by = "ship"), id = "relaying.file")]
+async fn file(event: Logged, seen: State<Seen>) {
+    seen.note(format!("file {}", event.number));
+}
+
 /// What a process has that works beside the outbox alone.
 mod alone {
     use super::*;
@@ -330,6 +344,92 @@ async fn a_row_that_the_queue_refuses_does_not_hold_the_others() {
     scan(&emits, &pool, 20..21, 10).await;
     eventually("it is delivered", async || seen.count("print 5") == 1).await;
     eventually("it is well", async || app.health().is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_the_queue_refuses_holds_up_those_of_its_order_key_alone() {
+    let Some(postgres) = block_in_place(Postgres::shared) else { return };
+    let (place, seen) = (Place::new(), Seen::default());
+    let (pool, queue) = (place.pool().await, block_in_place(|| postgres.database()));
+    let emits = run(&queue, &pool, &seen).role(Role::Emit).await.unwrap();
+    let refuse = "alter table evented_deliveries add constraint no_page check (octet_length(payload) < 8000)";
+    block_in_place(|| postgres.ask(&queue, refuse)).unwrap();
+    // All are in one batch.
+    let log = async |number, ship: &str, bytes| {
+        let mut tx = evented::begin(&pool).await.unwrap();
+        let event = Logged { number, ship: ship.to_owned(), text: "x".repeat(bytes) };
+        emits.emit_in(&mut tx, event).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    for (number, ship, bytes) in
+        [(0, "ann", 10), (1, "ann", 10_000), (2, "ann", 10), (3, "bob", 10), (4, "ann", 10), (5, "bob", 10)]
+    {
+        log(number, ship, bytes).await;
+    }
+    let app = run(&queue, &pool, &seen).role(Role::Work).await.unwrap();
+    eventually("the other key goes on", async || noted(&seen, "file").contains(&5)).await;
+    eventually("the row that is refused is told", async || app.health().to_string().contains("no_page")).await;
+    // It is tried again meanwhile, with those behind it.
+    log(6, "bob", 10).await;
+    eventually("the other key goes on still", async || noted(&seen, "file").contains(&6)).await;
+    assert_eq!(noted(&seen, "file"), [0, 3, 5, 6], "those behind it wait");
+    block_in_place(|| postgres.ask(&queue, "alter table evented_deliveries drop constraint no_page")).unwrap();
+    eventually("all are delivered", async || noted(&seen, "file").len() == 7).await;
+    assert_eq!(noted(&seen, "file"), [0, 3, 5, 6, 1, 2, 4]);
+    app.stop().await;
+}
+
+/// A person has said that another queue takes the place of the one that a running process has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_queue_was_replaced_relays_nothing_to_it() {
+    let (place, other, seen, seen_there) = (Place::new(), Place::new(), Seen::default(), Seen::default());
+    let pool = place.pool().await;
+    let app = run(&place.queue(), &pool, &seen).await.unwrap();
+    let outbox = format!("sqlite:{}", place.path("shop.db").display());
+    evented::adopt(&outbox, &other.queue()).await.unwrap();
+    eventually("it is told", async || app.health().to_string().contains("evented::adopt")).await;
+    scan(&app, &pool, 0..1, 10).await;
+    let taken = "select count(target) from evented_outbox";
+    eventually("the row is taken for the other one", async || {
+        query_scalar::<_, i64>(taken).fetch_one(&pool).await.unwrap() == 1
+    })
+    .await;
+    let there = run(&other.queue(), &pool, &seen_there).await.unwrap();
+    eventually("it goes to the other one", async || seen_there.count("print 0") == 1).await;
+    assert_eq!(seen.all().len(), 0);
+    there.stop().await;
+    app.stop().await;
+}
+
+/// What is pushed of a row that is another relay's by then: that one may push it much later, and the queue must know it still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pushed_of_a_row_that_another_relay_has_is_not_told_to_be_finished() {
+    let Some(postgres) = block_in_place(Postgres::shared) else { return };
+    let (database, target) = (block_in_place(|| postgres.database()), format!("127.0.0.1:{}", postgres.port()));
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = place.pool().await;
+    let mut proxy = Proxy::start(&target).await;
+    let queue = database.replace(&target, &proxy.address().to_string());
+    let app = run(&queue, &pool, &seen).lease(Duration::from_mins(1)).await.unwrap();
+    scan(&app, &pool, 0..1, 10).await;
+    let rows = async |which: &'static str| -> i64 { query_scalar(which).fetch_one(&pool).await.unwrap() };
+    eventually("the relay works", async || rows("select count(*) from evented_outbox").await == 0).await;
+    proxy.hang().await;
+    scan(&app, &pool, 1..2, 10).await;
+    let leased = "select count(*) from evented_outbox where lease > 0";
+    eventually("it has the row", async || rows(leased).await == 1).await;
+    query("update evented_outbox set lease = 1, due_at = due_at + 3600000").execute(&pool).await.unwrap();
+    proxy.mend().await;
+    eventually("it is pushed all the same", async || seen.count("print 1") == 1).await;
+    // Each push tells what the ones before it have finished.
+    for number in 2..4 {
+        scan(&app, &pool, number..number + 1, 10).await;
+        eventually("the next goes on", async || rows("select count(*) from evented_outbox").await == 1).await;
+    }
+    let of_event = "select count(*) from evented_once where at < extract(epoch from now()) * 1000 - 3600000";
+    let finished = block_in_place(|| postgres.ask(&database, of_event)).unwrap();
+    assert_eq!(finished.trim(), "6", "of the first and of the third, for three handlers each");
+    app.stop().await;
 }
 
 /// On Redis a value can be of the wrong kind: the row's own key is taken by the operator's mistake, and the payload is bad in

@@ -115,3 +115,11 @@ fn a_url_shows_where_the_store_is() {
         assert_eq!(StoreUrl::from(url).to_string(), shown, "{url}");
     }
 }
+
+#[tokio::test]
+async fn a_password_that_is_not_encoded_is_refused_with_how_to_write_it() {
+    for url in ["redis://:s3cret/pa@localhost:1", "postgres://ada:s3cret?pa@localhost:1/shop"] {
+        let Err(error) = open_queue(url).await else { panic!("{url} was opened") };
+        assert!(error.to_string().contains("in a password, write `%2F` for `/`"), "{url}: {error}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The queue's file is deleted or replaced under a running process: what an emit acknowledges is where others find it.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use evented::{App, Role};
 use evented_tests::{Place, Seen, eventually};
@@ -73,4 +73,26 @@ async fn what_is_acknowledged_after_the_file_was_replaced_is_found_by_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_acknowledged_after_the_log_was_deleted_is_found_by_others() {
     found_by_others(|place| remove(place, &["-wal"])).await;
+}
+
+/// The path was looked at before the write waited for the file's lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_while_the_file_is_deleted_is_refused_or_found_by_others() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let emits = start(&place, Role::Emit, &seen).await.unwrap();
+    emits.emit(Rang { number: number() }).await.unwrap();
+    let holder = rusqlite::Connection::open(place.path("evented.db")).unwrap();
+    holder.execute_batch("begin immediate").unwrap();
+    let number = number();
+    let (emitted, ()) = tokio::join!(async { emits.emit(Rang { number }).await }, async {
+        // Long enough for the write to wait, most often; where it comes later, it finds that the file is gone.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        remove(&place, &["", "-wal", "-shm"]);
+        holder.execute_batch("rollback").unwrap();
+    });
+    if emitted.is_err() {
+        return;
+    }
+    let _works = start(&place, Role::Work, &seen).await.unwrap();
+    eventually("it is found at the path", async || seen.count(&format!("hear {number}")) == 1).await;
 }

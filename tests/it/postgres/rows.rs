@@ -96,3 +96,25 @@ async fn a_row_that_somebody_deletes_holds_up_nobody() {
     assert!(rest.is_sorted_by_key(|row| row.row));
     assert_eq!(store.finish(rest).await.unwrap(), [true; 3]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_somebody_holds_is_not_waited_for() {
+    let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
+    let url = server.database();
+    let store = open_outbox(&url).await.unwrap();
+    record(&*store, [mail()]).await;
+    let pool = PgPool::connect(&url).await.unwrap();
+    emit(server, &url, 1..3).await;
+    let mut holder = pool.begin().await.unwrap();
+    query("select seq from evented_outbox order by seq limit 1 for update").execute(&mut *holder).await.unwrap();
+    let relayed = tokio::time::timeout(Duration::from_secs(4), turn(&*store)).await.expect("it waits for nobody");
+    assert_eq!(relayed.claimed.len(), 0, "the other one is of the same order key");
+    holder.rollback().await.unwrap();
+    let mut rows = Vec::new();
+    eventually("both can be taken", async || {
+        rows.extend(turn(&*store).await.claimed);
+        rows.len() == 2
+    })
+    .await;
+    assert!(rows.is_sorted_by_key(|row| row.row));
+}

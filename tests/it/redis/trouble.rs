@@ -230,6 +230,17 @@ async fn deliveries_without_their_bodies_are_dropped() {
     .await;
     assert_eq!(found, ["whole"]);
     assert_eq!(count(&*store, "mail").await.waiting, 0);
+    // The same of those that somebody has, when their leases end.
+    push(&*store, (0..3).map(|number| delivery("mail", &format!("held {number}"))).collect()).await;
+    let leases: Vec<_> = claim(&*store, 3, "mail").await.iter().map(|claimed| claimed.lease).collect();
+    redis.ask(&["DEL", "{evented}:deliveries"]).unwrap();
+    assert_eq!(store.extend(&leases, Duration::from_millis(50)).await.unwrap(), [true; 3]);
+    eventually("only the whole one is left", async || {
+        assert!(claim(&*store, 100, "mail").await.is_empty());
+        let count = count(&*store, "mail").await;
+        (count.waiting, count.running) == (0, 1)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,6 +71,25 @@ async fn deliveries_that_nobody_takes_are_red_until_somebody_has() {
 }
 
 #[tokio::test]
+async fn a_backlog_that_somebody_works_off_is_no_alarm_though_none_runs_at_a_look() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let app = run!(place, seen).role(Role::Emit).looking_each(LOOK).await.unwrap();
+    app.emit(Due { number: 1.0 }).await.unwrap();
+    let problems = |of: &str| {
+        let problems = app.health().problems;
+        problems.into_iter().find(|problem| problem.what.contains(of)).map(|problem| problem.lasts)
+    };
+    // Those of another handler wait as long, and are red all the while.
+    while problems("`Due/look`").is_none_or(|lasts| lasts < Duration::from_secs(2)) {
+        // A worker that is between two deliveries whenever it is looked at.
+        tamper(&place, "update evented_handlers set done = done + 1 where id = 'Due/take'").await;
+        assert_eq!(problems("`Due/take`"), None);
+        tokio::time::sleep(LOOK / 4).await;
+    }
+    eventually("nobody takes the rest", async || problems("`Due/take`").is_some()).await;
+}
+
+#[tokio::test]
 async fn what_a_person_has_paused_or_retired_is_no_alarm() {
     let (place, seen) = (Place::new(), Seen::default());
     let app = run!(place, seen).role(Role::Emit).looking_each(LOOK).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use evented::store::{Letters, ONCE_COUNT, Push, Pushed, Retention, Settlement, StoreTime};
+use evented::store::{Letters, ONCE_COUNT, Outcome, Push, Pushed, Retention, Settlement, StoreTime};
 use evented_tests::Place;
 
 use super::{LONG, claim, dead, delivery, handler, number, open, push, push_of, run, settle};
@@ -53,6 +53,8 @@ async fn more_marks_than_are_remembered_go_before_their_time_and_are_told() {
     record(&*store, [handler("mail")]).await;
     let finished = delivery("mail", "a finished one");
     store.push(push_of(&*store, vec![finished.clone()]).await.once()).await.unwrap();
+    let claimed = claim(&*store, &["mail"], 1, LONG).await;
+    settle(&*store, vec![Settlement { lease: claimed[0].lease, outcome: Outcome::Completed }]).await;
     let finish = Push { finished: [finished.id].into(), ..push_of(&*store, Vec::new()).await };
     store.push(finish).await.unwrap();
     let now = store.clock().await.unwrap().0;
@@ -82,7 +84,7 @@ async fn more_marks_than_are_remembered_go_before_their_time_and_are_told() {
     assert!(number(&pool, &oldest).await.unsigned_abs() <= ONCE_COUNT + 2, "the newest are left");
     // One that is finished is what a late push meets.
     store.push(push_of(&*store, vec![finished]).await.once()).await.unwrap();
-    assert_eq!(number(&pool, "select stored from evented_handlers").await, 1);
+    assert_eq!(number(&pool, "select stored from evented_handlers").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
