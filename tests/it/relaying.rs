@@ -476,3 +476,17 @@ async fn a_row_of_an_event_that_nobody_knows_is_kept_when_its_delay_was_longer_t
     assert_eq!(left, ["relaying.removed"]);
     app.stop().await;
 }
+
+/// What the pool's connections say of columns' names is no matter of ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outbox_is_relayed_whose_pool_names_columns_by_their_tables() {
+    let (place, seen) = (Place::new(), Seen::default());
+    place.pool().await.close().await;
+    let options = SqliteConnectOptions::new().filename(place.path("shop.db"));
+    let options = options.pragma("full_column_names", "on").pragma("short_column_names", "off");
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let app = run(&place.queue(), &pool, &seen).await.unwrap();
+    pay(&app, &pool, 0..3).await;
+    eventually("all run", async || ["book", "follow", "mail"].iter().all(|who| noted(&seen, who).len() == 3)).await;
+    app.stop().await;
+}

@@ -540,3 +540,29 @@ async fn what_is_settled_elsewhere_is_forgotten_by_age() {
     assert_eq!(shop.ask("select count(*) from evented_inbox").await, 0);
     drop(app);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_of_a_handler_that_is_gone_is_never_given_to_another() {
+    let Some(shop) = Shop::new().await else { return };
+    let store = open_outbox(&shop.url).await.unwrap();
+    record(&*store, &["book"]).await;
+    push(&*store, vec![delivery("book", 1)]).await;
+    shop.execute("truncate evented_handlers").await;
+    record(&*store, &["pack"]).await;
+    let of_another = "select count(*) from evented_deliveries d join evented_handlers h on h.num = d.handler";
+    assert_eq!(shop.ask(of_another).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_limits_joins_is_counted_and_relayed_from() {
+    let Some(server) = tokio::task::block_in_place(|| Mariadb::start(&[])) else { return };
+    let shop = Shop::at(server.database()).await;
+    drop(open_outbox(&shop.url).await.unwrap());
+    shop.emitted(50, 10).await;
+    server.client().ask("mysql", "set global max_join_size = 2").unwrap();
+    let store = open_outbox(&shop.url).await.unwrap();
+    record(&*store, &["book"]).await;
+    assert_eq!(store.outbox_rows().await.unwrap(), 50);
+    assert_eq!(turn(&*store, stays).await.done, 50);
+    assert_eq!(told(&*store, "book").await, (50, 0));
+}

@@ -118,3 +118,16 @@ async fn a_row_that_somebody_holds_is_not_waited_for() {
     .await;
     assert!(rows.is_sorted_by_key(|row| row.row));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_of_a_handler_that_is_gone_is_never_given_to_another() {
+    let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
+    let url = server.database();
+    let store = open_outbox(&url).await.unwrap();
+    record(&*store, [mail()]).await;
+    super::push(&*store, super::delivery("order 17")).await.unwrap();
+    tokio::task::block_in_place(|| server.ask(&url, "truncate evented_handlers restart identity")).unwrap();
+    record(&*store, [CatalogueEntry { handler: "another".into(), ..mail() }]).await;
+    let of_another = "select count(*) from evented_deliveries d join evented_handlers h on h.num = d.handler";
+    assert_eq!(tokio::task::block_in_place(|| server.ask(&url, of_another)).unwrap(), "0");
+}

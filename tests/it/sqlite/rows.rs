@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use evented::{
     DeliveryId, EventId, Key,
-    sqlx::{SqlitePool, query},
-    store::{Elsewhere, Fan, Feed, NewDelivery, OutboxRow, OutboxStore, PutBack, Relay, Relayed},
+    sqlx::{
+        Connection, Executor, SqliteConnection, SqlitePool, query,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode},
+    },
+    store::{Elsewhere, Fan, Feed, NewDelivery, OutboxRow, OutboxStore, PutBack, Relay, Relayed, open_queue},
 };
 use evented_tests::Place;
 
@@ -133,4 +136,16 @@ async fn rows_that_were_left_keep_their_order_when_another_queue_is_adopted() {
     emit(&pool, &["ada"]).await;
     let rows = turn(&*store, 10, Elsewhere::Lease).await.claimed;
     assert_eq!(numbers(&rows), [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_file_that_keeps_text_as_utf_16_is_refused_by_name() {
+    let place = Place::new();
+    let options = SqliteConnectOptions::new().filename(place.path("evented.db")).create_if_missing(true);
+    let options = options.journal_mode(SqliteJournalMode::Wal);
+    let mut conn = SqliteConnection::connect_with(&options.pragma("encoding", "'UTF-16'")).await.unwrap();
+    conn.execute("create table theirs (name text)").await.unwrap();
+    conn.close().await.unwrap();
+    let refused = open_queue(place.queue()).await.err().expect("it is refused").to_string();
+    assert!(refused.contains("evented.db") && refused.contains("UTF-16"), "{refused}");
 }

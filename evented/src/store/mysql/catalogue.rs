@@ -54,14 +54,20 @@ pub(super) fn record<'a>(conn: &'a mut MySqlConnection, record: &'a Record) -> R
 
 async fn write(conn: &mut MySqlConnection, entry: &CatalogueEntry) -> Result<(), SqlxError> {
     let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
-    sql("insert into evented_handlers (id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms,
+    // Never a number that a delivery or a letter has: where the table was emptied, they are of a handler that had it.
+    let numbers = sql("select cast(greatest(ifnull((select max(num) from evented_handlers), 0),
+            ifnull((select max(handler) from evented_deliveries), 0),
+            ifnull((select max(handler) from evented_dead_letters), 0)) as signed)");
+    let last: i64 = numbers.fetch_one(&mut *conn).await?.try_get(0)?;
+    sql("insert into evented_handlers (num, id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms,
             timeout_ms, aliases, event_aliases, unique_key, unique_ms, ordered_by)
-         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          on duplicate key update event = values(event), route = values(route), queue = values(queue),
             attempts_max = values(attempts_max), backoff_first_ms = values(backoff_first_ms),
             backoff_max_ms = values(backoff_max_ms), timeout_ms = values(timeout_ms), aliases = values(aliases),
             event_aliases = values(event_aliases), unique_key = values(unique_key), unique_ms = values(unique_ms),
             ordered_by = values(ordered_by), retired = false, retired_at = null")
+    .bind(last + 1)
     .bind(entry.handler.to_string())
     .bind(entry.event.clone())
     .bind(entry.route.to_string())

@@ -32,7 +32,8 @@ const CONFLICTS_MAX: usize = 5;
 const SETTINGS: &str = "set session transaction isolation level read committed, read write;
     set session innodb_lock_wait_timeout = 5, lock_wait_timeout = 5,
         sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, completion_type = 0, sql_safe_updates = 0,
-        sql_select_limit = 18446744073709551615, sql_auto_is_null = 0, wait_timeout = 28800
+        sql_select_limit = 18446744073709551615, sql_auto_is_null = 0, sql_big_selects = 1,
+        wait_timeout = 28800
         /*M! , max_statement_time = 0 */";
 
 /// A statement before its values.

@@ -44,9 +44,15 @@ pub(super) async fn record(session: &mut Session, record: &Record) -> Result<Swa
         let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
         let written = session
             .sql(
-                "insert into evented_handlers as h (id, event, route, queue, attempts_max, backoff_first_ms,
+                // Never a number that a delivery or a letter has: where the table was emptied, they are of a handler that had it.
+                "insert into evented_handlers as h (num, id, event, route, queue, attempts_max, backoff_first_ms,
                     backoff_max_ms, timeout_ms, aliases, event_aliases, unique_key, unique_ms, ordered_by)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                 overriding system value
+                 values (
+                    (select 1 + greatest((select max(o.num) from evented_handlers o),
+                        (select max(d.handler) from evented_deliveries d),
+                        (select max(l.handler) from evented_dead_letters l), 0)),
+                    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
                  on conflict (id) do update set event = excluded.event, route = excluded.route, queue = excluded.queue,
                     attempts_max = excluded.attempts_max, backoff_first_ms = excluded.backoff_first_ms,
                     backoff_max_ms = excluded.backoff_max_ms, timeout_ms = excluded.timeout_ms,

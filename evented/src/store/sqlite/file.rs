@@ -78,7 +78,11 @@ impl File {
             name: store_name(&path),
             log: beside(&path, "-wal"),
             path,
-            options: options.create_if_missing(false),
+            // Whatever the pool's connections say: our statements name their columns as they always are.
+            options: options
+                .create_if_missing(false)
+                .pragma("full_column_names", "off")
+                .pragma("short_column_names", "on"),
             is_ours,
             known: Mutex::new(known),
         });

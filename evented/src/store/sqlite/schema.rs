@@ -207,6 +207,14 @@ pub(super) async fn migrate(
         SqlxError::Configuration(text) => StoreError::lasting(text.to_string(), Written::Nothing),
         error => read_failed("could not prepare evented's tables", &error).because(error),
     };
+    let encoding: String = query_scalar("pragma encoding").fetch_one(&mut *conn).await.map_err(failed)?;
+    if encoding != "UTF-8" {
+        let text = format!(
+            "{file} keeps text as {encoding}, and evented reads and writes UTF-8 alone; copy it into a file that was made with \
+             `pragma encoding = 'UTF-8'`, or name another"
+        );
+        return Err(failed(SqlxError::Configuration(text.into())));
+    }
     // Most starts find the tables as they should be, and need no lock for that.
     let found = query_as("select version, min_compatible, identity from evented_schema").fetch_optional(&mut *conn);
     if let Ok(Some((VERSION.., ..=VERSION, Some(name)))) = found.await {
