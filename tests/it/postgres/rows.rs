@@ -1,11 +1,14 @@
-//! Outbox rows of a store in Postgres that a person deletes.
+//! Rows of a store in Postgres that a person deletes, and what their columns do not take.
 
 use std::{sync::Arc, time::Duration};
 
 use evented::{
     DeliveryId, Key, Policy,
     sqlx::{PgPool, query},
-    store::{CatalogueEntry, Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, Relay, Relayed, Route, open_outbox},
+    store::{
+        CatalogueEntry, Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed, Route,
+        Settlement, open_outbox,
+    },
 };
 use evented_tests::{eventually, servers::Postgres};
 
@@ -130,4 +133,30 @@ async fn a_number_of_a_handler_that_is_gone_is_never_given_to_another() {
     record(&*store, [CatalogueEntry { handler: "another".into(), ..mail() }]).await;
     let of_another = "select count(*) from evented_deliveries d join evented_handlers h on h.num = d.handler";
     assert_eq!(tokio::task::block_in_place(|| server.ask(&url, of_another)).unwrap(), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_the_databases_encoding_does_not_have_is_written_so_that_it_can_be_read() {
+    let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
+    let url = server.database();
+    let (base, name) = url.rsplit_once('/').unwrap();
+    let name = name.split('?').next().unwrap();
+    let sql = format!("create database {name}_latin encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0");
+    tokio::task::block_in_place(|| server.ask(&url, &sql)).unwrap();
+    let store = super::open(&format!("{base}/{name}_latin")).await;
+    for order in ["order 1", "order 2", "order 3"] {
+        super::push(&*store, super::delivery(order)).await.unwrap();
+    }
+    let claimed = super::claim_from(&*store, 3).await.unwrap().deliveries;
+    let error = || "no way: \u{1f600}".to_owned();
+    let outcomes = [
+        Outcome::Completed,
+        Outcome::Retry { delay: LONG, error: error() },
+        Outcome::Dead { failed: 1, error: error() },
+    ];
+    let ends = claimed.iter().zip(outcomes).map(|(claimed, outcome)| Settlement { lease: claimed.lease, outcome });
+    let held = store.exchange(ends.collect(), None).await.unwrap().held;
+    assert_eq!(held, [true; 3]);
+    let letters = store.dead_letters(None, 10).await.unwrap();
+    assert_eq!(letters[0].error, "no way: \\360\\237\\230\\200");
 }

@@ -291,9 +291,11 @@ async fn retry(session: &mut Session, retried: &[(&Lease, Duration, &str)]) -> R
             "with clock as materialized (select ",
             sql::now_ms!(),
             " as ms)
-             update evented_deliveries d set lease = null, alone = 0, failed = d.failed + 1, error = r.error,
+             update evented_deliveries d set lease = null, alone = 0, failed = d.failed + 1, error = ",
+            sql::readable!("r.error"),
+            ",
                 due_at = (select ms from clock) + r.delay
-             from unnest($1::bytea[], $2::int8[], $3::int8[], $4::text[]) r(id, lease, delay, error)
+             from unnest($1::bytea[], $2::int8[], $3::int8[], $4::bytea[]) r(id, lease, delay, error)
              where d.id = any($1::bytea[]) and d.id = r.id and d.lease = r.lease
              returning d.id, r.lease, d.handler"
         ))
@@ -311,10 +313,12 @@ async fn bury(session: &mut Session, dead: &[(&Lease, u32, &str)]) -> Result<Vec
     session
         .sql(concat!(
             "with gone as (
-                delete from evented_deliveries d using unnest($1::bytea[], $2::int8[], $3::int4[], $4::text[])
+                delete from evented_deliveries d using unnest($1::bytea[], $2::int8[], $3::int4[], $4::bytea[])
                     l(id, lease, failed, error)
                 where d.id = any($1::bytea[]) and d.id = l.id and d.lease = l.lease
-                returning d.*, l.failed as failed_in_all, l.error as last_error
+                returning d.*, l.failed as failed_in_all, ",
+            sql::readable!("l.error"),
+            " as last_error
              ),
              letters as (
                 insert into evented_dead_letters (id, event_id, handler, failed, deaths, attempts_max, backoff_first_ms,

@@ -475,8 +475,10 @@ pub(super) async fn put_back(session: &mut Session, rows: &[PutBack]) -> Result<
     let (seqs, tokens) = fence(rows.iter().map(|back| &back.row));
     session
         .sql(concat!(
-            "update evented_outbox o set held = null, due_at = c.ms + n.delay, error = coalesce(n.error, o.error)
-             from unnest($1::int8[], $2::int8[], $3::int8[], $4::text[]) n(seq, lease, delay, error), (select ",
+            "update evented_outbox o set held = null, due_at = c.ms + n.delay, error = coalesce(",
+            sql::readable!("n.error"),
+            ", o.error)
+             from unnest($1::int8[], $2::int8[], $3::int8[], $4::bytea[]) n(seq, lease, delay, error), (select ",
             sql::now_ms!(),
             " as ms offset 0) c where o.seq = n.seq and o.held = n.lease"
         ))

@@ -29,7 +29,21 @@ macro_rules! leased {
     };
 }
 
-pub(super) use {leased, now_ms};
+/// The text of these bytes. Where the database's encoding does not have all characters, those beyond ASCII are written as
+/// `\360\237`: an error that cannot be written as it is must not stand in the way of what is settled beside it.
+macro_rules! readable {
+    ($bytes:literal) => {
+        concat!(
+            "case when getdatabaseencoding() in ('UTF8', 'SQL_ASCII') then convert_from(",
+            $bytes,
+            ", 'UTF8') else encode(",
+            $bytes,
+            ", 'escape') end"
+        )
+    };
+}
+
+pub(super) use {leased, now_ms, readable};
 
 /// The arrays of `leased!`.
 pub(super) fn fence<'a>(leases: impl Iterator<Item = &'a Lease>) -> (Vec<[u8; 16]>, Vec<i64>) {
@@ -64,7 +78,7 @@ pub(super) fn version_column(version: u32) -> i32 {
     i32::try_from(version).unwrap_or(i32::MAX)
 }
 
-/// A text that Postgres takes: it has no place for a zero byte.
-pub(super) fn storable(text: &str) -> String {
-    text.replace('\0', " ")
+/// A text for `readable!`: Postgres has no place for a zero byte.
+pub(super) fn storable(text: &str) -> Vec<u8> {
+    text.replace('\0', " ").into_bytes()
 }
