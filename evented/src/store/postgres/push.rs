@@ -70,7 +70,7 @@ macro_rules! insert {
 const INSERT: &str = insert!("");
 
 /// The same for pushes without keys that are planned from one generation, have no end and are not repeated: what most emits are.
-/// They are looked at together, at less than half of the price.
+/// They are looked at together.
 const INSERT_ALIKE: &str = concat!(
     "with clock as materialized (select ",
     sql::now_ms!(),
