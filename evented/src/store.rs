@@ -37,6 +37,8 @@ mod mysql;
 pub mod sea_orm;
 mod open;
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) use catalogue::number_of;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) use claim::pick;
 pub(crate) use open::{QUEUE_DEFAULT, exists};

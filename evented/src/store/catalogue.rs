@@ -1,7 +1,11 @@
 //! Handlers as all processes know them.
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use std::collections::HashSet;
 use std::{fmt, sync::Arc, time::Duration};
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use crate::id::Key;
 use crate::retry::Policy;
 
 use super::StoreTime;
@@ -80,4 +84,18 @@ pub struct CatalogueState {
     pub handlers: Vec<CatalogueEntry>,
     /// The ids of those that are.
     pub retired: Vec<String>,
+}
+
+/// A number for a handler that is recorded, by which rows name it; none that is `taken`.
+///
+/// It is a hash of the handler's id: where a person deletes the handler's entry while deliveries wait for it, the next process that
+/// records it gives it the number that they have. So no other handler gets them, and they run.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) fn number_of(handler: &str, taken: &mut HashSet<i32>) -> i32 {
+    let [a, b, c, d, ..] = Key::derive("", handler).to_bytes();
+    let mut number = (i32::from_be_bytes([a, b, c, d]) & i32::MAX).max(1);
+    while !taken.insert(number) {
+        number = number.checked_add(1).unwrap_or(1);
+    }
+    number
 }

@@ -1,13 +1,16 @@
 //! What all processes know of each other: their handlers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use sqlx::{Error as SqlxError, MySqlConnection, Row as _, mysql::MySqlRow};
 
 use crate::{
     id::new_generation,
     retry::Policy,
-    store::{CatalogueEntry, CatalogueState, Record, Route, StoreTime, Swap},
+    store::{CatalogueEntry, CatalogueState, Record, Route, StoreTime, Swap, number_of},
     time,
 };
 
@@ -40,10 +43,12 @@ pub(super) fn record<'a>(conn: &'a mut MySqlConnection, record: &'a Record) -> R
         let (known, retired) = handlers(conn).await?;
         // What was retired after this process began stays so.
         let stays = |entry: &CatalogueEntry| retired.get(&*entry.handler).is_some_and(|at| *at >= record.began);
+        let numbers = sql("select num from evented_handlers").fetch_all(&mut *conn).await?;
+        let mut taken = numbers.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<i32>, _>>()?;
         let mut changed = false;
         for entry in record.handlers.iter().filter(|entry| !known.contains(entry) && !stays(entry)) {
             changed = true;
-            write(conn, entry).await?;
+            write(conn, entry, number_of(&entry.handler, &mut taken)).await?;
         }
         if changed {
             move_generation(conn).await?;
@@ -52,13 +57,8 @@ pub(super) fn record<'a>(conn: &'a mut MySqlConnection, record: &'a Record) -> R
     })
 }
 
-async fn write(conn: &mut MySqlConnection, entry: &CatalogueEntry) -> Result<(), SqlxError> {
+async fn write(conn: &mut MySqlConnection, entry: &CatalogueEntry, number: i32) -> Result<(), SqlxError> {
     let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
-    // Never a number that a delivery or a letter has: where the table was emptied, they are of a handler that had it.
-    let numbers = sql("select cast(greatest(ifnull((select max(num) from evented_handlers), 0),
-            ifnull((select max(handler) from evented_deliveries), 0),
-            ifnull((select max(handler) from evented_dead_letters), 0)) as signed)");
-    let last: i64 = numbers.fetch_one(&mut *conn).await?.try_get(0)?;
     sql("insert into evented_handlers (num, id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms,
             timeout_ms, aliases, event_aliases, unique_key, unique_ms, ordered_by)
          values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -67,7 +67,7 @@ async fn write(conn: &mut MySqlConnection, entry: &CatalogueEntry) -> Result<(),
             backoff_max_ms = values(backoff_max_ms), timeout_ms = values(timeout_ms), aliases = values(aliases),
             event_aliases = values(event_aliases), unique_key = values(unique_key), unique_ms = values(unique_ms),
             ordered_by = values(ordered_by), retired = false, retired_at = null")
-    .bind(last + 1)
+    .bind(number)
     .bind(entry.handler.to_string())
     .bind(entry.event.clone())
     .bind(entry.route.to_string())

@@ -1,13 +1,13 @@
 //! What all processes know of each other: their handlers.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use sqlx::{Error as SqlxError, Row as _, postgres::PgRow};
 
 use crate::{
     id,
     retry::Policy,
-    store::{CatalogueEntry, CatalogueState, Identity, Record, Route, Swap},
+    store::{CatalogueEntry, CatalogueState, Identity, Record, Route, Swap, number_of},
     time,
 };
 
@@ -39,20 +39,17 @@ pub(super) async fn record(session: &mut Session, record: &Record) -> Result<Swa
     if !is_still(session, record.generation).await? {
         return Ok(Swap::Moved);
     }
+    let numbers = session.sql("select num from evented_handlers").fetch_all(&mut session.conn).await?;
+    let mut taken = numbers.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<i32>, _>>()?;
     let mut changed = 0;
     for entry in record.handlers.iter() {
         let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
         let written = session
             .sql(
-                // Never a number that a delivery or a letter has: where the table was emptied, they are of a handler that had it.
                 "insert into evented_handlers as h (num, id, event, route, queue, attempts_max, backoff_first_ms,
                     backoff_max_ms, timeout_ms, aliases, event_aliases, unique_key, unique_ms, ordered_by)
                  overriding system value
-                 values (
-                    (select 1 + greatest((select max(o.num) from evented_handlers o),
-                        (select max(d.handler) from evented_deliveries d),
-                        (select max(l.handler) from evented_dead_letters l), 0)),
-                    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                 values ($15, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
                  on conflict (id) do update set event = excluded.event, route = excluded.route, queue = excluded.queue,
                     attempts_max = excluded.attempts_max, backoff_first_ms = excluded.backoff_first_ms,
                     backoff_max_ms = excluded.backoff_max_ms, timeout_ms = excluded.timeout_ms,
@@ -80,6 +77,7 @@ pub(super) async fn record(session: &mut Session, record: &Record) -> Result<Swa
             .bind(entry.unique.as_ref().map(|(_, within)| time::millis(*within)))
             .bind(&entry.ordered_by)
             .bind(record.began.0)
+            .bind(number_of(&entry.handler, &mut taken))
             .execute(&mut session.conn)
             .await?;
         changed += written.rows_affected();

@@ -1,13 +1,13 @@
 //! What all processes know of each other: their handlers.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar};
 
 use crate::{
     id::new_generation,
     retry::Policy,
-    store::{CatalogueEntry, CatalogueState, Record, Route, Swap},
+    store::{CatalogueEntry, CatalogueState, Record, Route, Swap, number_of},
     time,
 };
 
@@ -26,9 +26,12 @@ pub(super) fn record<'a>(conn: &'a mut SqliteConnection, record: &'a Record) -> 
         if generation(&mut *conn).await? != record.generation {
             return Ok(Swap::Moved);
         }
+        let numbers: Vec<i32> = query_scalar("select num from evented_handlers").fetch_all(&mut *conn).await?;
+        let mut taken: HashSet<i32> = numbers.into_iter().collect();
         let mut has_changed = false;
         for entry in record.handlers.iter() {
-            has_changed |= record_one(&mut *conn, entry, record.began.0).await?;
+            let number = number_of(&entry.handler, &mut taken);
+            has_changed |= record_one(&mut *conn, entry, number, record.began.0).await?;
         }
         if has_changed {
             move_generation(conn).await?;
@@ -38,16 +41,17 @@ pub(super) fn record<'a>(conn: &'a mut SqliteConnection, record: &'a Record) -> 
 }
 
 /// Records a handler; answers whether that changed anything. One that was retired after the process `began` stays so.
-async fn record_one(conn: &mut SqliteConnection, entry: &CatalogueEntry, began: i64) -> Result<bool, SqlxError> {
+async fn record_one(
+    conn: &mut SqliteConnection,
+    entry: &CatalogueEntry,
+    number: i32,
+    began: i64,
+) -> Result<bool, SqlxError> {
     let (backoff_first, backoff_max) = backoff_columns(entry.policy.backoff);
-    // A number that no delivery has, also where a person deleted handlers.
     let changed = query(
         "insert into evented_handlers (num, id, event, route, queue, attempts_max, backoff_first_ms, backoff_max_ms,
             timeout_ms, aliases, event_aliases, unique_key, unique_ms, ordered_by, retired)
-         values (1 + max((select ifnull(max(num), 0) from evented_handlers),
-                         (select ifnull(max(handler), 0) from evented_deliveries),
-                         (select ifnull(max(handler), 0) from evented_dead_letters)),
-            ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)
+         values (?15, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)
          on conflict (id) do update set event = excluded.event, route = excluded.route, queue = excluded.queue,
             attempts_max = excluded.attempts_max, backoff_first_ms = excluded.backoff_first_ms,
             backoff_max_ms = excluded.backoff_max_ms, timeout_ms = excluded.timeout_ms,
@@ -74,6 +78,7 @@ async fn record_one(conn: &mut SqliteConnection, entry: &CatalogueEntry, began: 
     .bind(entry.unique.as_ref().map(|(_, within)| time::millis(*within)))
     .bind(&entry.ordered_by)
     .bind(began)
+    .bind(number)
     .execute(conn)
     .await?;
     Ok(changed.rows_affected() > 0)
