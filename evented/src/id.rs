@@ -136,6 +136,12 @@ pub(crate) fn new_store_name() -> String {
     Uuid::new_v4().to_string()
 }
 
+/// Any key, where a walk over keys that come back to the first after the last begins.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) fn any_key() -> Key {
+    Key(Uuid::from_u64_pair(u64::from_be_bytes(random_bytes()), 0))
+}
+
 /// A duration drawn evenly from zero to `limit`, both included: the full jitter of a retry.
 pub(crate) fn up_to(limit: Duration) -> Duration {
     let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);

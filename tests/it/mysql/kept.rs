@@ -542,7 +542,7 @@ async fn what_is_settled_elsewhere_is_forgotten_by_age() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_number_of_a_handler_that_is_gone_is_never_given_to_another() {
+async fn a_handler_that_somebody_deleted_has_its_deliveries_again_and_no_other_has_them() {
     let Some(shop) = Shop::new().await else { return };
     let store = open_outbox(&shop.url).await.unwrap();
     record(&*store, &["book"]).await;
@@ -551,6 +551,8 @@ async fn a_number_of_a_handler_that_is_gone_is_never_given_to_another() {
     record(&*store, &["pack"]).await;
     let of_another = "select count(*) from evented_deliveries d join evented_handlers h on h.num = d.handler";
     assert_eq!(shop.ask(of_another).await, 0);
+    record(&*store, &["book"]).await;
+    assert_eq!(shop.ask(of_another).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -565,4 +567,28 @@ async fn a_server_that_limits_joins_is_counted_and_relayed_from() {
     assert_eq!(store.outbox_rows().await.unwrap(), 50);
     assert_eq!(turn(&*store, stays).await.done, 50);
     assert_eq!(told(&*store, "book").await, (50, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_key_whose_first_delivery_a_person_deleted_goes_on() {
+    let Some(shop) = Shop::new().await else { return };
+    let store = open_outbox(&shop.url).await.unwrap();
+    record(&*store, &["book"]).await;
+    let of_key = |key: usize| {
+        [1, 2, 3].map(|turn| NewDelivery {
+            order: Some(Key::derive("book", &key.to_string())),
+            ..delivery("book", 10 * key + turn)
+        })
+    };
+    push(&*store, (0..40).flat_map(of_key).collect()).await;
+    shop.execute("delete from evented_deliveries where seq in (1, 4)").await;
+    let due = "select count(*) from evented_deliveries where due_at < 9223372036854775807";
+    assert_eq!(shop.ask(due).await, 38);
+    sweep(&*store).await;
+    assert_eq!(shop.ask(due).await, 40);
+    assert_eq!(
+        shop.ask("select count(*) from evented_deliveries where due_at < 9223372036854775807 and seq in (2, 5)").await,
+        2,
+        "the next of each, and no more"
+    );
 }

@@ -6,8 +6,8 @@ use evented::{
     DeliveryId, Key, Policy,
     sqlx::{PgPool, query},
     store::{
-        CatalogueEntry, Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed, Route,
-        Settlement, open_outbox,
+        CatalogueEntry, Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed, Retention, Route,
+        Settlement, open_outbox, open_queue,
     },
 };
 use evented_tests::{eventually, servers::Postgres};
@@ -123,7 +123,7 @@ async fn a_row_that_somebody_holds_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_number_of_a_handler_that_is_gone_is_never_given_to_another() {
+async fn a_handler_that_somebody_deleted_has_its_deliveries_again_and_no_other_has_them() {
     let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
     let url = server.database();
     let store = open_outbox(&url).await.unwrap();
@@ -133,6 +133,8 @@ async fn a_number_of_a_handler_that_is_gone_is_never_given_to_another() {
     record(&*store, [CatalogueEntry { handler: "another".into(), ..mail() }]).await;
     let of_another = "select count(*) from evented_deliveries d join evented_handlers h on h.num = d.handler";
     assert_eq!(tokio::task::block_in_place(|| server.ask(&url, of_another)).unwrap(), "0");
+    record(&*store, [mail()]).await;
+    assert_eq!(tokio::task::block_in_place(|| server.ask(&url, of_another)).unwrap(), "1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,4 +161,25 @@ async fn an_error_that_the_databases_encoding_does_not_have_is_written_so_that_i
     assert_eq!(held, [true; 3]);
     let letters = store.dead_letters(None, 10).await.unwrap();
     assert_eq!(letters[0].error, "no way: \\360\\237\\230\\200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_key_whose_first_delivery_a_person_deleted_goes_on() {
+    let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
+    let url = server.database();
+    let store = open_queue(&url).await.unwrap();
+    record(&*store, [mail()]).await;
+    for key in 0..40 {
+        for turn in 0..3 {
+            let order = Some(Key::derive("mail", &key.to_string()));
+            super::push(&*store, NewDelivery { order, ..super::delivery(&format!("{key} {turn}")) }).await.unwrap();
+        }
+    }
+    let ask = |text: &str| tokio::task::block_in_place(|| server.ask(&url, text)).unwrap();
+    ask("delete from evented_deliveries where seq in (1, 4)");
+    let due = "select count(*) from evented_deliveries where due_at < 9223372036854775807";
+    assert_eq!(ask(due), "38");
+    store.sweep(Retention { age: Duration::from_mins(1), count: 10 }).await.unwrap();
+    assert_eq!(ask(due), "40");
+    assert_eq!(ask(&format!("{due} and seq in (2, 5)")), "2", "the next of each, and no more");
 }

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use evented::store::{Letters, ONCE_COUNT, Outcome, Push, Pushed, Retention, Settlement, StoreTime};
-use evented_tests::Place;
+use evented_tests::{Place, eventually};
 
-use super::{LONG, claim, dead, delivery, handler, number, open, push, push_of, run, settle};
+use super::{LONG, claim, dead, delivery, handler, number, open, ordered, push, push_of, run, settle};
 use crate::store::record;
 
 const KEEP: Retention = Retention { age: LONG, count: 1_000_000 };
@@ -165,4 +165,25 @@ async fn a_step_changes_few_and_leaves_the_file_to_others() {
     settle(&*store, claimed.into_iter().map(|it| Settlement { lease: it.lease, outcome: dead() }).collect()).await;
     let step = store.requeue(of_mail(), StoreTime::MAX).await.unwrap();
     assert!(step.more && step.count <= 3, "{step:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_key_whose_first_delivery_a_person_deleted_goes_on() {
+    let place = Place::new();
+    let pool = place.pool().await;
+    let store = open(&place).await;
+    record(&*store, [handler("mail")]).await;
+    // Keys that are whole stand between, more than one sweep looks at.
+    let of_key = |key: usize| [1, 2, 3].map(|turn| ordered("mail", &format!("order {key}"), turn));
+    push(&*store, (0..1_000).flat_map(of_key).collect()).await;
+    run(&pool, "delete from evented_deliveries where seq in (1, 4)").await;
+    let due = "select count(*) from evented_deliveries where due_at < 9223372036854775807";
+    assert_eq!(number(&pool, due).await, 998);
+    eventually("both keys go on", async || {
+        store.sweep(KEEP).await.unwrap();
+        number(&pool, due).await == 1_000
+    })
+    .await;
+    let firsts = "select count(*) from evented_deliveries where due_at < 9223372036854775807 and seq in (2, 5)";
+    assert_eq!(number(&pool, firsts).await, 2, "the next of each, and no more");
 }

@@ -256,6 +256,7 @@ pub(super) fn discard<'a>(
 pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {
     let mut more = link.transact(&(), add_up).await?;
     link.transact_begun(&(), recount_few).await?;
+    link.transact(&(), keys::let_lost_heads_go).await?;
     let mut delete = async |text: &'static str, values: Vec<i64>| {
         let deleted = link.run(&(text, values), delete).await?;
         more |= deleted >= STEP as u64;

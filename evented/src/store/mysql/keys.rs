@@ -8,10 +8,10 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{Error as SqlxError, MySqlConnection, Row as _};
 
-use crate::{store::NewDelivery, time};
+use crate::{id::any_key, store::NewDelivery, time};
 
 use super::{
-    link::{read, write},
+    link::{Running, read, write},
     sql::{NEVER, hex, id_bytes, ids, list, now_ms, numbers, sorted},
 };
 
@@ -73,6 +73,34 @@ pub(super) async fn let_heads_go(conn: &mut MySqlConnection, keys: &[[u8; 16]]) 
         write(conn, text).await?;
     }
     Ok(())
+}
+
+/// Of so many order keys a sweep looks whether their first delivery may go.
+const KEYS_LOOKED_AT: usize = 500;
+
+/// Lets the first delivery of an order key go where the one before it was deleted by hand. Each time some keys are looked at, from
+/// any of them on and round.
+pub(super) fn let_lost_heads_go<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, ()> {
+    Box::pin(async move {
+        let text = format!(
+            "with recursive some(order_key, number) as (
+                select {}, 0
+                union all
+                select coalesce(
+                    (select min(d.order_key) from evented_deliveries d where d.order_key > some.order_key),
+                    (select min(d.order_key) from evented_deliveries d)), number + 1
+                from some where some.order_key is not null and number < {KEYS_LOOKED_AT}
+             )
+             select distinct s.order_key from some s join evented_deliveries h
+                on h.seq = (select min(d.seq) from evented_deliveries d where d.order_key = s.order_key)
+             where h.due_at = {NEVER}",
+            hex(any_key().to_bytes())
+        );
+        let rows = read(conn, text).await?;
+        let keys = rows.iter().map(|row| id_bytes(row.try_get(0)?)).collect::<Result<Vec<_>, _>>()?;
+        lock(conn, &keys).await?;
+        let_heads_go(conn, &keys).await
+    })
 }
 
 /// The deliveries that may be stored under their unique keys: no other has had them lately.

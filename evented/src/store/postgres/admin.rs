@@ -337,6 +337,7 @@ pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, St
     let count = i64::try_from(retention.count).unwrap_or(i64::MAX);
     let dead_letters = step(LETTERS_OVER, age).await? + step(LETTERS_BEYOND, count).await?;
     if !more {
+        link.transact(&(), |session, ()| Box::pin(keys::let_lost_heads_go(session))).await?;
         let recounted = link.transact(&(), |session, ()| Box::pin(recount(session))).await;
         match recounted {
             Ok(0) => {}

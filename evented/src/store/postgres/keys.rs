@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{Error as SqlxError, Row as _};
 
-use crate::{store::NewDelivery, time};
+use crate::{id::any_key, store::NewDelivery, time};
 
 use super::{link::Session, sql};
 
@@ -60,6 +60,28 @@ pub(super) async fn let_heads_go(session: &mut Session, keys: &[[u8; 16]]) -> Re
     }
     session.sql(LET_HEADS_GO).bind(keys).execute(&mut session.conn).await?;
     Ok(())
+}
+
+/// Of order keys, from `$1` on and round, those whose first delivery waits for one that is not there.
+const LOST_HEADS: &str = "with recursive some(key) as (
+        select $1::bytea
+        union
+        select coalesce(
+            (select d.order_key from evented_deliveries d where d.order_key > some.key order by d.order_key limit 1),
+            (select d.order_key from evented_deliveries d where d.order_key is not null order by d.order_key limit 1))
+        from some where some.key is not null
+    )
+    select s.key from (select key from some limit 1000) s cross join lateral (
+        select d.due_at from evented_deliveries d where d.order_key = s.key order by d.seq limit 1) h
+    where h.due_at = 9223372036854775807";
+
+/// Lets the first delivery of an order key go where the one before it was deleted by hand. Each time some keys are looked at, from
+/// any of them on and round.
+pub(super) async fn let_lost_heads_go(session: &mut Session) -> Result<(), SqlxError> {
+    let rows = session.sql(LOST_HEADS).bind(any_key().to_bytes()).fetch_all(&mut session.conn).await?;
+    let keys = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<[u8; 16]>, _>>()?;
+    lock(session, &keys).await?;
+    let_heads_go(session, &keys).await
 }
 
 /// The deliveries that may be stored under their unique keys: no other has had them lately.

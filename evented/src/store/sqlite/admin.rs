@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar};
 
 use crate::{
-    id::DeliveryId,
+    id::{DeliveryId, any_key},
     store::{
         DeadLetter, INBOX_RETENTION, Letters, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Retention, Stats, StoreTime,
         StoredCount, Swept,
@@ -16,7 +16,7 @@ use crate::{
 use super::{
     catalogue::route,
     counts,
-    push::{release_next, to_json},
+    push::{bytes, release_next, to_json},
     queue::{NEVER, event_id, id_bytes, paused},
     writer::Running,
 };
@@ -236,8 +236,35 @@ pub(super) fn sweep<'a>(
             (select seq from evented_dead_letters order by died_at desc, seq desc limit ?3 offset ?2) and ?1 <= 0";
         let beyond = deleted(beyond, 0, i64::try_from(retention.count).unwrap_or(i64::MAX)).await?;
         if !more {
+            let_lost_heads_go(conn).await?;
             counts::recount(conn).await?;
         }
         Ok(Swept { dead_letters: old + beyond, forgotten_early, more })
     })
+}
+
+/// Of so many order keys a sweep looks whether their first delivery may go.
+const KEYS_LOOKED_AT: i64 = 200;
+
+/// Lets the first delivery of an order key go where the one before it was deleted by hand. Each time some keys are looked at, from
+/// any of them on and round.
+async fn let_lost_heads_go(conn: &mut SqliteConnection) -> Result<(), SqlxError> {
+    query(
+        "with recursive some(key) as (
+            select ?1
+            union
+            select ifnull((select min(order_key) from evented_deliveries where order_key > some.key),
+                (select min(order_key) from evented_deliveries where order_key > x''))
+            from some where some.key is not null limit ?2
+         )
+         update evented_deliveries set due_at = own_due_at
+         where due_at = ?3 and seq in (
+            select (select min(seq) from evented_deliveries where order_key = some.key) from some)",
+    )
+    .bind(bytes(any_key().to_bytes()))
+    .bind(KEYS_LOOKED_AT)
+    .bind(NEVER)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
