@@ -1,8 +1,8 @@
 //! Storing deliveries: one statement for all that is plain, a transaction where keys are looked at.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use sqlx::{Error as SqlxError, Row as _};
+use sqlx::{Error as SqlxError, Row as _, postgres::PgRow};
 
 use crate::{
     id::DeliveryId,
@@ -12,15 +12,14 @@ use crate::{
 
 use super::{
     keys,
-    link::{Link, Session},
+    link::{Link, Session, Sql},
     sql::{self, NEVER, backoff_columns, version_column},
 };
 
-/// Inserts the deliveries of those pushes that were planned from the catalogue as it is and are not over, without those pushed
-/// once before, and answers what the catalogue's generation is, and the clock. The handlers' numbers are looked up once for each
-/// name: a number that is not found is null, which the table refuses. The rows keep their order, and so do their `seq`.
-macro_rules! insert {
-    ($more:expr) => {
+/// The clock, the catalogue's generation, and the handlers' numbers, looked up once for each name: a number that is not found is
+/// null, which the table refuses.
+macro_rules! read {
+    () => {
         concat!(
             "with clock as materialized (select ",
             sql::now_ms!(),
@@ -29,35 +28,32 @@ macro_rules! insert {
     names as materialized (
         select array_agg((select h.num from evented_handlers h where h.id = n.name) order by n.ord) as nums
         from unnest($1::text[]) with ordinality n(name, ord)
-    ),
-    pushes as materialized (
-        select array_agg(coalesce(p.generation in (-1, (select catalogue from schema)), false)
-            and p.until >= (select ms from clock) order by p.ord) as live
-        from unnest($15::int8[], $16::int8[]) with ordinality p(generation, until, ord)
-    ),
-    remembered as (
-        insert into evented_once (id, at)
-        select o.id, (select ms from clock) from unnest($2::bytea[], $3::int4[]) o(id, push)
-        where (select live from pushes)[o.push]
-        on conflict do nothing returning id
-    ),
-    stored as (
-        insert into evented_deliveries (handler, id, event_id, due_at, own_due_at, attempts_max, backoff_first_ms,
-            backoff_max_ms, timeout_ms, version, emitted_at, correlation, order_key, payload)
-        select (select nums from names)[u.handler], u.id, u.event_id,
-            case when u.order_key is null then (select ms from clock) + u.delay else 9223372036854775807 end,
-            case when u.order_key is not null then (select ms from clock) + u.delay end,
-            u.attempts_max, u.backoff_first_ms, u.backoff_max_ms, u.timeout_ms, u.version,
-            coalesce(u.emitted_at, (select ms from clock)), u.correlation, u.order_key, u.payload
-        from unnest($4::int4[], $5::bytea[], $6::bytea[], $7::int8[], $8::int4[], $9::int8[], $10::int8[], $11::int8[],
-                $12::int4[], $13::int8[], $14::bytea[], $18::bytea[], $19::bytea[], $20::int4[])
-            u(handler, id, event_id, delay, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, version,
-                emitted_at, correlation, order_key, payload, push)
-        where (select live from pushes)[u.push]
-            and (not ($17::bool[])[u.push] or u.id in (select id from remembered))
-        on conflict (id) do nothing returning handler
-    ),
-    counted as (
+    )"
+        )
+    };
+}
+
+/// What a delivery has of its handler and policy, which are sent once for all that have them.
+macro_rules! of_kind {
+    () => {
+        "(select nums from names)[u.kind], ($2::int4[])[u.kind], ($3::int8[])[u.kind], ($4::int8[])[u.kind], ($5::int8[])[u.kind],
+            ($6::int4[])[u.kind], u.id, u.event_id, coalesce(u.emitted_at, (select ms from clock)), u.correlation, u.payload"
+    };
+}
+
+/// The columns of these.
+macro_rules! columns {
+    () => {
+        "handler, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, version, id, event_id, emitted_at, correlation,
+            payload"
+    };
+}
+
+/// Counts what was stored, and answers what the catalogue's generation is, and the clock.
+macro_rules! count_and_answer {
+    ($more:expr) => {
+        concat!(
+            ", counted as (
         insert into evented_counts (handler, done, retried, dead, stored)
         select s.handler, 0, 0, 0, count(*) from stored s group by s.handler
     )",
@@ -67,37 +63,63 @@ macro_rules! insert {
     };
 }
 
+/// Inserts the deliveries of those pushes that were planned from the catalogue as it is and are not over, without those pushed
+/// once before. The rows keep their order, and so do their `seq`.
+macro_rules! insert {
+    ($more:expr) => {
+        concat!(
+            read!(),
+            ",
+    pushes as materialized (
+        select array_agg(coalesce(p.generation in (-1, (select catalogue from schema)), false)
+            and p.until >= (select ms from clock) order by p.ord) as live
+        from unnest($16::int8[], $17::int8[]) with ordinality p(generation, until, ord)
+    ),
+    remembered as (
+        insert into evented_once (id, at)
+        select o.id, (select ms from clock) from unnest($14::bytea[], $15::int4[]) o(id, push)
+        where (select live from pushes)[o.push]
+        on conflict do nothing returning id
+    ),
+    stored as (
+        insert into evented_deliveries (",
+            columns!(),
+            ", due_at, own_due_at, order_key)
+        select ",
+            of_kind!(),
+            ", case when u.order_key is null then (select ms from clock) + u.delay else 9223372036854775807 end,
+            case when u.order_key is not null then (select ms from clock) + u.delay end, u.order_key
+        from unnest($7::int4[], $8::bytea[], $9::bytea[], $10::int8[], $11::int8[], $12::bytea[], $13::bytea[], $19::bytea[],
+                $20::int4[])
+            u(kind, id, event_id, delay, emitted_at, correlation, payload, order_key, push)
+        where (select live from pushes)[u.push]
+            and (not ($18::bool[])[u.push] or u.id in (select id from remembered))
+        on conflict (id) do nothing returning handler
+    )",
+            count_and_answer!($more)
+        )
+    };
+}
+
 const INSERT: &str = insert!("");
 
 /// The same for pushes without keys that are planned from one generation, have no end and are not repeated: what most emits are.
 /// They are looked at together.
 const INSERT_ALIKE: &str = concat!(
-    "with clock as materialized (select ",
-    sql::now_ms!(),
-    " as ms),
-    schema as materialized (select catalogue from evented_schema),
-    names as materialized (
-        select array_agg((select h.num from evented_handlers h where h.id = n.name) order by n.ord) as nums
-        from unnest($1::text[]) with ordinality n(name, ord)
-    ),
-    stored as (
-        insert into evented_deliveries (handler, id, event_id, due_at, attempts_max, backoff_first_ms, backoff_max_ms,
-            timeout_ms, version, emitted_at, correlation, payload)
-        select (select nums from names)[u.handler], u.id, u.event_id, (select ms from clock) + u.delay,
-            u.attempts_max, u.backoff_first_ms, u.backoff_max_ms, u.timeout_ms, u.version,
-            coalesce(u.emitted_at, (select ms from clock)), u.correlation, u.payload
-        from unnest($2::int4[], $3::bytea[], $4::bytea[], $5::int8[], $6::int4[], $7::int8[], $8::int8[], $9::int8[],
-                $10::int4[], $11::int8[], $12::bytea[], $13::bytea[])
-            u(handler, id, event_id, delay, attempts_max, backoff_first_ms, backoff_max_ms, timeout_ms, version,
-                emitted_at, correlation, payload)
+    read!(),
+    ", stored as (
+        insert into evented_deliveries (",
+    columns!(),
+    ", due_at)
+        select ",
+    of_kind!(),
+    ", (select ms from clock) + u.delay
+        from unnest($7::int4[], $8::bytea[], $9::bytea[], $10::int8[], $11::int8[], $12::bytea[], $13::bytea[])
+            u(kind, id, event_id, delay, emitted_at, correlation, payload)
         where $14::int8 = (select catalogue from schema)
         on conflict (id) do nothing returning handler
-    ),
-    counted as (
-        insert into evented_counts (handler, done, retried, dead, stored)
-        select s.handler, 0, 0, 0, count(*) from stored s group by s.handler
-    )
-    select coalesce((select catalogue from schema), 0), (select ms from clock)"
+    )",
+    count_and_answer!("")
 );
 
 /// Forgets what is finished a while from now, and deletes of what is over so much more that its number follows the work.
@@ -147,13 +169,12 @@ pub(super) async fn push(link: &Link, pushes: &[&Push]) -> Result<Vec<Pushed>, c
     let (plain, keyed): (Vec<&Push>, Vec<&Push>) = pushes.iter().partition(|push| is_plain(push));
     let mut seen = [Seen::default(); 2];
     if !plain.is_empty() {
-        let rows = Rows::of_pushes(&plain);
-        seen[0] = match alike(&plain) {
-            Some(generation) => {
-                let rows = (rows, generation);
-                link.run(&rows, |session, (rows, generation)| Box::pin(rows.insert_alike(session, *generation))).await?
-            }
-            None => link.run(&rows, |session, rows| Box::pin(rows.insert(session))).await?,
+        seen[0] = if let Some(generation) = alike(&plain) {
+            let rows = (Rows::of(plain.iter().flat_map(|push| push.deliveries.iter())), generation);
+            link.run(&rows, |session, (rows, generation)| Box::pin(rows.insert_alike(session, *generation))).await?
+        } else {
+            let looked = Looked::of_pushes(&plain);
+            link.run(&looked, |session, looked| Box::pin(looked.insert(session))).await?
         };
     }
     if !keyed.is_empty() {
@@ -170,6 +191,10 @@ struct Seen {
 }
 
 impl Seen {
+    fn read(row: &PgRow) -> Result<Self, SqlxError> {
+        Ok(Self { generation: row.try_get::<i64, _>(0)?.cast_unsigned(), ms: row.try_get(1)? })
+    }
+
     /// What becomes of the push; the same as `INSERT` decides.
     fn answer(self, push: &Push) -> Pushed {
         if push.until.is_some_and(|until| until.0 < self.ms) {
@@ -213,11 +238,12 @@ pub(super) async fn insert_new(session: &mut Session, new: Vec<&NewDelivery>) ->
     let order: Vec<_> = new.iter().filter_map(|delivery| delivery.order).map(crate::id::Key::to_bytes).collect();
     // From here until the commit nobody else stores or ends a delivery of these keys.
     keys::lock(session, &order).await?;
-    let mut rows = Rows { generations: vec![LOOKED_AT], untils: vec![i64::MAX], once: vec![false], ..Rows::default() };
+    let mut looked =
+        Looked { generations: vec![LOOKED_AT], untils: vec![i64::MAX], once: vec![false], ..Looked::default() };
     for delivery in new {
-        rows.add(delivery, 1);
+        looked.add(delivery, 1);
     }
-    rows.insert(session).await?;
+    looked.insert(session).await?;
     keys::let_heads_go(session, &order).await
 }
 
@@ -247,28 +273,41 @@ async fn remember(
 /// Rows for `INSERT`, by column.
 #[derive(Default)]
 struct Rows<'d> {
-    names: Vec<&'d str>,
-    numbers: HashMap<&'d str, i32>,
-    once_ids: Vec<[u8; 16]>,
-    once_pushes: Vec<i32>,
-    handlers: Vec<i32>,
+    kinds: Kinds<'d>,
+    /// Of which of the kinds, from 1.
+    of_kind: Vec<i32>,
     ids: Vec<[u8; 16]>,
     event_ids: Vec<[u8; 16]>,
     delays: Vec<i64>,
+    emitted: Vec<Option<i64>>,
+    origins: Vec<Option<Vec<u8>>>,
+    payloads: Vec<&'d [u8]>,
+}
+
+/// What deliveries have of their handler and policy, by column.
+#[derive(Default)]
+struct Kinds<'d> {
+    of: Vec<&'d NewDelivery>,
+    names: Vec<&'d str>,
     attempts_max: Vec<i32>,
     backoff_first: Vec<i64>,
     backoff_max: Vec<Option<i64>>,
     timeouts: Vec<i64>,
     versions: Vec<i32>,
-    emitted: Vec<Option<i64>>,
-    origins: Vec<Option<Vec<u8>>>,
-    order: Vec<Option<[u8; 16]>>,
-    payloads: Vec<&'d [u8]>,
-    /// To which of the pushes, from 1.
-    pushes: Vec<i32>,
+}
+
+/// The pushes of rows, where each is looked at.
+#[derive(Default)]
+struct Looked<'d> {
+    rows: Rows<'d>,
+    once_ids: Vec<[u8; 16]>,
+    once_pushes: Vec<i32>,
     generations: Vec<i64>,
     untils: Vec<i64>,
     once: Vec<bool>,
+    order: Vec<Option<[u8; 16]>>,
+    /// To which of the pushes a row belongs, from 1.
+    pushes: Vec<i32>,
     finished: Vec<[u8; 16]>,
 }
 
@@ -281,16 +320,83 @@ fn alike(pushes: &[&Push]) -> Option<u64> {
     pushes.iter().all(is_alike).then_some(first)
 }
 
+impl<'d> Kinds<'d> {
+    /// The place of a delivery's kind, from 1.
+    fn place(&mut self, delivery: &'d NewDelivery) -> i32 {
+        let is_of_kind = |kind: &&NewDelivery| {
+            (&kind.handler, kind.policy, kind.version) == (&delivery.handler, delivery.policy, delivery.version)
+        };
+        let place = self.of.iter().position(is_of_kind).unwrap_or_else(|| {
+            self.add(delivery);
+            self.of.len() - 1
+        });
+        i32::try_from(place + 1).unwrap_or(i32::MAX)
+    }
+
+    fn add(&mut self, delivery: &'d NewDelivery) {
+        let (backoff_first, backoff_max) = backoff_columns(delivery.policy.backoff);
+        self.of.push(delivery);
+        self.names.push(&delivery.handler);
+        self.attempts_max.push(delivery.policy.attempts_max.cast_signed());
+        self.backoff_first.push(backoff_first);
+        self.backoff_max.push(backoff_max);
+        self.timeouts.push(time::millis(delivery.policy.timeout));
+        self.versions.push(version_column(delivery.version));
+    }
+}
+
 impl<'d> Rows<'d> {
+    fn of(deliveries: impl Iterator<Item = &'d NewDelivery>) -> Self {
+        let mut rows = Self::default();
+        deliveries.for_each(|delivery| rows.add(delivery));
+        rows
+    }
+
+    fn add(&mut self, delivery: &'d NewDelivery) {
+        let kind = self.kinds.place(delivery);
+        self.of_kind.push(kind);
+        self.ids.push(delivery.id.to_bytes());
+        self.event_ids.push(delivery.event_id.to_bytes());
+        self.delays.push(time::delay_ms(delivery.delay));
+        self.emitted.push(delivery.emitted_unix_ms);
+        self.origins.push(delivery.origin.to_bytes(delivery.event_id));
+        self.payloads.push(&delivery.payload);
+    }
+
+    /// The values of the first 13 parameters.
+    fn bind(&self, statement: Sql) -> Sql {
+        statement
+            .bind(&self.kinds.names)
+            .bind(&self.kinds.attempts_max)
+            .bind(&self.kinds.backoff_first)
+            .bind(&self.kinds.backoff_max)
+            .bind(&self.kinds.timeouts)
+            .bind(&self.kinds.versions)
+            .bind(&self.of_kind)
+            .bind(&self.ids)
+            .bind(&self.event_ids)
+            .bind(&self.delays)
+            .bind(&self.emitted)
+            .bind(&self.origins)
+            .bind(&self.payloads)
+    }
+
+    async fn insert_alike(&self, session: &mut Session, generation: u64) -> Result<Seen, SqlxError> {
+        let statement = self.bind(session.sql(INSERT_ALIKE)).bind(generation.cast_signed());
+        Seen::read(&statement.fetch_one(&mut session.conn).await?)
+    }
+}
+
+impl<'d> Looked<'d> {
     fn of_pushes(pushes: &[&'d Push]) -> Self {
-        let mut rows = Self { finished: finished(pushes), ..Self::default() };
+        let mut looked = Self { finished: finished(pushes), ..Self::default() };
         let mut once = Vec::new();
         for (number, push) in (1..).zip(pushes) {
-            rows.generations.push(push.generation.cast_signed());
-            rows.untils.push(push.until.map_or(i64::MAX, |until| until.0));
-            rows.once.push(push.once);
+            looked.generations.push(push.generation.cast_signed());
+            looked.untils.push(push.until.map_or(i64::MAX, |until| until.0));
+            looked.once.push(push.once);
             for delivery in push.deliveries.iter() {
-                rows.add(delivery, number);
+                looked.add(delivery, number);
                 if push.once {
                     once.push((delivery.id.to_bytes(), number));
                 }
@@ -298,79 +404,28 @@ impl<'d> Rows<'d> {
         }
         // In one order, so that two who repeat the same push wait for each other and not in a ring.
         once.sort_unstable();
-        (rows.once_ids, rows.once_pushes) = once.into_iter().unzip();
-        rows
+        (looked.once_ids, looked.once_pushes) = once.into_iter().unzip();
+        looked
     }
 
     fn add(&mut self, delivery: &'d NewDelivery, push: i32) {
-        let next = i32::try_from(self.names.len() + 1).unwrap_or(i32::MAX);
-        let number = *self.numbers.entry(&delivery.handler).or_insert(next);
-        if number == next {
-            self.names.push(&delivery.handler);
-        }
-        let (backoff_first, backoff_max) = backoff_columns(delivery.policy.backoff);
-        self.handlers.push(number);
-        self.ids.push(delivery.id.to_bytes());
-        self.event_ids.push(delivery.event_id.to_bytes());
-        self.delays.push(time::delay_ms(delivery.delay));
-        self.attempts_max.push(delivery.policy.attempts_max.cast_signed());
-        self.backoff_first.push(backoff_first);
-        self.backoff_max.push(backoff_max);
-        self.timeouts.push(time::millis(delivery.policy.timeout));
-        self.versions.push(version_column(delivery.version));
-        self.emitted.push(delivery.emitted_unix_ms);
-        self.origins.push(delivery.origin.to_bytes(delivery.event_id));
+        self.rows.add(delivery);
         self.order.push(delivery.order.map(crate::id::Key::to_bytes));
-        self.payloads.push(&delivery.payload);
         self.pushes.push(push);
     }
 
-    async fn insert_alike(&self, session: &mut Session, generation: u64) -> Result<Seen, SqlxError> {
-        let statement = session
-            .sql(INSERT_ALIKE)
-            .bind(&self.names)
-            .bind(&self.handlers)
-            .bind(&self.ids)
-            .bind(&self.event_ids)
-            .bind(&self.delays)
-            .bind(&self.attempts_max)
-            .bind(&self.backoff_first)
-            .bind(&self.backoff_max)
-            .bind(&self.timeouts)
-            .bind(&self.versions)
-            .bind(&self.emitted)
-            .bind(&self.origins)
-            .bind(&self.payloads)
-            .bind(generation.cast_signed());
-        let row = statement.fetch_one(&mut session.conn).await?;
-        Ok(Seen { generation: row.try_get::<i64, _>(0)?.cast_unsigned(), ms: row.try_get(1)? })
-    }
-
     async fn insert(&self, session: &mut Session) -> Result<Seen, SqlxError> {
-        let statement = session
-            .sql(if self.finished.is_empty() { INSERT } else { INSERT_AND_FORGET })
-            .bind(&self.names)
+        let statement = self
+            .rows
+            .bind(session.sql(if self.finished.is_empty() { INSERT } else { INSERT_AND_FORGET }))
             .bind(&self.once_ids)
             .bind(&self.once_pushes)
-            .bind(&self.handlers)
-            .bind(&self.ids)
-            .bind(&self.event_ids)
-            .bind(&self.delays)
-            .bind(&self.attempts_max)
-            .bind(&self.backoff_first)
-            .bind(&self.backoff_max)
-            .bind(&self.timeouts)
-            .bind(&self.versions)
-            .bind(&self.emitted)
-            .bind(&self.origins)
             .bind(&self.generations)
             .bind(&self.untils)
             .bind(&self.once)
             .bind(&self.order)
-            .bind(&self.payloads)
             .bind(&self.pushes);
         let statement = if self.finished.is_empty() { statement } else { statement.bind(&self.finished) };
-        let row = statement.fetch_one(&mut session.conn).await?;
-        Ok(Seen { generation: row.try_get::<i64, _>(0)?.cast_unsigned(), ms: row.try_get(1)? })
+        Seen::read(&statement.fetch_one(&mut session.conn).await?)
     }
 }
