@@ -102,7 +102,7 @@ fn of_sqlite(path: &str) -> anyhow::Result<Vec<(String, Size)>> {
     for name in names {
         let rows = file.query_row(&format!("select count(*) from {name}"), [], |row| row.get::<_, i64>(0))?;
         let bytes = "select coalesce(sum(pgsize), 0) from dbstat
-            where aggregate and name in (select name from sqlite_master where tbl_name = ?)";
+            where aggregate = true and name in (select name from sqlite_master where tbl_name = ?)";
         let bytes = file.query_row(bytes, [&name], |row| row.get::<_, i64>(0))?;
         sizes.push((name, Size { rows: rows.try_into()?, bytes: bytes.try_into()? }));
     }
