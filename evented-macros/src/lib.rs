@@ -41,7 +41,7 @@ use proc_macro::TokenStream;
 /// | option | what it says |
 /// |---|---|
 /// | `transactional` | The event is only emitted inside a database transaction, with `emit_in`, and exists if, and only if, that commits. Its handlers use `outbox`, `background` or `in_process(in_transaction)`. |
-/// | `id = "orders.placed"` | The event's name in stores, logs and the catalogue. It is the type's name unless this says otherwise; the module is never part of it. 1 to 100 ASCII letters, digits, `_`, `.` and `-`. |
+/// | `id = "orders.placed"` | The event's name in stores, logs and the catalogue. It is the type's name unless this says otherwise; the module is never part of it, and `run()` refuses two of one name. 1 to 100 ASCII letters, digits, `_`, `.` and `-`. |
 /// | `aliases("old.name", ..)` | Earlier ids: what was stored under them is still delivered. |
 /// | `version = 2` | The version of the payloads that are written, from 1. Workers that read only older ones leave them to others. |
 /// | `from(OrderPlacedV1, ..)` | The types that earlier versions had, the oldest first: stored payloads become the event through `From`. |
@@ -150,7 +150,7 @@ pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// | option | what it says |
 /// |---|---|
-/// | `id = "mail.confirm"` | The handler's name in stores, logs and the catalogue. It is `<event id>/<function name>` unless this says otherwise. |
+/// | `id = "mail.confirm"` | The handler's name in stores, logs and the catalogue. It is `<event id>/<function name>` unless this says otherwise; `run()` refuses two of one name. |
 /// | `aliases("OrderPlaced/old_name", ..)` | Earlier ids: deliveries that are stored under them are still run. |
 /// | `crate = path` | The path to `evented`, where it is not `::evented`. |
 ///

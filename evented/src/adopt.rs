@@ -8,14 +8,18 @@ use crate::{
 /// Makes the outbox at the URL `outbox` feed the queue at the URL `queue` from now on, in the place of the one that it fed.
 ///
 /// An outbox remembers its queue, and [`run()`](crate::run) refuses a process that names another: what that process relayed would
-/// go where the workers of the others do not look. Call this once, while no process runs, where the old queue is gone for
-/// good, was emptied or restored under another identity, or may keep what waits in it: nothing is moved from it. Events that
-/// were on their way to the old queue go to the new one, also where the old one has them: what it had run of them runs
-/// again. The new queue may be the outbox's own database.
+/// go where the workers of the others do not look. Stop all processes and call this once, when the old queue is gone for good, was
+/// restored under another identity, or is to be left behind:
+///
+/// - Deliveries that wait in the old queue stay there. No process that names the new queue runs them.
+/// - Events that were on their way from the outbox to the old queue go to the new one. Where the old one had stored an event
+///   already, its handlers may run twice: once there, once here.
+///
+/// The new queue may be the outbox's own database. A queue in a file that does not exist is made.
 ///
 /// ```no_run
 /// # async fn example() -> evented::Result<()> {
-/// evented::adopt("sqlite:shop.db", "redis://localhost").await?;
+/// evented::adopt("sqlite:shop.db", "redis://localhost").await?; // the outbox, then its new queue
 /// # Ok(()) }
 /// ```
 ///
@@ -27,9 +31,19 @@ pub async fn adopt(outbox: &str, queue: &str) -> Result<(), Error> {
         |what: &str| Error::new(ErrorKind::Boot, format!("nothing is adopted: the {what} could not be opened"));
     let outbox = open_outbox(outbox).await.map_err(|error| failed("outbox").because(error))?;
     let queue = open_queue(queue).await.map_err(|error| failed("queue").because(error))?;
-    let told = outbox.feed(Feed::Adopt(queue.identity())).await;
-    if told.is_ok() {
-        tracing::info!(outbox = outbox.name(), queue = queue.name(), "the outbox feeds this queue from now on");
+    let told = async {
+        let before = outbox.feed(Feed::Ask).await?;
+        outbox.feed(Feed::Adopt(queue.identity())).await.map(|_| before)
+    };
+    let told = told.await;
+    if let Ok(before) = &told {
+        let before = before.as_ref().filter(|before| **before != queue.identity());
+        tracing::info!(
+            outbox = outbox.name(),
+            queue = queue.name(),
+            before = before.map(tracing::field::display),
+            "the outbox feeds this queue from now on; what waits in the one before stays there"
+        );
     }
     outbox.close();
     queue.close();

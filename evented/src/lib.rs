@@ -2,7 +2,7 @@
 //! importance asks for.
 //!
 //! ```no_run
-//! use evented::prelude::*;
+//! use evented::{prelude::*, sqlx::{SqlitePool, sqlite::{SqliteConnectOptions, SqliteJournalMode}}};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[event]                                          // a fact that happened
@@ -32,7 +32,8 @@
 //! # type MailError = std::io::Error;
 //! #[tokio::main]
 //! async fn main() -> evented::Result<()> {
-//!     let pool = evented::sqlx::SqlitePool::connect("sqlite:shop.db").await?;
+//!     let file = SqliteConnectOptions::new().filename("shop.db").create_if_missing(true);
+//!     let pool = SqlitePool::connect_with(file.journal_mode(SqliteJournalMode::Wal)).await?;
 //!     let app = evented::run().state(Mailer).outbox(pool.clone()).await?;
 //!
 //!     emit(OrderPlaced { order_id: 1, email: "ada@example.org".into() }).await?;

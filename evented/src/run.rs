@@ -89,7 +89,7 @@ impl Run {
     /// `postgres://user:password@host:5432/shop` with the feature `postgres`: tables named `evented_..` in the first schema
     /// of the search path. TLS, with `?sslmode=require`, needs one of sqlx's `tls` features in your Cargo.toml. Behind
     /// pgbouncer in transaction mode add `?statement-cache-capacity=0&listen=off`: other processes' changes are then found
-    /// by looking, each 2 seconds at the least.
+    /// by looking: often while there is work, each 2 seconds while there is none.
     pub fn queue(mut self, url: impl Into<String>) -> Self {
         self.0.queue = Some(url.into().into());
         self

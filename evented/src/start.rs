@@ -21,7 +21,7 @@ use crate::{
     origin::Traces,
     registry::{Linked, registry},
     relay::relay_until_stopped,
-    store::{self, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store, StoreUrl, placed},
+    store::{self, Feed, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store, StoreUrl, placed},
     watch::watch_catalogue,
     worker::{Shared, Worker},
 };
@@ -238,7 +238,9 @@ async fn open_queue(
     let named = named.or_else(|| env_text("EVENTED_QUEUE").map(StoreUrl::from));
     let url = match named {
         Some(url) => url,
-        None if handlers.iter().any(|handler| handler.route == Route::Background) || store::exists(QUEUE_DEFAULT) => {
+        None if handlers.iter().any(|handler| handler.route == Route::Background)
+            || store::exists(&QUEUE_DEFAULT.into()) =>
+        {
             QUEUE_DEFAULT.into()
         }
         None => {
@@ -256,6 +258,18 @@ async fn open_queue(
             return None;
         }
     };
+    if let Some(outbox) = outbox
+        && !store::exists(&url)
+        && let Some(fed) = open(outbox.feed(Feed::Ask).await, problems)?
+    {
+        problems.push(format!(
+            "the outbox {} feeds the queue `{fed}`, and there is no file at `{url}`: put it back, or name the queue that the \
+             other processes have, with `.queue(url)` or EVENTED_QUEUE; where it is gone for good, and what waited in it, call \
+             `evented::adopt(outbox, queue)` once, with the URLs of both",
+            outbox.name()
+        ));
+        return None;
+    }
     let queue = open(store::open_queue(url).await, problems)?;
     // One file is one store: two writers of one process would only wait for each other.
     match outbox {
@@ -278,7 +292,7 @@ async fn check_feed(instance: &Instance) -> Option<String> {
     Some(format!(
         "the outbox {} feeds the queue `{fed}`, and this process names another, {} (`{}`): name the queue that the other \
          processes have, with `.queue(url)` or EVENTED_QUEUE; or, where this one is to take its place and what waits in the \
-         other may stay there, call `evented::adopt` once",
+         other may stay there, call `evented::adopt(outbox, queue)` once, with the URLs of both",
         outbox.name(),
         queue.name(),
         queue.identity()

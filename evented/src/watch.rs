@@ -42,7 +42,7 @@ pub(crate) async fn watch_catalogue(shared: Shared, look_each: Duration) {
             () = time::sleep(CATALOGUE_LOOK) => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
-        if instance.queue().is_none() && store::exists(QUEUE_DEFAULT) {
+        if instance.queue().is_none() && store::exists(&QUEUE_DEFAULT.into()) {
             open_queue(instance).await;
         } else if instance.lacks_queue() && time::now() >= say_at {
             // Never made here: the handlers' workers have it, perhaps elsewhere.

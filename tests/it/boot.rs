@@ -123,6 +123,16 @@ mod queue {
         assert!(off.contains("?synchronous=off`") && off.contains("`full`, `extra` or `normal`"), "{off}");
         let nowhere = refused(evented::run().queue("sqlite:/no/such/folder/evented.db")).await;
         assert!(nowhere.contains("/no/such/folder/evented.db"), "{nowhere}");
+        for (url, meant) in
+            [("sqlit:evented.db", "sqlite:"), ("postgers://shop", "postgres:"), ("reddis://h", "redis:")]
+        {
+            let slip = refused(evented::run().queue(url)).await;
+            assert!(slip.contains(&format!("was `{meant}` meant?")) && !slip.contains("shop"), "{slip}");
+        }
+        let unknown = refused(evented::run().queue("sqlite:evented.db?sync=normal")).await;
+        assert!(unknown.contains("the parameter `sync`, which is none of `synchronous`, `mode`"), "{unknown}");
+        let unwritten = refused(evented::run().queue("sqlite:evented.db?mode=ro")).await;
+        assert!(unwritten.contains("says `mode=ro`, and a queue is written to"), "{unwritten}");
     }
 
     #[tokio::test]

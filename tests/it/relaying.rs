@@ -490,3 +490,21 @@ async fn an_outbox_is_relayed_whose_pool_names_columns_by_their_tables() {
     eventually("all run", async || ["book", "follow", "mail"].iter().all(|who| noted(&seen, who).len() == 3)).await;
     app.stop().await;
 }
+
+/// The queue's file was deleted between two runs, or is looked for in another folder.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_whose_queue_has_no_file_says_so_and_makes_none() {
+    let (place, seen) = (Place::new(), Seen::default());
+    let pool = place.pool().await;
+    run(&place.queue(), &pool, &seen).await.unwrap().stop().await;
+    let file = place.path("evented.db");
+    std::fs::remove_file(&file).unwrap();
+    let refused = run(&place.queue(), &pool, &seen).await.unwrap_err().to_string();
+    assert!(refused.contains("there is no file at `sqlite:") && refused.contains("evented::adopt(outbox"), "{refused}");
+    assert!(!file.exists());
+    evented::adopt(&format!("sqlite:{}", place.path("shop.db").display()), &place.queue()).await.unwrap();
+    let app = run(&place.queue(), &pool, &seen).await.unwrap();
+    scan(&app, &pool, 0..1, 10).await;
+    eventually("it goes to the new one", async || seen.count("print 0") == 1).await;
+    app.stop().await;
+}

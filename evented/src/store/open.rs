@@ -69,16 +69,19 @@ pub fn open_outbox(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn OutboxS
     })
 }
 
-/// Whether a queue of this URL was opened before: nothing is created by asking.
-pub(crate) fn exists(url: &str) -> bool {
-    let path = url.strip_prefix("sqlite:").unwrap_or(url);
-    std::path::Path::new(path).exists()
+/// Whether a queue can be at this URL: nothing is created by asking. Of a server nothing is known before it is asked.
+pub(crate) fn exists(url: &StoreUrl) -> bool {
+    url.file().is_none_or(std::path::Path::exists)
 }
 
 fn no_store(url: &StoreUrl, what: &str) -> StoreError {
     let off = |feature: &str| {
         format!("the {what} `{url}` needs the feature `{feature}` of `evented`, which is off; turn it on in Cargo.toml")
     };
+    if let Some(meant) = url.meant() {
+        let text = format!("the {what}'s URL begins with a word that no store has; was `{meant}:` meant?");
+        return StoreError::lasting(text, crate::error::Written::Nothing);
+    }
     let text = match url.scheme() {
         "sqlite" => off("sqlite"),
         "mysql" | "mariadb" if what == "queue" => format!(

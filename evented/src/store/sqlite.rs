@@ -309,6 +309,9 @@ fn promise(synchronous: i64) -> &'static str {
     }
 }
 
+/// The parameters of a URL that sqlx reads, beside ours.
+const URL_PARAMETERS: [&str; 4] = ["mode", "cache", "immutable", "vfs"];
+
 /// The options of a queue's URL. `synchronous` is ours, the rest is sqlx's.
 fn queue_options(url: &StoreUrl) -> Result<SqliteConnectOptions, StoreError> {
     let refused = |what: &str| url.refused("queue", what);
@@ -323,6 +326,11 @@ fn queue_options(url: &StoreUrl) -> Result<SqliteConnectOptions, StoreError> {
                 "normal" => SqliteSynchronous::Normal,
                 _ => return Err(refused("has another `synchronous=..` than `full`, `extra` or `normal`")),
             };
+        } else if !URL_PARAMETERS.contains(&name) {
+            let known = URL_PARAMETERS.join("`, `");
+            return Err(refused(&format!("has the parameter `{name}`, which is none of `synchronous`, `{known}`")));
+        } else if (name, value) == ("mode", "ro") || name == "immutable" {
+            return Err(refused(&format!("says `{name}={value}`, and a queue is written to")));
         } else {
             rest.push(format!("{name}={value}"));
         }

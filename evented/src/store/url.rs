@@ -6,7 +6,7 @@
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
 use std::error::Error as StdError;
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use crate::error::{StoreError, Written};
 
@@ -65,10 +65,24 @@ impl StoreUrl {
         }
     }
 
+    /// The kind of store that was meant, where what stands in front of the first `:` is one with a slip of the pen.
+    pub(in crate::store) fn meant(&self) -> Option<&'static str> {
+        let (word, _) = self.0.split_once(':')?;
+        let is_slip = !SCHEMES.contains(&word);
+        SCHEMES.into_iter().find(|scheme| is_slip && is_near(word, scheme))
+    }
+
     /// The whole text, for the driver alone.
     #[cfg(any(feature = "sqlite", feature = "mysql"))]
     pub(in crate::store) fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// The file of SQLite that it names.
+    pub(in crate::store) fn file(&self) -> Option<&Path> {
+        let path = self.0.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        Some(Path::new(path.split_once('?').map_or(path, |(path, _)| path)))
     }
 
     /// What stands before the parameters, and each of them with its value; as a driver takes them, secrets among them.
@@ -154,6 +168,16 @@ fn authority(rest: &str) -> (&str, &str) {
 
 fn is_word(text: &str) -> bool {
     text.len() <= 16 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(is_of("+.-"))
+}
+
+/// Whether the two differ by one letter, which is another or missing, or by two that are swapped.
+fn is_near(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let before = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[before..], &other[before..]);
+    let behind = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[..one.len() - behind], &other[..other.len() - behind]);
+    one.len().max(other.len()) <= 1 || (one.len() == 2 && one.iter().eq(other.iter().rev()))
 }
 
 /// Letters, digits, and these.

@@ -166,7 +166,10 @@ impl File {
             Some(_) if now.file != opened.file => "the file was replaced",
             Some(_) => "the file's write-ahead log was deleted or replaced",
         };
-        tracing::error!(store = self.name, "{what} while it was open; going on with what is at its path");
+        tracing::error!(
+            store = self.name,
+            "{what} while it was open: what waited in it is lost, unless it is put back; going on with what is at its path"
+        );
     }
 
     /// Opens a connection to what is at the path; answers what that was.
