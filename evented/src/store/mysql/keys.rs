@@ -83,15 +83,15 @@ const KEYS_LOOKED_AT: usize = 500;
 pub(super) fn let_lost_heads_go<'a>(conn: &'a mut MySqlConnection, (): &'a ()) -> Running<'a, ()> {
     Box::pin(async move {
         let text = format!(
-            "with recursive some(order_key, number) as (
+            "with recursive walk(order_key, number) as (
                 select {}, 0
                 union all
                 select coalesce(
-                    (select min(d.order_key) from evented_deliveries d where d.order_key > some.order_key),
+                    (select min(d.order_key) from evented_deliveries d where d.order_key > walk.order_key),
                     (select min(d.order_key) from evented_deliveries d)), number + 1
-                from some where some.order_key is not null and number < {KEYS_LOOKED_AT}
+                from walk where walk.order_key is not null and number < {KEYS_LOOKED_AT}
              )
-             select distinct s.order_key from some s join evented_deliveries h
+             select distinct s.order_key from walk s join evented_deliveries h
                 on h.seq = (select min(d.seq) from evented_deliveries d where d.order_key = s.order_key)
              where h.due_at = {NEVER}",
             hex(any_key().to_bytes())

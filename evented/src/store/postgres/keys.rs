@@ -63,15 +63,15 @@ pub(super) async fn let_heads_go(session: &mut Session, keys: &[[u8; 16]]) -> Re
 }
 
 /// Of order keys, from `$1` on and round, those whose first delivery waits for one that is not there.
-const LOST_HEADS: &str = "with recursive some(key) as (
+const LOST_HEADS: &str = "with recursive walk(key) as (
         select $1::bytea
         union
         select coalesce(
-            (select d.order_key from evented_deliveries d where d.order_key > some.key order by d.order_key limit 1),
+            (select d.order_key from evented_deliveries d where d.order_key > walk.key order by d.order_key limit 1),
             (select d.order_key from evented_deliveries d where d.order_key is not null order by d.order_key limit 1))
-        from some where some.key is not null
+        from walk where walk.key is not null
     )
-    select s.key from (select key from some limit 1000) s cross join lateral (
+    select s.key from (select key from walk limit 1000) s cross join lateral (
         select d.due_at from evented_deliveries d where d.order_key = s.key order by d.seq limit 1) h
     where h.due_at = 9223372036854775807";
 

@@ -250,16 +250,16 @@ const KEYS_LOOKED_AT: i64 = 200;
 /// any of them on and round.
 async fn let_lost_heads_go(conn: &mut SqliteConnection) -> Result<(), SqlxError> {
     query(
-        "with recursive some(key) as (
+        "with recursive walk(key) as (
             select ?1
             union
-            select ifnull((select min(order_key) from evented_deliveries where order_key > some.key),
+            select ifnull((select min(order_key) from evented_deliveries where order_key > walk.key),
                 (select min(order_key) from evented_deliveries where order_key > x''))
-            from some where some.key is not null limit ?2
+            from walk where walk.key is not null limit ?2
          )
          update evented_deliveries set due_at = own_due_at
          where due_at = ?3 and seq in (
-            select (select min(seq) from evented_deliveries where order_key = some.key) from some)",
+            select (select min(seq) from evented_deliveries where order_key = walk.key) from walk)",
     )
     .bind(bytes(any_key().to_bytes()))
     .bind(KEYS_LOOKED_AT)
