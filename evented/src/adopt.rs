@@ -30,22 +30,23 @@ pub async fn adopt(outbox: &str, queue: &str) -> Result<(), Error> {
     let failed =
         |what: &str| Error::new(ErrorKind::Boot, format!("nothing is adopted: the {what} could not be opened"));
     let outbox = open_outbox(outbox).await.map_err(|error| failed("outbox").because(error))?;
+    let outbox = outbox.into_outbox().ok_or_else(|| failed("outbox"))?;
     let queue = open_queue(queue).await.map_err(|error| failed("queue").because(error))?;
     let told = async {
-        let before = outbox.feed(Feed::Ask).await?;
-        outbox.feed(Feed::Adopt(queue.identity())).await.map(|_| before)
+        let before = outbox.rows.feed(Feed::Ask).await?;
+        outbox.rows.feed(Feed::Adopt(queue.about.identity())).await.map(|_| before)
     };
     let told = told.await;
     if let Ok(before) = &told {
-        let before = before.as_ref().filter(|before| **before != queue.identity());
+        let before = before.as_ref().filter(|before| **before != queue.about.identity());
         tracing::info!(
-            outbox = outbox.name(),
-            queue = queue.name(),
+            outbox = outbox.about.name(),
+            queue = queue.about.name(),
             before = before.map(tracing::field::display),
             "the outbox feeds this queue from now on; what waits in the one before stays there"
         );
     }
-    outbox.close();
-    queue.close();
+    outbox.about.close();
+    queue.about.close();
     Ok(told.map(drop)?)
 }

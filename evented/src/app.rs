@@ -181,7 +181,7 @@ impl App {
         let mut quiet: Option<u64> = None;
         loop {
             let rows = match &self.0.instance.outbox {
-                Some(outbox) => outbox.outbox_rows().await?,
+                Some(outbox) => outbox.rows.count().await?,
                 None => 0,
             };
             let counts = self.counts().await?;
@@ -210,7 +210,7 @@ impl App {
         let mut counts: Vec<Count> = Vec::new();
         for store in instance.stores() {
             let linked = names_of(runnable(instance));
-            for stored in store.stats().await?.handlers {
+            for stored in store.asked()?.stats().await?.handlers {
                 let linked = linked.contains_key(stored.handler.as_str());
                 // Both catalogues know each handler; one of the stores has its deliveries.
                 match counts.iter_mut().find(|count| count.handler == stored.handler) {
@@ -258,7 +258,7 @@ impl App {
     pub async fn queues(&self) -> Result<Vec<QueueCount>, Error> {
         let mut queues: BTreeMap<String, QueueCount> = BTreeMap::new();
         for store in self.0.instance.stores() {
-            let Stats { handlers, paused } = store.stats().await?;
+            let Stats { handlers, paused } = store.asked()?.stats().await?;
             for stored in handlers {
                 queues.entry(stored.queue.clone()).or_insert_with(|| QueueCount::new(&stored.queue)).add(&stored);
             }
@@ -289,7 +289,7 @@ impl App {
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), Error> {
         check_queue(&self.0.instance, queue).await?;
         for store in self.0.instance.stores() {
-            store.pause(queue.to_owned(), paused).await?;
+            store.asked()?.pause(queue.to_owned(), paused).await?;
         }
         Ok(())
     }
@@ -321,7 +321,7 @@ impl App {
     async fn letters(&self, handler: Option<&str>) -> Result<Vec<DeadLetter>, Error> {
         let mut letters = Vec::new();
         for store in self.0.instance.stores() {
-            letters.extend(store.dead_letters(handler.map(str::to_owned), DEAD_LETTERS_MAX).await?);
+            letters.extend(store.asked()?.dead_letters(handler.map(str::to_owned), DEAD_LETTERS_MAX).await?);
         }
         Ok(letters)
     }
@@ -346,7 +346,8 @@ impl App {
     async fn requeue_letters(&self, letters: &Letters) -> Result<u64, Error> {
         let mut requeued = 0;
         for store in self.0.instance.stores() {
-            requeued += in_steps(&*store, |up_to| store.requeue(letters.clone(), up_to)).await?;
+            let admin = store.asked()?;
+            requeued += in_steps(&store, |up_to| admin.requeue(letters.clone(), up_to)).await?;
         }
         Ok(requeued)
     }
@@ -371,7 +372,8 @@ impl App {
     async fn discard_letters(&self, letters: &Letters) -> Result<u64, Error> {
         let mut discarded = 0;
         for store in self.0.instance.stores() {
-            discarded += in_steps(&*store, |up_to| store.discard(letters.clone(), up_to)).await?;
+            let admin = store.asked()?;
+            discarded += in_steps(&store, |up_to| admin.discard(letters.clone(), up_to)).await?;
         }
         Ok(discarded)
     }
@@ -387,11 +389,11 @@ impl App {
         check_handler(instance, handler).await?;
         let mut retired = Retired { was_there: false, waiting: 0 };
         for store in instance.stores() {
-            retired.was_there |= instance.retire_in(&*store, handler).await?;
+            retired.was_there |= instance.retire_in(&store, handler).await?;
         }
         // Counted after it was taken out: nothing is added any more.
         for store in instance.stores() {
-            let stats = store.stats().await?.handlers;
+            let stats = store.asked()?.stats().await?.handlers;
             retired.waiting += stats
                 .iter()
                 .filter(|count| count.handler == handler)
@@ -427,8 +429,8 @@ impl fmt::Debug for App {
 }
 
 /// Changes what was dead before this began, in steps between which others have their turn.
-async fn in_steps<'s>(store: &dyn Store, step: impl Fn(StoreTime) -> Pending<'s, Step>) -> Result<u64, StoreError> {
-    let up_to = store.clock().await?;
+async fn in_steps<'s>(store: &Store, step: impl Fn(StoreTime) -> Pending<'s, Step>) -> Result<u64, StoreError> {
+    let up_to = store.queue.clock().await?;
     let mut count = 0;
     loop {
         let done = step(up_to).await?;

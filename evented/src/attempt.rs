@@ -13,7 +13,7 @@ use crate::{
     guard::Guarded,
     instance::{Instance, SCOPE, Scope, catch, catch_sync},
     lease::Hold,
-    store::{Lease, OutboxStore, TxCall, TxEnd},
+    store::{Fence, Lease, Outbox, TxCall, TxEnd},
     time,
 };
 
@@ -75,7 +75,7 @@ pub(crate) async fn run_async(
 
 /// Runs a transactional handler: with the lease of a delivery beside its data, or once for one of another store.
 pub(crate) async fn run_in_tx(
-    outbox: &dyn OutboxStore,
+    outbox: &Outbox,
     lease: Option<Lease>,
     call: &'static dyn ErasedCall,
     event: Decoded,
@@ -96,10 +96,8 @@ pub(crate) async fn run_in_tx(
             SCOPE.scope(scope, interrupts.or(running)).await
         })
     });
-    match lease {
-        Some(lease) => outbox.transact(&lease, in_tx).await,
-        None => outbox.transact_once(id, in_tx).await,
-    }
+    let fence = lease.as_ref().map_or(Fence::Once(id), Fence::Lease);
+    outbox.rows.transact(fence, in_tx).await
 }
 
 /// Runs a plain function on the blocking pool, where a free `emit` finds its instance too. When this future is dropped,

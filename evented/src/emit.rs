@@ -20,7 +20,7 @@ use crate::{
     plan::{Fact, Planned, Plans},
     registry::{Linked, fill, registry},
     slot::Filled,
-    store::{INBOX_RETENTION, Limits, NewDelivery, OutboxStore, Payload, Push, Pushed, Store},
+    store::{INBOX_RETENTION, Limits, Locks, NewDelivery, Outbox, Payload, Push, Pushed, Store},
     time,
 };
 
@@ -284,15 +284,15 @@ async fn store<E: Event>(
             planned.iter().map(move |planned| planned.delivery(&fact))
         });
         let deliveries: Arc<[_]> = deliveries.collect();
-        fits::<E>(&deliveries, queue.limits())?;
+        fits::<E>(&deliveries, queue.about.limits())?;
         let push = Push { once, ..Push::of(plans.queue_generation, deliveries) };
-        let pushed = match queue.push(push).await {
+        let pushed = match queue.queue.push(push).await {
             // A handler was added somewhere since this process looked: it gets this event too.
             Ok(Pushed::CatalogueMoved) => instance.refresh().await.map(|()| Pushed::CatalogueMoved),
             pushed => pushed,
         };
         instance.health.emitted(pushed.as_ref().err());
-        if pushed.map_err(Error::emitting)? == Pushed::Stored {
+        if pushed.map_err(Error::emitting)?.is_stored() {
             return Ok(());
         }
     }
@@ -323,7 +323,7 @@ fn fits<E: Event>(deliveries: &[NewDelivery], limits: Limits) -> Result<(), Erro
 
 /// The same for what is relayed later: one event's deliveries are pushed together.
 pub(crate) fn fits_when_relayed<E: Event>(instance: &Instance, payload: &[u8]) -> Result<(), Error> {
-    let Some(limits) = instance.queue().map(|queue| queue.limits()) else { return Ok(()) };
+    let Some(limits) = instance.queue().map(|queue| queue.about.limits()) else { return Ok(()) };
     let handlers = planned_background::<E>(&instance.plans()).len();
     if handlers <= limits.push_deliveries && payload.len().saturating_mul(handlers) <= limits.push_bytes {
         return Ok(());
@@ -361,8 +361,8 @@ fn in_tx() -> bool {
 /// Where a transaction locks the whole database, as on SQLite, a transactional handler has that lock: storing to the same
 /// file would wait for the handler, which waits for the emit.
 fn refuse_inside_tx<E: Event>(instance: &Instance) -> Result<(), Error> {
-    let waits = |(queue, outbox): (&Arc<dyn Store>, &Arc<dyn OutboxStore>)| {
-        queue.identity() == outbox.identity() && outbox.tx_limit(Duration::ZERO) < Duration::MAX
+    let waits = |(queue, outbox): (&Store, &Outbox)| {
+        queue.about.identity() == outbox.about.identity() && outbox.about.limits().locks == Locks::Database
     };
     if in_tx() && instance.queue().zip(instance.outbox.as_ref()).is_some_and(waits) {
         return Err(Error::new(

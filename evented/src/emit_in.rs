@@ -19,6 +19,7 @@ use crate::{
     registry::{fill, registry},
     slot::{Filled, InProcessCall},
     store::{
+        Told,
         kind::Kind,
         tx::{InTx, NewRow, Then, in_savepoint, insert_row},
     },
@@ -127,7 +128,7 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
             return Err(Error::not_started());
         }
         let kind = tx.kind();
-        let Some(outbox) = instance.outbox.as_ref().filter(|outbox| kind.is(outbox.database())).cloned() else {
+        let Some(outbox) = instance.outbox.as_ref().filter(|outbox| kind.is(outbox.rows.database())).cloned() else {
             return Err(kind.no_outbox());
         };
         let filled = E::slot().get_or_fill(fill::<E>);
@@ -146,15 +147,15 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
             origin,
             version: E::VERSION,
             delay,
-            outbox: outbox.identity(),
-            known: tx.knows(&outbox),
+            outbox: outbox.about.identity(),
+            known: tx.knows(&outbox.rows),
             notify: instance.notifies,
             payload: payload.into(),
         };
         // First, so that somebody is told also where this future is dropped when the row is written already.
-        let tells = tx.tell(&outbox);
+        let tells = tx.tell(&outbox.rows);
         if !tells {
-            outbox.nudge();
+            outbox.rows.tell(Told::Written);
         }
         let handlers = filled.in_transaction.iter().filter(|entry| instance.active[entry.handler]);
         let written = if handlers.count() == 0 {
@@ -170,10 +171,10 @@ fn write_row<'t, T: InTx<Db>, E: Event, Db: 't>(emit: EmitIn<'t, T, E>) -> Boxed
             instance.health.doubt();
         }
         written?;
-        tx.wrote(&outbox);
+        tx.wrote(&outbox.rows);
         if !tells {
             // The commit may follow any moment.
-            outbox.nudge();
+            outbox.rows.tell(Told::Written);
         }
         Ok(())
     })

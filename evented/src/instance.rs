@@ -24,7 +24,7 @@ use crate::{
     plan::Plans,
     registry::registry,
     store::{
-        CatalogueEntry, CatalogueState, Feed, Identity, OutboxStore, Record, Retention, Store, StoreTime, Swap, placed,
+        CatalogueEntry, CatalogueState, Feed, Identity, Outbox, Record, Retention, Store, StoreTime, Swap, placed,
     },
     time::{self, Instant},
 };
@@ -37,8 +37,8 @@ const SETTLED_MAX: usize = 100_000;
 pub(crate) struct Instance {
     pub states: States,
     /// Empty while nothing needs a queue; the look around may open it later.
-    queue: OnceLock<Arc<dyn Store>>,
-    pub outbox: Option<Arc<dyn OutboxStore>>,
+    queue: OnceLock<Store>,
+    pub outbox: Option<Outbox>,
     /// By the registry's handlers: whether this instance runs it.
     pub active: Box<[bool]>,
     /// By the registry's events.
@@ -89,8 +89,8 @@ pub(crate) struct EventState {
 impl Instance {
     pub(crate) fn new(
         states: States,
-        queue: Option<Arc<dyn Store>>,
-        outbox: Option<Arc<dyn OutboxStore>>,
+        queue: Option<Store>,
+        outbox: Option<Outbox>,
         active: Box<[bool]>,
         retention: Retention,
         traces: Option<Box<dyn Traces>>,
@@ -135,7 +135,7 @@ impl Instance {
     pub(crate) fn close(&self) {
         self.stopped.store(true, Ordering::Relaxed);
         for store in self.stores() {
-            store.close();
+            store.about.close();
         }
     }
 
@@ -144,14 +144,14 @@ impl Instance {
         self.work.get().is_none_or(|work| !work.is_finished())
     }
 
-    pub(crate) fn queue(&self) -> Option<&Arc<dyn Store>> {
+    pub(crate) fn queue(&self) -> Option<&Store> {
         self.queue.get()
     }
 
     /// Takes a queue that was opened after the start.
-    pub(crate) fn take_queue(&self, queue: Arc<dyn Store>) {
+    pub(crate) fn take_queue(&self, queue: Store) {
         // The look around, which alone calls this, does so once.
-        let _had_one = self.queue.set(placed::queue(queue));
+        let _had_one = self.queue.set(placed::placed(queue));
     }
 
     /// Whether some handler, here or in another process, needs a queue that is not open here.
@@ -160,15 +160,17 @@ impl Instance {
     }
 
     /// The stores, each once: the queue and the outbox may be one.
-    pub(crate) fn stores(&self) -> Vec<Arc<dyn Store>> {
-        let outbox = self.outbox.as_ref().map(|outbox| Arc::clone(outbox) as Arc<dyn Store>);
+    pub(crate) fn stores(&self) -> Vec<Store> {
+        let outbox = self.outbox.as_deref().cloned();
         let queue = self.queue().filter(|_| !self.is_one_store());
         queue.cloned().into_iter().chain(outbox).collect()
     }
 
     /// Whether the queue and the outbox are one store, by what they are.
     pub(crate) fn is_one_store(&self) -> bool {
-        self.queue().zip(self.outbox.as_ref()).is_some_and(|(queue, outbox)| queue.identity() == outbox.identity())
+        self.queue()
+            .zip(self.outbox.as_ref())
+            .is_some_and(|(queue, outbox)| queue.about.identity() == outbox.about.identity())
     }
 
     /// The queue that the outbox feeds, where that is known.
@@ -179,8 +181,8 @@ impl Instance {
     /// Asks the outbox which queue it feeds, and writes this process's where none is written.
     pub(crate) async fn ask_feed(&self) -> Result<(), StoreError> {
         let Some(outbox) = &self.outbox else { return Ok(()) };
-        let feed = self.queue().map_or(Feed::Ask, |queue| Feed::First(queue.identity()));
-        *self.feeds.lock().unwrap_or_else(PoisonError::into_inner) = outbox.feed(feed).await?;
+        let feed = self.queue().map_or(Feed::Ask, |queue| Feed::First(queue.about.identity()));
+        *self.feeds.lock().unwrap_or_else(PoisonError::into_inner) = outbox.rows.feed(feed).await?;
         Ok(())
     }
 
@@ -209,7 +211,7 @@ impl Instance {
     pub(crate) async fn record(&self) -> Result<(), StoreError> {
         let entries = self.own_entries();
         for store in self.stores() {
-            self.record_in(&*store, |_| entries.clone()).await?;
+            self.record_in(&store, |_| entries.clone()).await?;
         }
         self.refresh().await
     }
@@ -218,12 +220,12 @@ impl Instance {
     /// catalogue as it is then.
     async fn record_in(
         &self,
-        store: &dyn Store,
+        store: &Store,
         wanted: impl Fn(&CatalogueState) -> Vec<CatalogueEntry>,
     ) -> Result<CatalogueState, StoreError> {
         let mut began = None;
         for _ in 0..SWAPS_MAX {
-            let read = store.catalogue().await?;
+            let read = store.catalogue.read().await?;
             let handlers = wanted(&read);
             let is_new = |entry: &CatalogueEntry| !read.handlers.contains(entry);
             if !handlers.iter().any(is_new) {
@@ -232,22 +234,22 @@ impl Instance {
             let began = if let Some(began) = began {
                 began
             } else {
-                let clock = store.clock().await?;
+                let clock = store.queue.clock().await?;
                 *began.insert(StoreTime(clock.0.saturating_sub(time::millis(self.created.elapsed()))))
             };
             let record = Record { generation: read.generation, began, handlers: handlers.into() };
-            if store.record(record).await? == Swap::Done(()) {
-                return store.catalogue().await;
+            if store.catalogue.record(record).await? == Swap::Done(()) {
+                return store.catalogue.read().await;
             }
         }
         Err(StoreError::transient("the catalogue of handlers changes faster than it can be written", Written::Nothing))
     }
 
     /// Takes a handler from the catalogue of a store; answers whether it was there.
-    pub(crate) async fn retire_in(&self, store: &dyn Store, handler: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn retire_in(&self, store: &Store, handler: &str) -> Result<bool, StoreError> {
         for _ in 0..SWAPS_MAX {
-            let read = store.catalogue().await?;
-            if let Swap::Done(was_there) = store.retire(handler.to_owned(), read.generation).await? {
+            let read = store.catalogue.read().await?;
+            if let Swap::Done(was_there) = store.catalogue.retire(handler.to_owned(), read.generation).await? {
                 return Ok(was_there);
             }
         }
@@ -281,20 +283,20 @@ impl Instance {
         let outbox = self.outbox.as_ref().filter(|_| !self.is_one_store());
         let (queue, outbox) = match (self.queue(), outbox) {
             (Some(queue), None) => {
-                let state = self.record_in(&**queue, |read| absent(&own, read)).await?;
+                let state = self.record_in(queue, |read| absent(&own, read)).await?;
                 let outbox = if self.outbox.is_some() { state.clone() } else { CatalogueState::default() };
                 (state, outbox)
             }
             (None, Some(outbox)) => {
-                (CatalogueState::default(), self.record_in(&**outbox, |read| absent(&own, read)).await?)
+                (CatalogueState::default(), self.record_in(outbox, |read| absent(&own, read)).await?)
             }
             (Some(queue), Some(outbox)) => {
-                let of_queue = queue.catalogue().await?;
+                let of_queue = queue.catalogue.read().await?;
                 let known = |of: &CatalogueState| [&own[..], &of.handlers].concat();
                 let of_queue_known = known(&of_queue);
-                let of_outbox = self.record_in(&**outbox, |read| absent(&of_queue_known, read)).await?;
+                let of_outbox = self.record_in(outbox, |read| absent(&of_queue_known, read)).await?;
                 let of_outbox_known = known(&of_outbox);
-                (self.record_in(&**queue, |read| absent(&of_outbox_known, read)).await?, of_outbox)
+                (self.record_in(queue, |read| absent(&of_outbox_known, read)).await?, of_outbox)
             }
             (None, None) => (CatalogueState::default(), CatalogueState::default()),
         };

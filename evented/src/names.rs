@@ -14,14 +14,14 @@ const LISTED_MAX: usize = 10;
 pub(crate) async fn check_queue(instance: &Instance, queue: &str) -> Result<(), Error> {
     let mut known = BTreeSet::new();
     for store in instance.stores() {
-        known.extend(store.catalogue().await?.handlers.into_iter().map(|entry| entry.queue));
+        known.extend(store.catalogue.read().await?.handlers.into_iter().map(|entry| entry.queue));
     }
     if known.contains(queue) {
         return Ok(());
     }
     // Those of retired handlers, and those that were paused before their last handler was retired.
     for store in instance.stores() {
-        let stats = store.stats().await?;
+        let stats = store.asked()?.stats().await?;
         known.extend(stats.handlers.into_iter().map(|count| count.queue).chain(stats.paused));
     }
     refuse("no handler that a store knows is in the queue", queue, &known)
@@ -31,7 +31,7 @@ pub(crate) async fn check_queue(instance: &Instance, queue: &str) -> Result<(), 
 pub(crate) async fn check_handler(instance: &Instance, handler: &str) -> Result<(), Error> {
     let mut known = BTreeSet::new();
     for store in instance.stores() {
-        let catalogue = store.catalogue().await?;
+        let catalogue = store.catalogue.read().await?;
         for entry in catalogue.handlers {
             known.extend(entry.aliases);
             known.insert(entry.handler.to_string());
@@ -42,7 +42,7 @@ pub(crate) async fn check_handler(instance: &Instance, handler: &str) -> Result<
         return Ok(());
     }
     for store in instance.stores() {
-        known.extend(store.stats().await?.handlers.into_iter().map(|count| count.handler));
+        known.extend(store.asked()?.stats().await?.handlers.into_iter().map(|count| count.handler));
     }
     refuse("no store knows a handler", handler, &known)
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::{
     error::StoreError,
     plan::{Fact, Planned, Plans},
-    store::{Elsewhere, Fan, OutboxRow, OutboxStore, Relay, Relayed},
+    store::{Elsewhere, Fan, Outbox, OutboxRow, Relay, Relayed},
     time,
     worker::{Shared, Worker},
 };
@@ -78,9 +78,9 @@ impl Forwarding {
 /// Relays until the instance stops.
 ///
 /// `worker` is the outbox's own: what is stored for it is claimed in the same commit.
-pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxStore>, worker: Option<Arc<Worker>>) {
+pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Outbox, worker: Option<Arc<Worker>>) {
     let mut stopping = shared.stopping.clone();
-    let mut trouble = shared.instance.health.watch(format!("relaying from {}", outbox.name()));
+    let mut trouble = shared.instance.health.watch(format!("relaying from {}", outbox.about.name()));
     let mut forwarding = Forwarding::Rests(Box::new(Forwarder::new(&shared, &outbox)));
     let unknown = Arc::new(Unknown::new());
     let mut mark = 0;
@@ -96,7 +96,7 @@ pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxSt
                     _ => (true, Duration::ZERO),
                 };
                 tokio::select! {
-                    now = outbox.wait(mark, most) => mark = now,
+                    now = outbox.queue.wait(mark, most) => mark = now,
                     // Rows may be leased again.
                     () = forwarding.ended(), if works => {}
                     () = time::sleep(away), if !works && !away.is_zero() => {}
@@ -119,7 +119,7 @@ pub(crate) async fn relay_until_stopped(shared: Shared, outbox: Arc<dyn OutboxSt
 
 async fn turn(
     shared: &Shared,
-    outbox: &Arc<dyn OutboxStore>,
+    outbox: &Outbox,
     worker: Option<&Arc<Worker>>,
     forwarding: &mut Forwarding,
     unknown: &Arc<Unknown>,
@@ -141,7 +141,7 @@ async fn turn(
     // A push to the outbox's own store could come after another relay's, and after the delivery that this one stored has
     // run: a transactional handler there is fenced by the delivery's row alone, and would write twice.
     let one_store = instance.is_one_store();
-    let target = if one_store { Some(outbox.identity()) } else { instance.feeds() };
+    let target = if one_store { Some(outbox.about.identity()) } else { instance.feeds() };
     let elsewhere = match until {
         _ if one_store => Elsewhere::Nothing,
         Some(_) => Elsewhere::Lease,
@@ -161,7 +161,7 @@ async fn turn(
     let claim = offer.as_ref().map(|offer| offer.claim.clone());
     let relay =
         Relay { generation, rows: ROWS_MAX, bytes: BYTES_MAX, lease: shared.lease, target, elsewhere, fan_out, claim };
-    let mut relayed = outbox.relay(relay).await?;
+    let mut relayed = outbox.rows.relay(relay).await?;
     if let Some(offer) = offer {
         offer.start(std::mem::take(&mut relayed.claims));
     }

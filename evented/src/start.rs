@@ -21,7 +21,7 @@ use crate::{
     origin::Traces,
     registry::{Linked, registry},
     relay::relay_until_stopped,
-    store::{self, Feed, OutboxStore, Pending, QUEUE_DEFAULT, QueueStore, Retention, Route, Store, StoreUrl, placed},
+    store::{self, Feed, Outbox, Pending, QUEUE_DEFAULT, Retention, Route, Store, StoreUrl, placed},
     watch::watch_catalogue,
     worker::{Shared, Worker},
 };
@@ -35,7 +35,7 @@ pub(crate) struct Settings {
     /// What was wrong with the calls themselves.
     pub problems: Vec<String>,
     pub queue: Option<StoreUrl>,
-    pub outbox: Option<Pending<'static, Arc<dyn OutboxStore>>>,
+    pub outbox: Option<Pending<'static, Store>>,
     pub role: Option<Role>,
     pub grace: Duration,
     pub lease: Duration,
@@ -104,11 +104,11 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
             None => None,
         },
     };
-    let outbox = outbox.map(placed::outbox);
+    let outbox = outbox.map(placed::placed).and_then(Store::into_outbox);
     // An outbox that was given and could not be opened is one problem, not one for each handler.
     let outbox_failed = problems.len() > before_outbox;
     problems.extend(check_queues(&handlers, queues.as_deref()));
-    problems.extend(check(&handlers, role, &run.states, outbox.as_deref(), outbox_failed));
+    problems.extend(check(&handlers, role, &run.states, outbox.as_ref(), outbox_failed));
     let queue = open_queue(run.queue.take(), &handlers, role, outbox.as_ref(), &mut problems).await;
     if !problems.is_empty() {
         return Err(refuse(&problems));
@@ -182,11 +182,11 @@ fn check(
     handlers: &[&Linked],
     role: Role,
     states: &States,
-    outbox: Option<&dyn OutboxStore>,
+    outbox: Option<&Outbox>,
     outbox_failed: bool,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    let database = outbox.map(OutboxStore::database);
+    let database = outbox.map(|outbox| outbox.rows.database());
     if handlers.is_empty() && role != Role::Emit {
         problems.push(
             "no handler is registered; a crate that is in Cargo.toml but never named in code is not linked: write \
@@ -232,9 +232,9 @@ async fn open_queue(
     named: Option<StoreUrl>,
     handlers: &[&Linked],
     role: Role,
-    outbox: Option<&Arc<dyn OutboxStore>>,
+    outbox: Option<&Outbox>,
     problems: &mut Vec<String>,
-) -> Option<Arc<dyn Store>> {
+) -> Option<Store> {
     let named = named.or_else(|| env_text("EVENTED_QUEUE").map(StoreUrl::from));
     let url = match named {
         Some(url) => url,
@@ -244,7 +244,7 @@ async fn open_queue(
             QUEUE_DEFAULT.into()
         }
         None => {
-            let catalogue = open(outbox?.catalogue().await, problems)?;
+            let catalogue = open(outbox?.catalogue.read().await, problems)?;
             if let Some(fed) = catalogue.handlers.iter().find(|entry| entry.route == Route::Background)
                 && role != Role::Emit
             {
@@ -260,24 +260,24 @@ async fn open_queue(
     };
     if let Some(outbox) = outbox
         && !store::exists(&url)
-        && let Some(fed) = open(outbox.feed(Feed::Ask).await, problems)?
+        && let Some(fed) = open(outbox.rows.feed(Feed::Ask).await, problems)?
     {
         problems.push(format!(
             "the outbox {} feeds the queue `{fed}`, and there is no file at `{url}`: put it back, or name the queue that the \
              other processes have, with `.queue(url)` or EVENTED_QUEUE; where it is gone for good, and what waited in it, call \
              `evented::adopt(outbox, queue)` once, with the URLs of both",
-            outbox.name()
+            outbox.about.name()
         ));
         return None;
     }
     let queue = open(store::open_queue(url).await, problems)?;
     // One file is one store: two writers of one process would only wait for each other.
     match outbox {
-        Some(outbox) if outbox.identity() == queue.identity() => {
-            queue.close();
-            Some(Arc::clone(outbox) as Arc<dyn Store>)
+        Some(outbox) if outbox.about.identity() == queue.about.identity() => {
+            queue.about.close();
+            Some(Store::clone(outbox))
         }
-        _ => Some(placed::queue(queue)),
+        _ => Some(placed::placed(queue)),
     }
 }
 
@@ -288,14 +288,14 @@ async fn check_feed(instance: &Instance) -> Option<String> {
     if let Err(error) = instance.ask_feed().await {
         return Some(format!("the outbox did not say which queue it feeds: {}", in_one_line(&error)));
     }
-    let fed = instance.feeds().filter(|fed| *fed != queue.identity())?;
+    let fed = instance.feeds().filter(|fed| *fed != queue.about.identity())?;
     Some(format!(
         "the outbox {} feeds the queue `{fed}`, and this process names another, {} (`{}`): name the queue that the other \
          processes have, with `.queue(url)` or EVENTED_QUEUE; or, where this one is to take its place and what waits in the \
          other may stay there, call `evented::adopt(outbox, queue)` once, with the URLs of both",
-        outbox.name(),
-        queue.name(),
-        queue.identity()
+        outbox.about.name(),
+        queue.about.name(),
+        queue.about.identity()
     ))
 }
 
@@ -307,10 +307,14 @@ fn log(instance: &Instance, handlers: &[&Linked], role: Role) {
         tracing::info!(handler = %handler.id, route = %handler.route, queue, place = %handler.place, "handler");
     }
     if let Some(queue) = instance.queue() {
-        tracing::info!(store = queue.name(), promise = queue.promise(), "queue of the background deliveries");
+        tracing::info!(
+            store = queue.about.name(),
+            promise = queue.about.promise(),
+            "queue of the background deliveries"
+        );
     }
     if let Some(outbox) = &instance.outbox {
-        tracing::info!(store = outbox.name(), promise = outbox.promise(), "outbox, as your pool opens it");
+        tracing::info!(store = outbox.about.name(), promise = outbox.about.promise(), "outbox, as your pool opens it");
     }
     tracing::info!(handlers = handlers.len(), ?role, "started");
 }
@@ -337,23 +341,23 @@ fn spawn_work(
     if role != Role::Emit {
         let mut stores = Vec::new();
         if let Some(outbox) = &instance.outbox {
-            stores.push((Arc::clone(outbox) as Arc<dyn QueueStore>, outbox.name(), Some(Arc::clone(outbox))));
+            stores.push((Store::clone(outbox), Some(outbox.clone())));
         }
         if let Some(queue) = instance.queue()
             && !instance.is_one_store()
         {
-            stores.push((Arc::clone(queue) as _, queue.name(), None));
+            stores.push((queue.clone(), None));
         }
-        for (store, name, outbox) in stores {
+        for (store, outbox) in stores {
             let leases = Arc::new(Leases::default());
-            let worker = Worker::new(shared.clone(), Arc::clone(&store), name, outbox.clone(), Arc::clone(&leases));
+            let worker = Worker::new(shared.clone(), &store, outbox.clone(), Arc::clone(&leases));
             if let Some(outbox) = outbox {
                 tasks.spawn(relay_until_stopped(shared.clone(), outbox, worker.clone()));
             }
             if let Some(worker) = worker {
                 tasks.spawn(worker.work());
-                let trouble = instance.health.watch(format!("renewing leases in {name}"));
-                held.push(Kept { store, leases, trouble });
+                let trouble = instance.health.watch(format!("renewing leases in {}", store.about.name()));
+                held.push(Kept { store: store.queue, leases, trouble });
             }
         }
     }

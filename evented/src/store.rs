@@ -3,12 +3,13 @@
 //! A store's clock is its own. Stores take durations and answer with times of their clock; a worker's idea of now is
 //! never written. Each promise below has a test of that name.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, pin::Pin, sync::Arc, time::Duration};
 
-use crate::error::StoreError;
+use crate::error::{StoreError, Written};
 
 mod url;
 mod identity;
+mod limits;
 mod payload;
 mod push;
 mod claim;
@@ -46,11 +47,15 @@ pub use {
     catalogue::{CatalogueEntry, CatalogueState, Record, Route, Swap},
     claim::{Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, Outcome, Settlement},
     identity::Identity,
+    limits::{Limits, Locks, Term},
     open::{open_outbox, open_queue},
-    outbox::{Elsewhere, Fan, FanOut, Feed, OutboxRow, OutboxStore, PutBack, Relay, Relayed, Taken, TxCall, TxEnd},
+    outbox::{
+        Elsewhere, Fan, FanOut, Feed, Fence, OutboxRow, OutboxStore, PutBack, Relay, Relayed, Taken, Told, TxCall,
+        TxEnd,
+    },
     payload::Payload,
     push::{
-        INBOX_RETENTION, INBOX_SETTLED, Limits, NewDelivery, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Push, Pushed,
+        INBOX_RETENTION, INBOX_SETTLED, NewDelivery, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Push, Pushed,
         StoreTime, UniqueKey,
     },
     told::{DeadLetter, Letters, Retention, Stats, Step, StoredCount, Swept},
@@ -61,6 +66,27 @@ pub use sqlx;
 
 /// A future of a store's method.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// What a store says of itself.
+pub trait About: Send + Sync + 'static {
+    /// The store's kind and place, for logs; the same text for the same store, and no password.
+    fn name(&self) -> &str;
+
+    /// Which store it is, by what it is and never by how it is reached: as it was read last.
+    fn identity(&self) -> Identity;
+
+    /// What it can do at most.
+    fn limits(&self) -> Limits;
+
+    /// What a stored delivery survives with the store's settings, for `run()` to print.
+    fn promise(&self) -> &str;
+
+    /// Ends what the store does by itself, when its instance has stopped. It can still be asked.
+    fn close(&self);
+
+    /// Which terms of a delivery it keeps: [`run()`](crate::run) refuses a handler that asks for others.
+    fn keeps(&self) -> &[Term];
+}
 
 /// Where deliveries wait, are leased and are settled.
 pub trait QueueStore: Send + Sync + 'static {
@@ -113,7 +139,7 @@ pub trait QueueStore: Send + Sync + 'static {
 }
 
 /// What a store knows of all processes: their handlers.
-pub trait Catalogue: Send + Sync + 'static {
+pub trait CatalogueStore: Send + Sync + 'static {
     /// Records handlers, so that every process's emits and relays know them, if the catalogue is still as it was read.
     /// One that was retired is back where the process began after that; a process that ran before leaves it retired.
     ///
@@ -124,31 +150,16 @@ pub trait Catalogue: Send + Sync + 'static {
     ///
     /// It is also what makes a store whole again that was emptied, restored or replaced while the process ran: rows that
     /// evented presumes are made again, with the identity that this process knows where there is none, and the
-    /// [`identity`](Self::identity) is read anew.
-    fn catalogue(&self) -> Pending<'_, CatalogueState>;
+    /// [`identity`](About::identity) is read anew.
+    fn read(&self) -> Pending<'_, CatalogueState>;
 
     /// Takes a handler and its earlier names from the catalogue, if that is still as it was read: nothing is stored for it any
     /// more. Answers whether it was there.
     fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>>;
-
-    /// The store's kind and place, for logs; the same text for the same store, and no password.
-    fn name(&self) -> &str;
-
-    /// Which store it is, by what it is and never by how it is reached: as it was read last.
-    fn identity(&self) -> Identity;
-
-    /// The most that one push may have.
-    fn limits(&self) -> Limits;
-
-    /// What a stored delivery survives with the store's settings, for `run()` to print.
-    fn promise(&self) -> &str;
-
-    /// Ends what the store does by itself, when its instance has stopped. It can still be asked.
-    fn close(&self);
 }
 
 /// What a person looks at and decides, from any process, also while no worker runs.
-pub trait Admin: Send + Sync + 'static {
+pub trait AdminStore: Send + Sync + 'static {
     /// Deliveries by handler, waiting and settled, and the queues that are paused.
     fn stats(&self) -> Pending<'_, Stats>;
 
@@ -174,6 +185,79 @@ pub trait Admin: Send + Sync + 'static {
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept>;
 }
 
-/// A store that can be the queue: [`run().queue(..)`](crate::Run::queue) takes its URL.
-pub trait Store: QueueStore + Catalogue + Admin {}
-impl<S: QueueStore + Catalogue + Admin> Store for S {}
+/// A store: the sockets that it has.
+///
+/// Every store is a queue with a catalogue of handlers. One without [`admin`](Self::admin) can be worked with and not be asked, and
+/// one without [`outbox`](Self::outbox) takes no part in the application's transactions.
+#[derive(Clone)]
+pub struct Store {
+    /// What it says of itself.
+    pub about: Arc<dyn About>,
+    /// Where deliveries wait, are leased and are settled.
+    pub queue: Arc<dyn QueueStore>,
+    /// What it knows of all processes: their handlers.
+    pub catalogue: Arc<dyn CatalogueStore>,
+    /// What a person looks at and decides.
+    pub admin: Option<Arc<dyn AdminStore>>,
+    /// Rows that were written in the application's transactions.
+    pub outbox: Option<Arc<dyn OutboxStore>>,
+}
+
+impl Store {
+    /// The sockets that every store has.
+    pub fn new<S: About + QueueStore + CatalogueStore>(store: &Arc<S>) -> Self {
+        Self {
+            about: Arc::clone(store) as _,
+            queue: Arc::clone(store) as _,
+            catalogue: Arc::clone(store) as _,
+            admin: None,
+            outbox: None,
+        }
+    }
+
+    /// The same, of one that can be asked.
+    #[must_use]
+    pub fn with_admin(self, admin: Arc<impl AdminStore>) -> Self {
+        Self { admin: Some(admin), ..self }
+    }
+
+    /// The same, of one that keeps an outbox.
+    #[must_use]
+    pub fn with_outbox(self, outbox: Arc<impl OutboxStore>) -> Self {
+        Self { outbox: Some(outbox), ..self }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.about.name()).finish()
+    }
+}
+
+/// A store that keeps an outbox.
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    store: Store,
+    pub rows: Arc<dyn OutboxStore>,
+}
+
+impl Store {
+    /// The outbox that it keeps.
+    pub(crate) fn into_outbox(self) -> Option<Outbox> {
+        let rows = self.outbox.clone()?;
+        Some(Outbox { store: self, rows })
+    }
+
+    /// What can be asked of it.
+    pub(crate) fn asked(&self) -> Result<&Arc<dyn AdminStore>, StoreError> {
+        let text = || format!("{} cannot be asked: it has no admin socket", self.about.name());
+        self.admin.as_ref().ok_or_else(|| StoreError::lasting(text(), Written::Nothing))
+    }
+}
+
+impl Deref for Outbox {
+    type Target = Store;
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}

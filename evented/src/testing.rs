@@ -20,7 +20,7 @@
 //!         Some(Self(folder))
 //!     }
 //!
-//!     async fn open(&self) -> Arc<dyn Store> {
+//!     async fn open(&self) -> Store {
 //!         let url = format!("sqlite:{}", self.0.join("queue.db").display());
 //!         open_queue(&url).await.expect("the store opens")
 //!     }

@@ -53,11 +53,11 @@ pub(crate) async fn watch_catalogue(shared: Shared, look_each: Duration) {
             );
         }
         let queue = match instance.queue() {
-            Some(queue) => queue.wait(marks.0, Duration::ZERO).await,
+            Some(queue) => queue.queue.wait(marks.0, Duration::ZERO).await,
             None => 0,
         };
         let outbox = match &instance.outbox {
-            Some(outbox) => outbox.wait(marks.1, Duration::ZERO).await,
+            Some(outbox) => outbox.queue.wait(marks.1, Duration::ZERO).await,
             None => 0,
         };
         if (queue, outbox) != marks {
@@ -76,12 +76,12 @@ pub(crate) async fn watch_catalogue(shared: Shared, look_each: Duration) {
         if swept_at.elapsed() >= if busy { SWEEP } else { SWEEP_IDLE } {
             (swept_at, busy) = (time::now(), false);
             for store in instance.stores() {
-                sweep(&shared, &*store).await;
+                sweep(&shared, &store).await;
             }
         }
         for store in instance.stores() {
-            let look = looks.entry(store.name().to_owned()).or_insert_with(|| Look::new(instance, &*store));
-            look.turn(instance, &*store, look_each).await;
+            let look = looks.entry(store.about.name().to_owned()).or_insert_with(|| Look::new(instance, &store));
+            look.turn(instance, &store, look_each).await;
         }
     }
 }
@@ -91,7 +91,7 @@ async fn tell_settled(instance: &Instance) {
     let Some(outbox) = &instance.outbox else { return };
     let settled = instance.take_settled();
     for (told, some) in settled.chunks(SETTLED).enumerate() {
-        if let Err(error) = outbox.settled(some.to_vec()).await {
+        if let Err(error) = outbox.rows.settled(some.to_vec()).await {
             tracing::debug!(error = %in_one_line(&error), "what has run could not be told to be settled; trying again");
             instance.note_settled(settled[told * SETTLED..].iter().copied());
             return;
@@ -100,15 +100,16 @@ async fn tell_settled(instance: &Instance) {
 }
 
 /// Deletes what is kept no longer, in steps between which others have their turn.
-async fn sweep(shared: &Shared, store: &dyn Store) {
+async fn sweep(shared: &Shared, store: &Store) {
+    let Some(admin) = &store.admin else { return };
     let mut dead_letters = 0;
     loop {
-        match store.sweep(shared.instance.retention).await {
+        match admin.sweep(shared.instance.retention).await {
             Ok(swept) => {
                 dead_letters += swept.dead_letters;
                 if swept.forgotten_early > 0 {
                     tracing::warn!(
-                        store = store.name(),
+                        store = store.about.name(),
                         ids = swept.forgotten_early,
                         "more ids were emitted than are remembered, {ONCE_COUNT}: the oldest are forgotten before their 7 days"
                     );
@@ -125,7 +126,7 @@ async fn sweep(shared: &Shared, store: &dyn Store) {
         time::sleep(SWEEP_GAP).await;
     }
     if dead_letters > 0 {
-        tracing::info!(store = store.name(), dead_letters, "deleted dead letters that were kept for long enough");
+        tracing::info!(store = store.about.name(), dead_letters, "deleted dead letters that were kept for long enough");
     }
 }
 
@@ -172,15 +173,15 @@ struct Look {
 }
 
 impl Look {
-    fn new(instance: &Instance, store: &dyn Store) -> Self {
-        let trouble = instance.health.watch(format!("looking into {}", store.name()));
+    fn new(instance: &Instance, store: &Store) -> Self {
+        let trouble = instance.health.watch(format!("looking into {}", store.about.name()));
         Self { at: time::now(), trouble, idle: HashMap::new(), told: HashSet::new() }
     }
 
-    async fn turn(&mut self, instance: &Instance, store: &dyn Store, each: Duration) {
-        let emits =
-            instance.queue().is_some_and(|queue| queue.name() == store.name()) && instance.health.emits_in_doubt();
-        let outbox = instance.outbox.as_ref().is_some_and(|outbox| outbox.name() == store.name());
+    async fn turn(&mut self, instance: &Instance, store: &Store, each: Duration) {
+        let emits = instance.queue().is_some_and(|queue| queue.about.name() == store.about.name())
+            && instance.health.emits_in_doubt();
+        let outbox = instance.outbox.as_ref().is_some_and(|outbox| outbox.about.name() == store.about.name());
         let doubted = emits || (outbox && instance.health.doubted());
         if time::now() < self.at && !doubted {
             return;
@@ -188,17 +189,23 @@ impl Look {
         let counts = time::now() >= self.at;
         let asking = async {
             // The catalogue first: it is short, and tells as well whether the store answers.
-            let catalogue = store.catalogue().await?;
-            Ok((catalogue, if counts { Some(store.stats().await?) } else { None }))
+            let catalogue = store.catalogue.read().await?;
+            let stats = match &store.admin {
+                Some(admin) if counts => Some(admin.stats().await?),
+                _ => None,
+            };
+            Ok((catalogue, stats))
         };
         match self.trouble.ask(asking).await {
             Ok((catalogue, stats)) => {
                 if emits {
                     instance.health.emitted(None);
                 }
-                if let Some(stats) = stats {
+                if counts {
                     self.at = time::after(each);
-                    self.report(instance, store.name(), stats, &catalogue);
+                }
+                if let Some(stats) = stats {
+                    self.report(instance, store.about.name(), stats, &catalogue);
                 }
             }
             Err((wait, _)) => self.at = time::after(wait),

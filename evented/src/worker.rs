@@ -36,7 +36,7 @@ use crate::{
     judge::judge,
     lease::Leases,
     registry::registry,
-    store::{Claimed, Claims, Exchanged, OutboxStore, Outcome, QueueStore},
+    store::{Claimed, Claims, Exchanged, Outbox, Outcome, QueueStore, Store},
     time::{self, End, Instant},
 };
 
@@ -78,7 +78,7 @@ pub(crate) struct Worker {
     /// The store's name, for logs.
     name: String,
     /// The same store, where transactional handlers can run in it.
-    outbox: Option<Arc<dyn OutboxStore>>,
+    outbox: Option<Outbox>,
     queues: Queues,
     leases: Arc<Leases>,
     /// There may be more to claim than was seen: a blocking function that had outlived its delivery gave its slot back, or
@@ -100,16 +100,10 @@ enum Look {
 
 impl Worker {
     /// `None` when the instance has no handler that this store can run.
-    pub(crate) fn new(
-        shared: Shared,
-        store: Arc<dyn QueueStore>,
-        name: &str,
-        outbox: Option<Arc<dyn OutboxStore>>,
-        leases: Arc<Leases>,
-    ) -> Option<Arc<Self>> {
+    pub(crate) fn new(shared: Shared, store: &Store, outbox: Option<Outbox>, leases: Arc<Leases>) -> Option<Arc<Self>> {
         let runnable = runnable(&shared.instance).filter(|handler| shared.works_on(queue_of(*handler)));
         let queues = Queues::of(runnable);
-        let name = name.to_owned();
+        let (name, store) = (store.about.name().to_owned(), Arc::clone(&store.queue));
         let look_again = Notify::new();
         let (refreshing, claiming, endings) = (AtomicBool::new(false), Mutex::default(), SyncMutex::default());
         (!queues.is_empty()).then(|| {

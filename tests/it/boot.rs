@@ -140,7 +140,7 @@ mod queue {
         let place = Place::new();
         let promise = async |parameters: &str| {
             let url = format!("{}{parameters}", place.queue());
-            evented::store::open_queue(&url).await.unwrap().promise().to_owned()
+            evented::store::open_queue(&url).await.unwrap().about.promise().to_owned()
         };
         assert!(promise("").await.ends_with("and a power cut"));
         assert!(promise("?synchronous=extra").await.ends_with("and a power cut"));

@@ -11,7 +11,7 @@ use evented::{
     prelude::*,
     sqlx::{MySql, MySqlPool, mysql::MySqlPoolOptions, query, query_scalar},
     store::{
-        Claim, ClaimHandler, ClaimQueue, Elsewhere, Fan, Lease, NewDelivery, OutboxRow, OutboxStore, Relay, Relayed,
+        Claim, ClaimHandler, ClaimQueue, Elsewhere, Fan, Lease, NewDelivery, OutboxRow, Relay, Relayed, Store,
         open_outbox, open_queue,
     },
 };
@@ -266,12 +266,12 @@ async fn a_server_that_is_killed_and_started_again_loses_and_repeats_nothing() {
 async fn a_server_that_is_silent_is_given_up_and_asked_again_when_it_answers() {
     let Some(mut server) = tokio::task::block_in_place(|| Mariadb::start(&[])) else { return };
     let store = open_outbox(server.database()).await.unwrap();
-    store.stats().await.unwrap();
+    crate::store::admin(&store).stats().await.unwrap();
     server.stop();
-    let asked = tokio::time::timeout(DEADLINE, store.stats()).await.expect("it is given up");
+    let asked = tokio::time::timeout(DEADLINE, crate::store::admin(&store).stats()).await.expect("it is given up");
     assert!(asked.unwrap_err().is_transient());
     server.cont();
-    store.stats().await.unwrap();
+    crate::store::admin(&store).stats().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,11 +281,11 @@ async fn all_ways_of_writing_a_url_are_one_store_without_its_password() {
     query("grant all on *.* to 'ada'@'%'").execute(&shop.pool).await.unwrap();
     let store = open_outbox(&shop.url).await.unwrap();
     let named = open_outbox(shop.url.replace("root@127.0.0.1", "ada:secret@localhost")).await.unwrap();
-    assert_eq!(store.name(), named.name());
-    assert!(!named.name().contains("secret") && !named.name().contains("ada"), "{}", named.name());
+    assert_eq!(store.about.name(), named.about.name());
+    assert!(!named.about.name().contains("secret") && !named.about.name().contains("ada"), "{}", named.about.name());
     let Some(other) = Shop::new().await else { return };
-    assert_ne!(open_outbox(&other.url).await.unwrap().name(), store.name());
-    assert!(store.promise().contains("innodb_flush_log_at_trx_commit=1"), "{}", store.promise());
+    assert_ne!(open_outbox(&other.url).await.unwrap().about.name(), store.about.name());
+    assert!(store.about.promise().contains("innodb_flush_log_at_trx_commit=1"), "{}", store.about.promise());
 }
 
 #[tokio::test]
@@ -301,7 +301,7 @@ async fn processes_that_start_together_on_a_new_database_make_one_outbox() {
     let opening = (0..8).map(|_| {
         tokio::spawn({
             let url = shop.url.clone();
-            async move { open_outbox(&url).await.unwrap().name().to_owned() }
+            async move { open_outbox(&url).await.unwrap().about.name().to_owned() }
         })
     });
     let mut names = Vec::new();
@@ -333,8 +333,8 @@ fn of_row(row: &OutboxRow, handler: &str, order: Option<Key>) -> NewDelivery {
 }
 
 /// Relays what is due.
-async fn relay(store: &dyn OutboxStore, fan_out: fn(&OutboxRow) -> Fan) -> Relayed {
-    let generation = store.catalogue().await.unwrap().generation;
+async fn relay(store: &Store, fan_out: fn(&OutboxRow) -> Fan) -> Relayed {
+    let generation = store.catalogue.read().await.unwrap().generation;
     let relay = Relay {
         generation,
         rows: 100,
@@ -345,11 +345,11 @@ async fn relay(store: &dyn OutboxStore, fan_out: fn(&OutboxRow) -> Fan) -> Relay
         fan_out: Arc::new(fan_out),
         claim: None,
     };
-    store.relay(relay).await.unwrap()
+    crate::store::outbox(store).relay(relay).await.unwrap()
 }
 
 /// To deliveries elsewhere that all have one order key.
-async fn relay_ordered(store: &dyn OutboxStore) -> Relayed {
+async fn relay_ordered(store: &Store) -> Relayed {
     fn key(row: &OutboxRow) -> Vec<NewDelivery> {
         vec![of_row(row, "mail", Some(Key::derive("mail", "customer 1")))]
     }
@@ -369,13 +369,13 @@ async fn a_row_of_an_order_key_waits_for_one_that_another_relay_has_locked() {
     // As a relay in another process does until its commit.
     let mut other = shop.pool.begin().await.unwrap();
     query("select seq from evented_outbox order by seq limit 1 for update").execute(&mut *other).await.unwrap();
-    let relayed = relay_ordered(&*store).await;
+    let relayed = relay_ordered(&store).await;
     assert_eq!((relayed.done, relayed.claimed.len()), (0, 0), "they wait for the first");
     other.rollback().await.unwrap();
     let mut taken = Vec::new();
     eventually("all are taken", async || {
-        let rows = relay_ordered(&*store).await.claimed;
-        store.finish(rows.clone()).await.unwrap();
+        let rows = relay_ordered(&store).await.claimed;
+        crate::store::outbox(&store).finish(rows.clone()).await.unwrap();
         taken.extend(rows);
         taken.len() == 3
     })
@@ -393,16 +393,16 @@ async fn leases_are_renewed_past_a_row_that_another_transaction_holds() {
         app.emit_in(&mut tx, Moored { entry }).await.unwrap();
     }
     tx.commit().await.unwrap();
-    let relayed = relay(&*store, |row| Fan { here: vec![of_row(row, "Moored/moored", None)], ..Fan::default() }).await;
+    let relayed = relay(&store, |row| Fan { here: vec![of_row(row, "Moored/moored", None)], ..Fan::default() }).await;
     assert_eq!(relayed.done, 2);
-    let leases = claim(&*store, "Moored/moored").await;
+    let leases = claim(&store, "Moored/moored").await;
     let mut other = shop.pool.begin().await.unwrap();
     query("select seq from evented_deliveries where seq = ? for update")
         .bind(leases[0].row)
         .execute(&mut *other)
         .await
         .unwrap();
-    let extending = store.extend(&leases, Duration::from_hours(1));
+    let extending = store.queue.extend(&leases, Duration::from_hours(1));
     let held = tokio::time::timeout(Duration::from_secs(4), extending).await.expect("it waits for nobody").unwrap();
     assert_eq!(held, [true, true]);
     other.rollback().await.unwrap();
@@ -421,23 +421,23 @@ async fn a_claim_passes_a_row_by_that_another_transaction_holds() {
         app.emit_in(&mut tx, Moored { entry }).await.unwrap();
     }
     tx.commit().await.unwrap();
-    relay(&*store, |row| Fan { here: vec![of_row(row, "Moored/moored", None)], ..Fan::default() }).await;
+    relay(&store, |row| Fan { here: vec![of_row(row, "Moored/moored", None)], ..Fan::default() }).await;
     let mut other = shop.pool.begin().await.unwrap();
     let first = "select seq from evented_deliveries order by seq limit 1 for update";
     query(first).execute(&mut *other).await.unwrap();
-    let claiming = claim(&*store, "Moored/moored");
+    let claiming = claim(&store, "Moored/moored");
     let claimed = tokio::time::timeout(Duration::from_secs(4), claiming).await.expect("it waits for nobody");
     assert_eq!(claimed.len(), 1);
     other.rollback().await.unwrap();
-    assert_eq!(claim(&*store, "Moored/moored").await.len(), 1);
+    assert_eq!(claim(&store, "Moored/moored").await.len(), 1);
 }
 
-async fn claim(store: &dyn OutboxStore, handler: &str) -> Vec<Lease> {
+async fn claim(store: &Store, handler: &str) -> Vec<Lease> {
     // As a worker does.
     let handlers = vec![ClaimHandler { name: handler.into(), version: 1, priority: Priority::Normal, wanted: 10 }];
     let queues = vec![ClaimQueue { name: "default".into(), handlers, wanted: 10 }];
     let claim = Claim { queues, lease: Duration::from_mins(1) };
-    let claimed = store.exchange(Arc::new([]), Some(claim)).await.unwrap().claims.deliveries;
+    let claimed = store.queue.exchange(Arc::new([]), Some(claim)).await.unwrap().claims.deliveries;
     claimed.into_iter().map(|claimed| claimed.lease).collect()
 }
 

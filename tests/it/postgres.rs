@@ -58,15 +58,15 @@ fn delivery(key: &str) -> NewDelivery {
     }
 }
 
-async fn open(url: &str) -> Arc<dyn Store> {
+async fn open(url: &str) -> Store {
     let store = open_queue(url).await.unwrap();
-    crate::store::record(&*store, [handler("mail")]).await;
+    crate::store::record(&store, [handler("mail")]).await;
     store
 }
 
-async fn push(store: &dyn Store, delivery: NewDelivery) -> Result<Pushed, evented::StoreError> {
-    let generation = store.catalogue().await?.generation;
-    store.push(Push::of(generation, [delivery])).await
+async fn push(store: &Store, delivery: NewDelivery) -> Result<Pushed, evented::StoreError> {
+    let generation = store.catalogue.read().await?.generation;
+    store.queue.push(Push::of(generation, [delivery])).await
 }
 
 fn claim(wanted: usize) -> Claim {
@@ -74,13 +74,13 @@ fn claim(wanted: usize) -> Claim {
     Claim { queues: vec![ClaimQueue { name: "default".into(), handlers: vec![mail], wanted }], lease: LEASE }
 }
 
-async fn claim_from(store: &dyn Store, wanted: usize) -> Result<Claims, evented::StoreError> {
-    Ok(store.exchange([].into(), Some(claim(wanted))).await?.claims)
+async fn claim_from(store: &Store, wanted: usize) -> Result<Claims, evented::StoreError> {
+    Ok(store.queue.exchange([].into(), Some(claim(wanted))).await?.claims)
 }
 
-async fn complete(store: &dyn Store, claimed: &Claimed) -> bool {
+async fn complete(store: &Store, claimed: &Claimed) -> bool {
     let settlement = Settlement { lease: claimed.lease, outcome: Outcome::Completed };
-    store.exchange([settlement].into(), None).await.unwrap().held == [true]
+    store.queue.exchange([settlement].into(), None).await.unwrap().held == [true]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,7 +90,7 @@ async fn processes_that_start_at_once_on_an_empty_database_all_start() {
     let mut opening = JoinSet::new();
     for _ in 0..8 {
         let url = url.clone();
-        opening.spawn(async move { open(&url).await.catalogue().await.unwrap() });
+        opening.spawn(async move { open(&url).await.catalogue.read().await.unwrap() });
     }
     let found = opening.join_all().await;
     assert!(found.iter().all(|state| state.handlers == [handler("mail")]));
@@ -134,8 +134,12 @@ async fn a_failure_names_the_place_and_no_password() {
     let Err(error) = open_queue("postgres://postgres:secret@localhost/shop?listen=maybe").await else { panic!() };
     assert!(error.to_string().contains("`on` or `off`") && !error.to_string().contains("secret"), "{error}");
     let store = open(&format!("{}?sslmode=disable", server.database())).await;
-    assert!(store.name().starts_with(&format!("postgres:127.0.0.1:{}/test_", server.port())), "{}", store.name());
-    assert!(store.promise().starts_with("synchronous_commit=on"), "{}", store.promise());
+    assert!(
+        store.about.name().starts_with(&format!("postgres:127.0.0.1:{}/test_", server.port())),
+        "{}",
+        store.about.name()
+    );
+    assert!(store.about.promise().starts_with("synchronous_commit=on"), "{}", store.about.promise());
 }
 
 /// Deliveries of few keys, pushed and worked off by several processes at once, some of them failing and some dying.
@@ -147,7 +151,7 @@ async fn no_delivery_of_an_order_key_is_stranded_or_overtaken() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database();
     let stores = [open(&url).await, open(&url).await, open(&url).await];
-    let generation = stores[0].catalogue().await.unwrap().generation;
+    let generation = stores[0].catalogue.read().await.unwrap().generation;
     let mut tasks = JoinSet::new();
     for (pusher, store) in stores.iter().cloned().enumerate() {
         tasks.spawn(async move {
@@ -159,7 +163,7 @@ async fn no_delivery_of_an_order_key_is_stranded_or_overtaken() {
                     ..delivery(&format!("{key} {pusher} {number}"))
                 });
                 let push = Push { once: number % 2 == 0, ..Push::of(generation, deliveries.collect::<Vec<_>>()) };
-                assert_eq!(store.push(push).await.unwrap(), Pushed::Stored);
+                assert_eq!(store.queue.push(push).await.unwrap(), Pushed::Stored(Vec::new()));
             }
         });
     }
@@ -172,7 +176,8 @@ async fn no_delivery_of_an_order_key_is_stranded_or_overtaken() {
             let mut settlements: Vec<Settlement> = Vec::new();
             let mut turn = 0_usize;
             while ended.load(Ordering::SeqCst) < KEYS * EACH * PUSHERS || !settlements.is_empty() {
-                let exchanged = store.exchange(std::mem::take(&mut settlements).into(), Some(claim(3))).await.unwrap();
+                let exchanged =
+                    store.queue.exchange(std::mem::take(&mut settlements).into(), Some(claim(3))).await.unwrap();
                 assert!(exchanged.held.iter().all(|held| *held));
                 for claimed in exchanged.claims.deliveries {
                     let said = String::from_utf8(claimed.payload.to_vec()).unwrap();
@@ -208,7 +213,7 @@ async fn no_delivery_of_an_order_key_is_stranded_or_overtaken() {
         assert_eq!(before.map_or(0, |before| before + 1), number, "{said} after {before:?}");
     }
     assert_eq!(server.ask(&url, "select count(*) from evented_order_keys").unwrap(), "0", "no key is left behind");
-    let count = stores[0].stats().await.unwrap().handlers.remove(0);
+    let count = crate::store::admin(&stores[0]).stats().await.unwrap().handlers.remove(0);
     assert_eq!(count.done + count.dead, (KEYS * EACH * PUSHERS) as u64);
 }
 
@@ -217,19 +222,19 @@ async fn a_push_beside_the_end_of_the_last_of_its_key_is_not_stranded() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database();
     let (working, pushing) = (open(&url).await, open(&url).await);
-    let generation = working.catalogue().await.unwrap().generation;
+    let generation = working.catalogue.read().await.unwrap().generation;
     let order = Some(Key::derive("mail", "17"));
     let push_next = async |round: usize| {
         // At a time of its own in each round, to meet each line of the other's transaction.
         tokio::time::sleep(Duration::from_micros((round as u64 % 40) * 100)).await;
         let deliveries = [NewDelivery { order, ..delivery(&round.to_string()) }];
-        assert_eq!(pushing.push(Push::of(generation, deliveries)).await.unwrap(), Pushed::Stored);
+        assert_eq!(pushing.queue.push(Push::of(generation, deliveries)).await.unwrap(), Pushed::Stored(Vec::new()));
     };
     push_next(0).await;
     for round in 1..=200 {
-        let claimed = claim_from(&*working, 10).await.unwrap().deliveries;
+        let claimed = claim_from(&working, 10).await.unwrap().deliveries;
         assert_eq!(claimed.len(), 1, "in round {round}");
-        let (ended, ()) = tokio::join!(complete(&*working, &claimed[0]), push_next(round));
+        let (ended, ()) = tokio::join!(complete(&working, &claimed[0]), push_next(round));
         assert!(ended);
     }
 }
@@ -239,26 +244,26 @@ async fn a_unique_key_is_had_by_one_of_those_who_push_at_once() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database();
     let stores = [open(&url).await, open(&url).await];
-    let generation = stores[0].catalogue().await.unwrap().generation;
+    let generation = stores[0].catalogue.read().await.unwrap().generation;
     let key = Key::derive("mail", "17");
     let unique = Some(evented::store::UniqueKey { key, within: LEASE });
     let mut pushing = JoinSet::new();
     for number in 0..40 {
         let store = stores[number % 2].clone();
         let deliveries = [NewDelivery { unique, ..delivery(&number.to_string()) }];
-        pushing.spawn(async move { store.push(Push::of(generation, deliveries)).await.unwrap() });
+        pushing.spawn(async move { store.queue.push(Push::of(generation, deliveries)).await.unwrap() });
     }
     pushing.join_all().await;
-    let claimed = claim_from(&*stores[0], 100).await.unwrap().deliveries;
+    let claimed = claim_from(&stores[0], 100).await.unwrap().deliveries;
     assert_eq!(claimed.len(), 1);
     // It stands for the others when it is done, too; its own push may be repeated.
-    assert!(complete(&*stores[0], &claimed[0]).await);
-    push(&*stores[1], NewDelivery { unique, ..delivery("later") }).await.unwrap();
-    assert!(claim_from(&*stores[0], 100).await.unwrap().deliveries.is_empty());
+    assert!(complete(&stores[0], &claimed[0]).await);
+    push(&stores[1], NewDelivery { unique, ..delivery("later") }).await.unwrap();
+    assert!(claim_from(&stores[0], 100).await.unwrap().deliveries.is_empty());
     let held =
         NewDelivery { unique, event_id: claimed[0].event_id, id: claimed[0].lease.delivery, ..delivery("again") };
-    push(&*stores[1], held).await.unwrap();
-    assert_eq!(claim_from(&*stores[0], 100).await.unwrap().deliveries.len(), 1);
+    push(&stores[1], held).await.unwrap();
+    assert_eq!(claim_from(&stores[0], 100).await.unwrap().deliveries.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,15 +271,15 @@ async fn a_server_that_was_killed_and_started_again_is_found_by_the_next_try() {
     let Some(mut server) = Postgres::start(&[]) else { return };
     let url = server.url();
     let store = open(&url).await;
-    let seen = store.wait(0, Duration::ZERO).await;
+    let seen = store.queue.wait(0, Duration::ZERO).await;
     for number in 0..10 {
-        push(&*store, delivery(&number.to_string())).await.unwrap();
+        push(&store, delivery(&number.to_string())).await.unwrap();
     }
-    let claimed = claim_from(&*store, 4).await.unwrap().deliveries;
+    let claimed = claim_from(&store, 4).await.unwrap().deliveries;
     assert_eq!(claimed.len(), 4);
-    assert!(complete(&*store, &claimed[0]).await);
-    let generation = store.catalogue().await.unwrap().generation;
-    let push_away = || store.push(Push::of(generation, [delivery("away")]));
+    assert!(complete(&store, &claimed[0]).await);
+    let generation = store.catalogue.read().await.unwrap().generation;
+    let push_away = || store.queue.push(Push::of(generation, [delivery("away")]));
     server.kill();
     // The first finds its connection broken, and cannot know when; the next ones find none.
     let error = push_away().await.unwrap_err();
@@ -282,21 +287,21 @@ async fn a_server_that_was_killed_and_started_again_is_found_by_the_next_try() {
     let error = push_away().await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert_eq!(error.written(), Written::Nothing, "{error}");
-    let error = claim_from(&*store, 4).await.unwrap_err();
+    let error = claim_from(&store, 4).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     server.restart();
     // At the first try: nobody need fail for the sake of a connection that broke while it was not used.
-    push(&*store, delivery("when it is back")).await.unwrap();
-    let found = claim_from(&*store, 100).await.unwrap().deliveries;
+    push(&store, delivery("when it is back")).await.unwrap();
+    let found = claim_from(&store, 100).await.unwrap().deliveries;
     // The claims may be lost, since they do not wait for the disk; what was pushed and settled is not.
     assert!((7..=10).contains(&found.len()), "{}", found.len());
     assert!(found.iter().all(|found| found.lease.delivery != claimed[0].lease.delivery), "it was settled");
-    assert_eq!(store.extend(&[found[0].lease], LEASE).await.unwrap(), [true]);
+    assert_eq!(store.queue.extend(&[found[0].lease], LEASE).await.unwrap(), [true]);
     // Others' changes are heard of again.
     let other = open(&url).await;
     eventually("the listener is back", async || {
-        push(&*other, delivery(&format!("{:?}", Instant::now()))).await.unwrap();
-        store.wait(seen, Duration::from_millis(200)).await != seen
+        push(&other, delivery(&format!("{:?}", Instant::now()))).await.unwrap();
+        store.queue.wait(seen, Duration::from_millis(200)).await != seen
     })
     .await;
 }
@@ -308,16 +313,16 @@ async fn an_answer_that_is_lost_leaves_the_write_unknown_and_repeatable() {
     let direct = server.database();
     let through = direct.replace(&server.port().to_string(), &proxy.address().port().to_string());
     let store = open(&through).await;
-    push(&*store, delivery("before")).await.unwrap();
-    let generation = store.catalogue().await.unwrap().generation;
+    push(&store, delivery("before")).await.unwrap();
+    let generation = store.catalogue.read().await.unwrap().generation;
     proxy.hang().await;
     let began = Instant::now();
     let deliveries: Arc<[_]> = [delivery("lost")].into();
     let hanging = Push::of(generation, deliveries).once();
     let (pushed, claimed, extended) = tokio::join!(
-        timeout(DEADLINE, store.push(hanging.clone())),
-        timeout(DEADLINE, claim_from(&*store, 10)),
-        timeout(DEADLINE, store.extend(&[], LEASE)),
+        timeout(DEADLINE, store.queue.push(hanging.clone())),
+        timeout(DEADLINE, claim_from(&store, 10)),
+        timeout(DEADLINE, store.queue.extend(&[], LEASE)),
     );
     let error = pushed.expect("a half-open connection hangs nobody").unwrap_err();
     assert!(error.is_transient(), "{error}");
@@ -326,13 +331,13 @@ async fn an_answer_that_is_lost_leaves_the_write_unknown_and_repeatable() {
     assert!(extended.expect("nor a renewal").unwrap_err().is_transient());
     assert!(began.elapsed() < Duration::from_secs(15));
     proxy.mend().await;
-    assert_eq!(store.push(hanging).await.unwrap(), Pushed::Stored);
-    let found = claim_from(&*store, 10).await.unwrap().deliveries;
+    assert_eq!(store.queue.push(hanging).await.unwrap(), Pushed::Stored(Vec::new()));
+    let found = claim_from(&store, 10).await.unwrap().deliveries;
     assert_eq!(found.len(), 2, "each is stored once");
     // A connection that was reset while nobody used it costs nobody an error.
     proxy.cut().await;
     proxy.mend().await;
-    assert!(complete(&*store, &found[0]).await);
+    assert!(complete(&store, &found[0]).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -343,17 +348,17 @@ async fn a_wait_of_another_process_is_woken_at_once() {
     let mut took = Vec::new();
     for number in 0..10 {
         // Quiet, and listening.
-        let mut seen = waiting.wait(0, Duration::ZERO).await;
+        let mut seen = waiting.queue.wait(0, Duration::ZERO).await;
         loop {
-            let mark = waiting.wait(seen, Duration::from_millis(200)).await;
+            let mark = waiting.queue.wait(seen, Duration::from_millis(200)).await;
             if mark == seen {
                 break;
             }
             seen = mark;
         }
-        push(&*pushing, delivery(&number.to_string())).await.unwrap();
+        push(&pushing, delivery(&number.to_string())).await.unwrap();
         let began = Instant::now();
-        let mark = waiting.wait(seen, DEADLINE).await;
+        let mark = waiting.queue.wait(seen, DEADLINE).await;
         assert_ne!(mark, seen);
         took.push(began.elapsed());
     }
@@ -367,14 +372,14 @@ async fn behind_a_pooler_changes_are_found_by_looking() {
     let Some(server) = Postgres::shared() else { return };
     let url = format!("{}?statement-cache-capacity=0&listen=off", server.database());
     let (store, other) = (open(&url).await, open(&url).await);
-    let seen = store.wait(0, Duration::ZERO).await;
-    push(&*other, delivery("order 17")).await.unwrap();
+    let seen = store.queue.wait(0, Duration::ZERO).await;
+    push(&other, delivery("order 17")).await.unwrap();
     let began = Instant::now();
     let claimed = timeout(DEADLINE, async {
         let mut seen = seen;
         loop {
-            seen = store.wait(seen, DEADLINE).await;
-            let claimed = claim_from(&*store, 10).await.unwrap().deliveries;
+            seen = store.queue.wait(seen, DEADLINE).await;
+            let claimed = claim_from(&store, 10).await.unwrap().deliveries;
             if !claimed.is_empty() {
                 return claimed;
             }
@@ -382,14 +387,14 @@ async fn behind_a_pooler_changes_are_found_by_looking() {
     });
     let claimed = claimed.await.expect("the wait ends though nobody tells it");
     assert!(began.elapsed() < Duration::from_secs(3));
-    assert_eq!(store.extend(&[claimed[0].lease], LEASE).await.unwrap(), [true]);
-    assert!(complete(&*store, &claimed[0]).await);
+    assert_eq!(store.queue.extend(&[claimed[0].lease], LEASE).await.unwrap(), [true]);
+    assert!(complete(&store, &claimed[0]).await);
     // Looking grows seldom.
-    let mut seen = store.wait(0, Duration::ZERO).await;
+    let mut seen = store.queue.wait(0, Duration::ZERO).await;
     let mut looks = 0;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(4) {
-        let mark = store.wait(seen, Duration::from_secs(4).saturating_sub(began.elapsed())).await;
+        let mark = store.queue.wait(seen, Duration::from_secs(4).saturating_sub(began.elapsed())).await;
         looks += usize::from(mark != seen);
         seen = mark;
     }
@@ -402,19 +407,20 @@ async fn nothing_waits_for_a_row_that_a_foreign_transaction_holds() {
     let url = server.database();
     let store = open(&url).await;
     for number in 0..3 {
-        push(&*store, delivery(&number.to_string())).await.unwrap();
+        push(&store, delivery(&number.to_string())).await.unwrap();
     }
-    let leased = claim_from(&*store, 1).await.unwrap().deliveries.remove(0).lease;
+    let leased = claim_from(&store, 1).await.unwrap().deliveries.remove(0).lease;
     let mut other = PgConnection::connect(&url).await.unwrap();
     let mut tx = other.begin().await.unwrap();
     query("select from evented_deliveries where seq <= 2 for update").execute(&mut *tx).await.unwrap();
     let quick = Duration::from_secs(5);
-    let claimed = timeout(quick, claim_from(&*store, 10)).await.expect("a claim waits for nobody").unwrap().deliveries;
+    let claimed = timeout(quick, claim_from(&store, 10)).await.expect("a claim waits for nobody").unwrap().deliveries;
     assert_eq!(claimed.iter().map(|claimed| &*claimed.payload).collect::<Vec<_>>(), [b"2"]);
-    let held = timeout(quick, store.extend(&[leased, claimed[0].lease], LEASE)).await.expect("nor does a renewal");
+    let held =
+        timeout(quick, store.queue.extend(&[leased, claimed[0].lease], LEASE)).await.expect("nor does a renewal");
     assert_eq!(held.unwrap(), [true, true], "nobody can take the lease while its row is held");
     tx.rollback().await.unwrap();
-    assert_eq!(claim_from(&*store, 10).await.unwrap().deliveries.len(), 1);
+    assert_eq!(claim_from(&store, 10).await.unwrap().deliveries.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -422,14 +428,14 @@ async fn a_claim_that_finds_nothing_writes_nothing() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database();
     let store = open(&url).await;
-    push(&*store, NewDelivery { delay: LEASE, ..delivery("later") }).await.unwrap();
-    claim_from(&*store, 10).await.unwrap();
+    push(&store, NewDelivery { delay: LEASE, ..delivery("later") }).await.unwrap();
+    claim_from(&store, 10).await.unwrap();
     let xid = || server.ask(&url, "select pg_snapshot_xmax(pg_current_snapshot())").unwrap();
     // Other tests write to the same server, so some of several tries are enough.
     let quiet = async || {
         let before = xid();
         for _ in 0..10 {
-            assert!(claim_from(&*store, 10).await.unwrap().next_due.is_some());
+            assert!(claim_from(&store, 10).await.unwrap().next_due.is_some());
         }
         xid() == before
     };
@@ -442,14 +448,14 @@ async fn a_settlement_and_a_renewal_of_one_lease_at_once_both_hold() {
     let url = server.database();
     let (store, keeper) = (open(&url).await, open(&url).await);
     for round in 0..100 {
-        push(&*store, delivery(&round.to_string())).await.unwrap();
-        let claimed = claim_from(&*store, 1).await.unwrap().deliveries.remove(0);
+        push(&store, delivery(&round.to_string())).await.unwrap();
+        let claimed = claim_from(&store, 1).await.unwrap().deliveries.remove(0);
         let leases = [claimed.lease];
-        let (settled, renewed) = tokio::join!(complete(&*store, &claimed), keeper.extend(&leases, LEASE));
+        let (settled, renewed) = tokio::join!(complete(&store, &claimed), keeper.queue.extend(&leases, LEASE));
         assert!(settled, "in round {round}");
         renewed.unwrap();
     }
-    assert!(claim_from(&*store, 1).await.unwrap().deliveries.is_empty());
+    assert!(claim_from(&store, 1).await.unwrap().deliveries.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -458,16 +464,16 @@ async fn counts_are_added_up_by_a_sweep_and_stay_the_same() {
     let url = server.database();
     let store = open(&url).await;
     for number in 0..5 {
-        push(&*store, delivery(&number.to_string())).await.unwrap();
-        let claimed = claim_from(&*store, 1).await.unwrap().deliveries.remove(0);
-        assert!(complete(&*store, &claimed).await);
+        push(&store, delivery(&number.to_string())).await.unwrap();
+        let claimed = claim_from(&store, 1).await.unwrap().deliveries.remove(0);
+        assert!(complete(&store, &claimed).await);
     }
     let rows = || server.ask(&url, "select count(*) from evented_counts").unwrap();
-    let done = async || store.stats().await.unwrap().handlers[0].done;
+    let done = async || crate::store::admin(&store).stats().await.unwrap().handlers[0].done;
     // A push, a claim and a settlement of each.
     assert_eq!((rows().as_str(), done().await), ("15", 5));
     let retention = evented::store::Retention { age: LEASE, count: 10 };
-    store.sweep(retention).await.unwrap();
+    crate::store::admin(&store).sweep(retention).await.unwrap();
     assert_eq!((rows().as_str(), done().await), ("0", 5));
 }
 
@@ -477,21 +483,23 @@ async fn only_dead_letters_beyond_their_retention_are_swept() {
     let url = server.database();
     let store = open(&url).await;
     for number in 0..5 {
-        push(&*store, delivery(&number.to_string())).await.unwrap();
-        let claimed = claim_from(&*store, 1).await.unwrap().deliveries.remove(0);
+        push(&store, delivery(&number.to_string())).await.unwrap();
+        let claimed = claim_from(&store, 1).await.unwrap().deliveries.remove(0);
         let outcome = Outcome::Dead { failed: 1, error: "a zero byte: \0".to_owned() };
         let settlement = Settlement { lease: claimed.lease, outcome };
-        assert_eq!(store.exchange([settlement].into(), None).await.unwrap().held, [true]);
+        assert_eq!(store.queue.exchange([settlement].into(), None).await.unwrap().held, [true]);
     }
-    let swept = async |age, count| store.sweep(evented::store::Retention { age, count }).await.unwrap().dead_letters;
+    let swept = async |age, count| {
+        crate::store::admin(&store).sweep(evented::store::Retention { age, count }).await.unwrap().dead_letters
+    };
     assert_eq!(swept(LEASE, 5).await, 0);
     assert_eq!(swept(LEASE, 3).await, 2);
-    let left = store.dead_letters(None, 10).await.unwrap();
+    let left = crate::store::admin(&store).dead_letters(None, 10).await.unwrap();
     assert_eq!(left.iter().map(|letter| &*letter.payload).collect::<Vec<_>>(), [b"4", b"3", b"2"]);
     server.ask(&url, "update evented_dead_letters set died_at = died_at - 120000 where payload = '2'").unwrap();
     assert_eq!(swept(LEASE, 10).await, 1);
-    assert_eq!(crate::store::requeue(&*store, evented::store::Letters::Of("mail".to_owned())).await, 2);
-    assert_eq!(claim_from(&*store, 10).await.unwrap().deliveries.len(), 2);
+    assert_eq!(crate::store::requeue(&store, evented::store::Letters::Of("mail".to_owned())).await, 2);
+    assert_eq!(claim_from(&store, 10).await.unwrap().deliveries.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -499,15 +507,15 @@ async fn each_row_is_found_by_its_index_though_the_table_was_empty_when_the_plan
     let Some(server) = Postgres::shared() else { return };
     let url = server.database();
     let store = open(&url).await;
-    let generation = store.catalogue().await.unwrap().generation;
+    let generation = store.catalogue.read().await.unwrap().generation;
     let round = async |count: usize, name: &str| {
         let deliveries: Vec<_> = (0..count).map(|number| delivery(&format!("{name} {number}"))).collect();
-        store.push(Push::of(generation, deliveries)).await.unwrap();
-        let claims = claim_from(&*store, 100).await.unwrap().deliveries;
+        store.queue.push(Push::of(generation, deliveries)).await.unwrap();
+        let claims = claim_from(&store, 100).await.unwrap().deliveries;
         let all = claims.iter().map(|claimed| Settlement { lease: claimed.lease, outcome: Outcome::Completed });
         let settlements: Arc<[_]> = all.collect();
         let began = Instant::now();
-        assert!(store.exchange(settlements, Some(claim(100))).await.unwrap().held.iter().all(|held| *held));
+        assert!(store.queue.exchange(settlements, Some(claim(100))).await.unwrap().held.iter().all(|held| *held));
         began.elapsed()
     };
     // The planner is told that there is nothing, and plans.

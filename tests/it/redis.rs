@@ -10,7 +10,7 @@ mod server;
 mod trouble;
 mod whole;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use evented::{
     DeliveryId, EventId, Key, Policy, Priority, Route, StoreError,
@@ -30,7 +30,7 @@ fn shared() -> Option<String> {
     Some(format!("{}/0?prefix={}", redis.url(), redis.prefix()))
 }
 
-async fn open(url: &str) -> Arc<dyn Store> {
+async fn open(url: &str) -> Store {
     open_queue(url).await.unwrap()
 }
 
@@ -48,7 +48,7 @@ fn handler(id: &str) -> CatalogueEntry {
     }
 }
 
-async fn record(store: &dyn Store, handlers: &[&str]) {
+async fn record(store: &Store, handlers: &[&str]) {
     crate::store::record(store, handlers.iter().map(|id| handler(id)).collect::<Vec<_>>()).await;
 }
 
@@ -79,13 +79,13 @@ fn unique(handler: &str, key: &str, value: &str, within: Duration) -> NewDeliver
 }
 
 /// Pushes once, planned from the catalogue as it is.
-async fn try_push(store: &dyn Store, deliveries: Vec<NewDelivery>) -> Result<Pushed, StoreError> {
-    let generation = store.catalogue().await?.generation;
-    store.push(Push::of(generation, deliveries)).await
+async fn try_push(store: &Store, deliveries: Vec<NewDelivery>) -> Result<Pushed, StoreError> {
+    let generation = store.catalogue.read().await?.generation;
+    store.queue.push(Push::of(generation, deliveries)).await
 }
 
-async fn push(store: &dyn Store, deliveries: Vec<NewDelivery>) {
-    assert_eq!(try_push(store, deliveries).await.unwrap(), Pushed::Stored);
+async fn push(store: &Store, deliveries: Vec<NewDelivery>) {
+    assert_eq!(try_push(store, deliveries).await.unwrap(), Pushed::Stored(Vec::new()));
 }
 
 fn claim_of(wanted: usize, handlers: &[(&str, u32, Priority)]) -> Claim {
@@ -99,18 +99,13 @@ fn claim_of(wanted: usize, handlers: &[(&str, u32, Priority)]) -> Claim {
     Claim { queues: vec![queue], lease: LONG }
 }
 
-async fn exchange(
-    store: &dyn Store,
-    settlements: Vec<Settlement>,
-    wanted: usize,
-    handler: &str,
-) -> (Vec<bool>, Claims) {
+async fn exchange(store: &Store, settlements: Vec<Settlement>, wanted: usize, handler: &str) -> (Vec<bool>, Claims) {
     let claim = claim_of(wanted, &[(handler, 1, Priority::Normal)]);
-    let exchanged = store.exchange(settlements.into(), Some(claim)).await.unwrap();
+    let exchanged = store.queue.exchange(settlements.into(), Some(claim)).await.unwrap();
     (exchanged.held, exchanged.claims)
 }
 
-async fn claim(store: &dyn Store, wanted: usize, handler: &str) -> Vec<Claimed> {
+async fn claim(store: &Store, wanted: usize, handler: &str) -> Vec<Claimed> {
     exchange(store, Vec::new(), wanted, handler).await.1.deliveries
 }
 
@@ -118,12 +113,12 @@ fn completed(claimed: &[Claimed]) -> Vec<Settlement> {
     claimed.iter().map(|claimed| Settlement { lease: claimed.lease, outcome: Outcome::Completed }).collect()
 }
 
-async fn settle(store: &dyn Store, lease: Lease, outcome: Outcome) -> bool {
-    store.exchange([Settlement { lease, outcome }].into(), None).await.unwrap().held[0]
+async fn settle(store: &Store, lease: Lease, outcome: Outcome) -> bool {
+    store.queue.exchange([Settlement { lease, outcome }].into(), None).await.unwrap().held[0]
 }
 
-async fn count(store: &dyn Store, handler: &str) -> StoredCount {
-    let stats = store.stats().await.unwrap();
+async fn count(store: &Store, handler: &str) -> StoredCount {
+    let stats = crate::store::admin(store).stats().await.unwrap();
     stats.handlers.into_iter().find(|count| count.handler == handler).expect("the handler is recorded")
 }
 

@@ -6,14 +6,14 @@ mod growth;
 mod older;
 mod rows;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use evented::{
     DeliveryId, EventId, Key, Origin, Policy,
     sqlx::{AssertSqlSafe, SqlitePool, query, query_scalar},
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, NewDelivery, OutboxStore, Outcome, Push, Pushed,
-        Route, Settlement, Store, open_outbox,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, NewDelivery, Outcome, Push, Pushed, Route,
+        Settlement, Store, open_outbox,
     },
 };
 use evented_tests::Place;
@@ -21,7 +21,7 @@ use evented_tests::Place;
 const LONG: Duration = Duration::from_mins(1);
 
 /// The outbox of a place, which keeps deliveries as a queue does.
-async fn open(place: &Place) -> Arc<dyn OutboxStore> {
+async fn open(place: &Place) -> Store {
     open_outbox(format!("sqlite:{}", place.path("shop.db").display())).await.unwrap()
 }
 
@@ -68,15 +68,15 @@ fn ordered(handler: &str, key: &str, number: usize) -> NewDelivery {
     NewDelivery { order: Some(Key::derive(handler, key)), ..delivery(handler, &format!("{key} {number}")) }
 }
 
-async fn push_of(store: &dyn Store, deliveries: Vec<NewDelivery>) -> Push {
-    Push::of(store.catalogue().await.unwrap().generation, deliveries)
+async fn push_of(store: &Store, deliveries: Vec<NewDelivery>) -> Push {
+    Push::of(store.catalogue.read().await.unwrap().generation, deliveries)
 }
 
-async fn push(store: &dyn Store, deliveries: Vec<NewDelivery>) {
-    assert_eq!(store.push(push_of(store, deliveries).await).await.unwrap(), Pushed::Stored);
+async fn push(store: &Store, deliveries: Vec<NewDelivery>) {
+    assert_eq!(store.queue.push(push_of(store, deliveries).await).await.unwrap(), Pushed::Stored(Vec::new()));
 }
 
-async fn claim(store: &dyn Store, handlers: &[&str], wanted: usize, lease: Duration) -> Vec<Claimed> {
+async fn claim(store: &Store, handlers: &[&str], wanted: usize, lease: Duration) -> Vec<Claimed> {
     let asked = |name: &&str| ClaimHandler {
         name: (*name).into(),
         version: 1,
@@ -85,11 +85,11 @@ async fn claim(store: &dyn Store, handlers: &[&str], wanted: usize, lease: Durat
     };
     let queue = ClaimQueue { name: "default".into(), handlers: handlers.iter().map(asked).collect(), wanted };
     let claim = Claim { queues: vec![queue], lease };
-    store.exchange([].into(), Some(claim)).await.unwrap().claims.deliveries
+    store.queue.exchange([].into(), Some(claim)).await.unwrap().claims.deliveries
 }
 
-async fn settle(store: &dyn Store, settlements: Vec<Settlement>) -> Vec<bool> {
-    store.exchange(settlements.into(), None).await.unwrap().held
+async fn settle(store: &Store, settlements: Vec<Settlement>) -> Vec<bool> {
+    store.queue.exchange(settlements.into(), None).await.unwrap().held
 }
 
 fn dead() -> Outcome {

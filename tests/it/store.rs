@@ -2,37 +2,37 @@
 
 use std::sync::Arc;
 
-use evented::store::{CatalogueEntry, Letters, Record, Step, Store, StoreTime, Swap};
+use evented::store::{AdminStore, CatalogueEntry, Letters, OutboxStore, Record, Step, Store, StoreTime, Swap};
 
 /// Records handlers, as a process does that begins now.
-pub async fn record(store: &dyn Store, handlers: impl Into<Arc<[CatalogueEntry]>>) {
+pub async fn record(store: &Store, handlers: impl Into<Arc<[CatalogueEntry]>>) {
     let handlers = handlers.into();
     while {
-        let generation = store.catalogue().await.unwrap().generation;
-        let began = StoreTime(store.clock().await.unwrap().0 + 1);
+        let generation = store.catalogue.read().await.unwrap().generation;
+        let began = StoreTime(store.queue.clock().await.unwrap().0 + 1);
         let record = Record { generation, began, handlers: Arc::clone(&handlers) };
-        store.record(record).await.unwrap() == Swap::Moved
+        store.catalogue.record(record).await.unwrap() == Swap::Moved
     } {}
 }
 
 /// Retires a handler; answers whether it was there.
-pub async fn retire(store: &dyn Store, handler: &str) -> bool {
+pub async fn retire(store: &Store, handler: &str) -> bool {
     loop {
-        let generation = store.catalogue().await.unwrap().generation;
-        if let Swap::Done(was_there) = store.retire(handler.to_owned(), generation).await.unwrap() {
+        let generation = store.catalogue.read().await.unwrap().generation;
+        if let Swap::Done(was_there) = store.catalogue.retire(handler.to_owned(), generation).await.unwrap() {
             return was_there;
         }
     }
 }
 
 /// Requeues all that is meant; answers how many it was.
-pub async fn requeue(store: &dyn Store, letters: Letters) -> u64 {
-    in_steps(async || store.requeue(letters.clone(), StoreTime::MAX).await.unwrap()).await
+pub async fn requeue(store: &Store, letters: Letters) -> u64 {
+    in_steps(async || admin(store).requeue(letters.clone(), StoreTime::MAX).await.unwrap()).await
 }
 
 /// Discards all that is meant; answers how many it was.
-pub async fn discard(store: &dyn Store, letters: Letters) -> u64 {
-    in_steps(async || store.discard(letters.clone(), StoreTime::MAX).await.unwrap()).await
+pub async fn discard(store: &Store, letters: Letters) -> u64 {
+    in_steps(async || admin(store).discard(letters.clone(), StoreTime::MAX).await.unwrap()).await
 }
 
 async fn in_steps(step: impl AsyncFn() -> Step) -> u64 {
@@ -44,4 +44,14 @@ async fn in_steps(step: impl AsyncFn() -> Step) -> u64 {
             return count;
         }
     }
+}
+
+/// What can be asked of a store.
+pub fn admin(store: &Store) -> &dyn AdminStore {
+    store.admin.as_deref().expect("every store of ours can be asked")
+}
+
+/// The outbox of a store that has one.
+pub fn outbox(store: &Store) -> &dyn OutboxStore {
+    store.outbox.as_deref().expect("it was opened as one")
 }

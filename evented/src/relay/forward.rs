@@ -19,7 +19,7 @@ use crate::{
     health::Trouble,
     id::{DeliveryId, Key},
     instance::Instance,
-    store::{Fan, Identity, NewDelivery, OutboxRow, OutboxStore, Push, Pushed, PutBack, Store, StoreTime},
+    store::{Fan, Identity, NewDelivery, Outbox, OutboxRow, Push, Pushed, PutBack, Store, StoreTime},
     time::{self, Instant},
     worker::Shared,
 };
@@ -67,7 +67,7 @@ impl Clock {
 /// What forwards to the queue store: one batch at a time.
 pub(super) struct Forwarder {
     shared: Shared,
-    outbox: Arc<dyn OutboxStore>,
+    outbox: Outbox,
     trouble: Option<(Identity, Trouble)>,
     clock: Option<Clock>,
     /// How many rows the next push has at the most.
@@ -102,12 +102,12 @@ pub(super) struct Batch {
 }
 
 impl Forwarder {
-    pub(super) fn new(shared: &Shared, outbox: &Arc<dyn OutboxStore>) -> Self {
-        let aside_told = shared.instance.health.watch(format!("relaying single events from {}", outbox.name()));
-        let target_told = shared.instance.health.watch(format!("finding the queue that {} feeds", outbox.name()));
+    pub(super) fn new(shared: &Shared, outbox: &Outbox) -> Self {
+        let aside_told = shared.instance.health.watch(format!("relaying single events from {}", outbox.about.name()));
+        let target_told = shared.instance.health.watch(format!("finding the queue that {} feeds", outbox.about.name()));
         Self {
             shared: shared.clone(),
-            outbox: Arc::clone(outbox),
+            outbox: outbox.clone(),
             trouble: None,
             clock: None,
             rows: ROWS_MAX,
@@ -128,7 +128,7 @@ impl Forwarder {
         if self.aside.len() < known {
             self.tell_aside().await;
         }
-        let (queue, feeds) = (self.instance().queue().map(|queue| queue.identity()), self.instance().feeds());
+        let (queue, feeds) = (self.instance().queue().map(|queue| queue.about.identity()), self.instance().feeds());
         let is_target = queue.is_none() || self.instance().is_one_store() || queue == feeds;
         if is_target == self.is_target {
             return;
@@ -155,9 +155,9 @@ impl Forwarder {
     }
 
     /// The queue that rows are forwarded to: the one that the outbox feeds.
-    fn queue(&self) -> Option<Arc<dyn Store>> {
+    fn queue(&self) -> Option<Store> {
         let queue = self.instance().queue().filter(|_| !self.instance().is_one_store())?;
-        (self.instance().feeds() == Some(queue.identity())).then(|| Arc::clone(queue))
+        (self.instance().feeds() == Some(queue.about.identity())).then(|| queue.clone())
     }
 
     /// Until when rows may be pushed that are leased from now on; `None` while they cannot be.
@@ -183,7 +183,7 @@ impl Forwarder {
     /// Asks the queue for its clock, and with that whether it is there.
     pub(super) async fn read_clock(mut self) -> Self {
         let Some(queue) = self.queue() else { return self };
-        if let Ok(said) = self.ask(&*queue, queue.clock()).await {
+        if let Ok(said) = self.ask(&queue, queue.queue.clock()).await {
             self.clock = Some(Clock { said, heard: time::now() });
         }
         self
@@ -208,8 +208,8 @@ impl Forwarder {
             if some.is_empty() {
                 continue;
             }
-            match self.push(&*queue, &some, batch.until).await {
-                Ok(Pushed::Stored) => {
+            match self.push(&queue, &some, batch.until).await {
+                Ok(Pushed::Stored(_)) => {
                     refused = 0;
                     self.late = Duration::ZERO;
                     self.rows = (some.len().max(self.rows / 2) * 2).min(ROWS_MAX);
@@ -230,7 +230,7 @@ impl Forwarder {
                     self.clock = None;
                     self.rows = (some.len() / 2).max(1);
                     self.late = (self.late * 2).clamp(LATE_FIRST, LATE_MAX);
-                    tracing::warn!(queue = queue.name(), lease = ?self.shared.lease, tried_again_in = ?self.late,
+                    tracing::warn!(queue = queue.about.name(), lease = ?self.shared.lease, tried_again_in = ?self.late,
                         "relayed events came to the queue too late, after a third of the lease; nothing was stored. Where this \
                          goes on, the network is slow for so short a lease");
                     self.away_until = Some(time::after(self.late));
@@ -300,18 +300,13 @@ impl Forwarder {
         (some, rest)
     }
 
-    async fn push(
-        &mut self,
-        queue: &dyn Store,
-        rows: &[(OutboxRow, Fan)],
-        until: StoreTime,
-    ) -> Result<Pushed, StoreError> {
+    async fn push(&mut self, queue: &Store, rows: &[(OutboxRow, Fan)], until: StoreTime) -> Result<Pushed, StoreError> {
         let generation = self.instance().plans().queue_generation;
         let deliveries: Vec<NewDelivery> = rows.iter().flat_map(|(_, fan)| fan.elsewhere.iter().cloned()).collect();
         let finished: Arc<[DeliveryId]> = self.finished.as_slice().into();
         let push = Push { until: Some(until), finished, ..Push::of(generation, deliveries).once() };
-        let pushed = self.ask(queue, queue.push(push)).await?;
-        if pushed == Pushed::Stored {
+        let pushed = self.ask(queue, queue.queue.push(push)).await?;
+        if pushed.is_stored() {
             self.finished.clear();
         }
         Ok(pushed)
@@ -321,7 +316,7 @@ impl Forwarder {
     async fn finish(&mut self, rows: Vec<(OutboxRow, Fan)>) -> bool {
         let ids = |fan: &Fan| fan.elsewhere.iter().map(|delivery| delivery.id).collect::<Vec<_>>();
         let pushed: Vec<_> = rows.iter().map(|(row, fan)| (row.row, ids(fan))).collect();
-        match self.outbox.finish(rows.into_iter().map(|(row, _)| row).collect()).await {
+        match self.outbox.rows.finish(rows.into_iter().map(|(row, _)| row).collect()).await {
             Ok(finished) => {
                 // A row that another relay has now is pushed again by it, and must still be remembered.
                 for ((row, ids), _) in pushed.into_iter().zip(finished).filter(|(_, finished)| *finished) {
@@ -335,7 +330,7 @@ impl Forwarder {
             }
             Err(error) => {
                 // Their leases end, they are pushed again, and the queue remembers them.
-                tracing::warn!(error = %in_one_line(&error), outbox = self.outbox.name(),
+                tracing::warn!(error = %in_one_line(&error), outbox = self.outbox.about.name(),
                     "relayed events could not be taken out of the outbox; they are relayed again, and stored once");
                 false
             }
@@ -385,7 +380,7 @@ impl Forwarder {
         if rows.is_empty() {
             return;
         }
-        if let Err(error) = self.outbox.put_back(rows).await {
+        if let Err(error) = self.outbox.rows.put_back(rows).await {
             // Their leases end by themselves.
             tracing::debug!(error = %in_one_line(&error), "outbox rows could not be given back; they come with their leases' end");
         }
@@ -398,18 +393,18 @@ impl Forwarder {
         let finished = std::mem::take(&mut self.finished).into();
         let push = Push { finished, ..Push::of(generation, []) };
         // What is not told is remembered for longer than it need be.
-        let _told = queue.push(push).await;
+        let _told = queue.queue.push(push).await;
     }
 
     /// Asks the queue, and notes how that went.
     async fn ask<T>(
         &mut self,
-        queue: &dyn Store,
+        queue: &Store,
         asking: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let identity = queue.identity();
+        let identity = queue.about.identity();
         if self.trouble.as_ref().is_none_or(|(of, _)| *of != identity) {
-            let what = format!("pushing relayed events to {}", queue.name());
+            let what = format!("pushing relayed events to {}", queue.about.name());
             self.trouble = Some((identity, self.instance().health.watch(what)));
         }
         let (_, trouble) = self.trouble.as_mut().expect("it was just made");

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use sqlx_core::transaction::TransactionManager as _;
 
-use crate::{id::DeliveryId, store::Lease, time};
+use crate::time;
 
 /// A connection of the application's pool that goes back only after a clean end. A handler may have ended its transaction
 /// behind our back: the connection no longer knows then in what transaction it is. It is closed, also where the handler's
@@ -27,14 +27,6 @@ impl<Db: Database> Drop for Borrowed<Db> {
             self.conn.close_on_drop();
         }
     }
-}
-
-/// What makes a handler's transaction one with its delivery.
-pub(super) enum Fence<'a> {
-    /// The lease on a delivery beside the handler's data: it must be held at the start and at the settlement.
-    Lease(&'a Lease),
-    /// A delivery of another store: it must not have run before.
-    Once(DeliveryId),
 }
 
 /// How many transactional handlers run at once: on three quarters of the pool. Handlers of which each asks for one more connection

@@ -53,10 +53,10 @@ use crate::{
     error::{Error, StoreError, Written},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Feed, Identity, Lease, Letters, Limits,
-        OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
-        Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
-        borrowed::{self, Fence},
+        About, AdminStore, CatalogueState, CatalogueStore, Claim, Claims, DeadLetter, Exchanged, Feed, Fence, Identity,
+        Lease, Letters, Limits, Locks, OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore,
+        Record, Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Swap, Swept, Term,
+        Told, TxCall, TxEnd, borrowed,
         tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
@@ -92,13 +92,13 @@ pub(crate) struct MySqlStore {
 
 impl MySqlStore {
     /// Opens the outbox in the database of the application's pool.
-    async fn open_outbox(pool: MySqlPool) -> Result<Arc<Self>, StoreError> {
+    async fn open_outbox(pool: MySqlPool) -> Result<Store, StoreError> {
         let options = (*pool.connect_options()).clone();
         let found = schema::migrate(&options).await?;
         pool::check(&pool, &found).await?;
         let known = Arc::new(Known::new(found.met));
         borrowed::say_if_small(&pool);
-        Ok(Arc::new(Self {
+        let store = Arc::new(Self {
             name: found.name,
             making_whole: Mutex::default(),
             promise: found.promise,
@@ -114,11 +114,12 @@ impl MySqlStore {
             changes: Changes::new(Link::new(&options, &known)),
             options,
             known,
-        }))
+        });
+        Ok(Store::new(&store).with_admin(Arc::clone(&store)).with_outbox(store))
     }
 
     /// Opens the outbox at a URL, with a pool of its own. The database must be there: it is the application's.
-    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Store, StoreError> {
         let options = MySqlConnectOptions::from_str(url.reveal()).map_err(|error| {
             url.unread("outbox", "is not one of MySQL, like `mysql://user@localhost:3306/shop`", &error)
         })?;
@@ -262,7 +263,7 @@ impl QueueStore for MySqlStore {
     }
 }
 
-impl Catalogue for MySqlStore {
+impl CatalogueStore for MySqlStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move {
             match self.reader.transact(&record, catalogue::record).await? {
@@ -274,7 +275,7 @@ impl Catalogue for MySqlStore {
         })
     }
 
-    fn catalogue(&self) -> Pending<'_, CatalogueState> {
+    fn read(&self) -> Pending<'_, CatalogueState> {
         Box::pin(self.catalogue())
     }
 
@@ -287,7 +288,9 @@ impl Catalogue for MySqlStore {
             Ok(retired)
         })
     }
+}
 
+impl About for MySqlStore {
     fn name(&self) -> &str {
         &self.name
     }
@@ -297,7 +300,7 @@ impl Catalogue for MySqlStore {
     }
 
     fn limits(&self) -> Limits {
-        Limits { push_bytes: 64 << 20, push_deliveries: 200_000 }
+        Limits { push_bytes: 64 << 20, push_deliveries: 200_000, locks: Locks::Rows }
     }
 
     fn promise(&self) -> &str {
@@ -307,9 +310,13 @@ impl Catalogue for MySqlStore {
     fn close(&self) {
         self.changes.close();
     }
+
+    fn keeps(&self) -> &[Term] {
+        Term::ALL
+    }
 }
 
-impl Admin for MySqlStore {
+impl AdminStore for MySqlStore {
     fn stats(&self) -> Pending<'_, Stats> {
         Box::pin(async move { self.counter.run(&(), admin::stats).await })
     }
@@ -396,20 +403,11 @@ impl OutboxStore for MySqlStore {
         Box::pin(async move { self.reader.transact(&deliveries, |conn, settled| outbox::settled(conn, settled)).await })
     }
 
-    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(self.run_in_tx(Fence::Lease(lease), call))
+    fn transact<'a>(&'a self, fence: Fence<'a>, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(self.run_in_tx(fence, call))
     }
 
-    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(self.run_in_tx(Fence::Once(delivery), call))
-    }
-
-    /// Rows are locked, not the database.
-    fn tx_limit(&self, _lease: Duration) -> Duration {
-        Duration::MAX
-    }
-
-    fn outbox_rows(&self) -> Pending<'_, u64> {
+    fn count(&self) -> Pending<'_, u64> {
         Box::pin(async move { self.counter.run(&(), outbox::rows).await })
     }
 
@@ -417,13 +415,16 @@ impl OutboxStore for MySqlStore {
         TypeId::of::<MySql>()
     }
 
-    fn nudge(&self) {
-        self.changes.stir();
-    }
-
-    fn committed(&self) {
-        self.told.store(true, Ordering::Relaxed);
-        self.changes.tell();
+    fn tell(&self, told: Told) {
+        match told {
+            Told::Written => {
+                self.changes.stir();
+            }
+            Told::Committed => {
+                self.told.store(true, Ordering::Relaxed);
+                self.changes.tell();
+            }
+        }
     }
 }
 
@@ -456,7 +457,7 @@ impl Outboxed for MySql {
         Box::pin(<Self as Database>::TransactionManager::commit(conn))
     }
 
-    fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {
-        Box::pin(async move { Ok(MySqlStore::open_outbox(pool).await? as Arc<dyn OutboxStore>) })
+    fn open(pool: Pool<Self>) -> Pending<'static, Store> {
+        Box::pin(MySqlStore::open_outbox(pool))
     }
 }

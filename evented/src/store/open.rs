@@ -1,7 +1,5 @@
 //! Opening the store of a URL.
 
-use std::sync::Arc;
-
 use crate::error::{Act, StoreError};
 
 #[cfg(feature = "mysql")]
@@ -12,7 +10,7 @@ use super::postgres;
 use super::redis;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
-use super::{OutboxStore, Pending, Store, StoreUrl};
+use super::{Pending, Store, StoreUrl};
 
 /// The queue that is used when nothing says otherwise.
 pub(crate) const QUEUE_DEFAULT: &str = "sqlite:evented.db";
@@ -23,19 +21,17 @@ pub(crate) const QUEUE_DEFAULT: &str = "sqlite:evented.db";
 /// When the URL is of no kind that this build keeps, or the store cannot be opened or migrated. The URL's secrets are not in
 /// the text.
 #[must_use]
-pub fn open_queue(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn Store>> {
+pub fn open_queue(url: impl Into<StoreUrl>) -> Pending<'static, Store> {
     let url = url.into();
     Box::pin(async move {
         url.check("queue")?;
-        let opened: Result<Arc<dyn Store>, StoreError> = match url.scheme() {
+        let opened: Result<Store, StoreError> = match url.scheme() {
             #[cfg(feature = "sqlite")]
-            "sqlite" => sqlite::SqliteStore::open_queue(&url).await.map(|store| store as Arc<dyn Store>),
+            "sqlite" => sqlite::SqliteStore::open_queue(&url).await,
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => {
-                postgres::PostgresStore::open_queue(&url).await.map(|store| store as Arc<dyn Store>)
-            }
+            "postgres" | "postgresql" => postgres::PostgresStore::open_queue(&url).await,
             #[cfg(feature = "redis")]
-            "redis" => redis::RedisStore::open_queue(&url).await.map(|store| store as Arc<dyn Store>),
+            "redis" => redis::RedisStore::open_queue(&url).await,
             _ => Err(no_store(&url, "queue")),
         };
         opened.map_err(|error| error.at(Act::Open("opening the queue"), &url.to_string()))
@@ -48,21 +44,17 @@ pub fn open_queue(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn Store>> 
 /// When the URL is of no kind that this build keeps, or the outbox cannot be opened or migrated. The URL's secrets are not in
 /// the text.
 #[must_use]
-pub fn open_outbox(url: impl Into<StoreUrl>) -> Pending<'static, Arc<dyn OutboxStore>> {
+pub fn open_outbox(url: impl Into<StoreUrl>) -> Pending<'static, Store> {
     let url = url.into();
     Box::pin(async move {
         url.check("outbox")?;
-        let opened: Result<Arc<dyn OutboxStore>, StoreError> = match url.scheme() {
+        let opened: Result<Store, StoreError> = match url.scheme() {
             #[cfg(feature = "sqlite")]
-            "sqlite" => sqlite::SqliteStore::open_outbox_url(&url).await.map(|store| store as Arc<dyn OutboxStore>),
+            "sqlite" => sqlite::SqliteStore::open_outbox_url(&url).await,
             #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => {
-                mysql::MySqlStore::open_outbox_url(&url).await.map(|store| store as Arc<dyn OutboxStore>)
-            }
+            "mysql" | "mariadb" => mysql::MySqlStore::open_outbox_url(&url).await,
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => {
-                postgres::PostgresStore::open_outbox_url(&url).await.map(|store| store as Arc<dyn OutboxStore>)
-            }
+            "postgres" | "postgresql" => postgres::PostgresStore::open_outbox_url(&url).await,
             _ => Err(no_store(&url, "outbox")),
         };
         opened.map_err(|error| error.at(Act::Open("opening the outbox"), &url.to_string()))

@@ -9,10 +9,11 @@ use crate::{
     origin::Origin,
 };
 
-use super::{Claim, Claims, Identity, Lease, NewDelivery, Payload, Pending, Store};
+use super::{Claim, Claims, Identity, Lease, NewDelivery, Payload, Pending};
 
-/// A queue store that also keeps the outbox: in the application's own database, beside the business data.
-pub trait OutboxStore: Store {
+/// Rows that were written in the application's transactions, in its own database, beside the business data; and handlers that run
+/// in one.
+pub trait OutboxStore: Send + Sync + 'static {
     /// Takes committed outbox rows that no other relay holds and asks `fan_out` for each.
     ///
     /// A row whose deliveries all stay here is replaced by them at once, in one commit. Of the others the deliveries that stay
@@ -43,39 +44,56 @@ pub trait OutboxStore: Store {
     /// adopted: it is written, and the rows on their way to another follow when it is adopted again.
     fn feed(&self, feed: Feed) -> Pending<'_, Option<Identity>>;
 
-    /// Runs `call` in a transaction of the outbox database. The fence check, what `call` writes and the settlement are
-    /// one commit; without the lease nothing is committed.
+    /// Runs `call` in a transaction of the outbox's database. The check of the `fence`, what `call` writes and the end of the
+    /// delivery are one commit. `call`'s own failure rolls back and is answered as [`TxEnd::Failed`]. At a crash: nothing
+    /// happened, or all.
     ///
-    /// `call`'s own failure rolls back and is answered as [`TxEnd::Failed`]. At a crash: nothing happened, or all.
-    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd>;
-
-    /// The same for a delivery that is stored elsewhere: that it ran, and what `call` writes, are one commit. One that ran to
-    /// its end before is answered as [`TxEnd::Committed`], without a call; one that runs elsewhere at the moment is waited for, a
-    /// minute at the most: its process may stand still. The error after that is transient, and the delivery is tried later.
+    /// [`Fence::Lease`]: the delivery is stored here, and without the lease nothing is committed.
     ///
-    /// Remembered for [`INBOX_RETENTION`](super::INBOX_RETENTION), or until some time after it is
-    /// [settled](Self::settled). At a crash: nothing happened, or all.
-    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd>;
+    /// [`Fence::Once`]: it is stored elsewhere. One that ran to its end here before is answered as [`TxEnd::Committed`], without
+    /// a call; one that runs elsewhere at the moment is waited for, a minute at the most: its process may stand still. The
+    /// error after that is transient, and the delivery is tried later. Remembered for
+    /// [`INBOX_RETENTION`](super::INBOX_RETENTION), or until some time after it is [settled](Self::settled).
+    fn transact<'a>(&'a self, fence: Fence<'a>, call: TxCall<'a>) -> Pending<'a, TxEnd>;
 
     /// Deliveries of other stores that ran here are settled there and cannot come again: they are remembered for
     /// [`INBOX_SETTLED`](super::INBOX_SETTLED) from now. At a crash: as long as without this.
     fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()>;
 
-    /// The longest that a handler's transaction may last, beside a lease of this length: where it locks the whole database,
-    /// the renewal of the leases waits behind it. [`Duration::MAX`] where it locks rows only, so that others write meanwhile.
-    fn tx_limit(&self, lease: Duration) -> Duration;
-
-    /// Outbox rows not yet relayed.
-    fn outbox_rows(&self) -> Pending<'_, u64>;
+    /// How many outbox rows are not yet relayed.
+    fn count(&self) -> Pending<'_, u64>;
 
     /// The database whose transactions write here, as `TypeId::of::<Db>()`.
     fn database(&self) -> TypeId;
 
-    /// Says that a row was written in a transaction that may commit soon, of which nobody will tell.
-    fn nudge(&self);
+    /// Takes note of a row of this process's that the relay does not know of yet. Never waits.
+    fn tell(&self, told: Told);
+}
 
-    /// Says that rows were committed.
-    fn committed(&self);
+/// What makes a handler's transaction one with its delivery.
+#[derive(Debug, Clone, Copy)]
+pub enum Fence<'a> {
+    /// The lease on a delivery that is stored in this database: it must be held at the start and at the end.
+    Lease(&'a Lease),
+    /// A delivery of another store: it must not have run here before.
+    Once(DeliveryId),
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl Fence<'_> {
+    /// Whether others may wait for the delivery's end, since it has an order key.
+    pub(crate) fn is_ordered(&self) -> bool {
+        matches!(self, Self::Lease(lease) if lease.ordered)
+    }
+}
+
+/// What an outbox is told of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It was written in a transaction that may commit soon, of which nobody will tell.
+    Written,
+    /// It was committed.
+    Committed,
 }
 
 /// What an outbox is told of the queue store that it feeds.

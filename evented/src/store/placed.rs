@@ -6,162 +6,142 @@ use std::{any::TypeId, pin::Pin, sync::Arc, time::Duration};
 use crate::{error::Act, id::DeliveryId};
 
 use super::{
-    Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Feed, Identity, Lease, Letters, Limits, OutboxRow,
-    OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention, Settlement, Stats,
-    Step, Store, StoreTime, Swap, Swept, TxCall, TxEnd,
+    About, AdminStore, CatalogueState, CatalogueStore, Claim, DeadLetter, Exchanged, Feed, Fence, Identity, Lease,
+    Letters, OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
+    Settlement, Stats, Step, Store, StoreTime, Swap, Swept, Told, TxCall, TxEnd,
 };
 
-/// A store that is asked through this.
-pub(crate) struct Placed<S: ?Sized>(Arc<S>);
-
-/// The queue, with errors that name it.
-pub(crate) fn queue(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    Arc::new(Placed(store))
+/// A socket that is asked through this.
+struct Placed<S: ?Sized> {
+    socket: Arc<S>,
+    about: Arc<dyn About>,
 }
 
-/// The outbox, with errors that name it.
-pub(crate) fn outbox(store: Arc<dyn OutboxStore>) -> Arc<dyn OutboxStore> {
-    Arc::new(Placed(store))
-}
-
-impl<S: Store + ?Sized> Placed<S> {
-    fn tell<'a, T: Send + 'a>(&'a self, act: Act, asking: Pending<'a, T>) -> Pending<'a, T> {
-        Box::pin(async move { asking.await.map_err(|error| error.at(act, self.0.name())) })
+/// The store with errors that name it.
+pub(crate) fn placed(store: Store) -> Store {
+    let about = store.about;
+    Store {
+        queue: Placed::of(store.queue, &about),
+        catalogue: Placed::of(store.catalogue, &about),
+        admin: store.admin.map(|admin| Placed::of(admin, &about) as _),
+        outbox: store.outbox.map(|outbox| Placed::of(outbox, &about) as _),
+        about,
     }
 }
 
-impl<S: Store + ?Sized> QueueStore for Placed<S> {
+impl<S: ?Sized + Send + Sync> Placed<S> {
+    fn of(socket: Arc<S>, about: &Arc<dyn About>) -> Arc<Self> {
+        Arc::new(Self { socket, about: Arc::clone(about) })
+    }
+
+    fn place<'a, T: Send + 'a>(&'a self, act: Act, asking: Pending<'a, T>) -> Pending<'a, T> {
+        Box::pin(async move { asking.await.map_err(|error| error.at(act, self.about.name())) })
+    }
+}
+
+impl QueueStore for Placed<dyn QueueStore> {
     fn push(&self, push: Push) -> Pending<'_, Pushed> {
-        self.tell(Act::Write("storing deliveries"), self.0.push(push))
+        self.place(Act::Write("storing deliveries"), self.socket.push(push))
     }
 
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
-        self.tell(Act::Write("settling and claiming"), self.0.exchange(settlements, claim))
+        self.place(Act::Write("settling and claiming"), self.socket.exchange(settlements, claim))
     }
 
     fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
-        self.tell(Act::Write("renewing leases"), self.0.extend(leases, lease))
+        self.place(Act::Write("renewing leases"), self.socket.extend(leases, lease))
     }
 
     fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
-        self.tell(Act::Write("noting that a delivery runs alone"), self.0.runs_alone(lease, runs))
+        self.place(Act::Write("noting that a delivery runs alone"), self.socket.runs_alone(lease, runs))
     }
 
     fn clock(&self) -> Pending<'_, StoreTime> {
-        self.tell(Act::Read("reading the clock"), self.0.clock())
+        self.place(Act::Read("reading the clock"), self.socket.clock())
     }
 
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {
-        self.0.wait(seen, most)
+        self.socket.wait(seen, most)
     }
 }
 
-impl<S: Store + ?Sized> Catalogue for Placed<S> {
+impl CatalogueStore for Placed<dyn CatalogueStore> {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
-        self.tell(Act::Write("recording handlers"), self.0.record(record))
+        self.place(Act::Write("recording handlers"), self.socket.record(record))
     }
 
-    fn catalogue(&self) -> Pending<'_, CatalogueState> {
-        self.tell(Act::Read("reading the catalogue of handlers"), self.0.catalogue())
+    fn read(&self) -> Pending<'_, CatalogueState> {
+        self.place(Act::Read("reading the catalogue of handlers"), self.socket.read())
     }
 
     fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>> {
-        self.tell(Act::Write("retiring a handler"), self.0.retire(handler, generation))
-    }
-
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn identity(&self) -> Identity {
-        self.0.identity()
-    }
-
-    fn limits(&self) -> Limits {
-        self.0.limits()
-    }
-
-    fn promise(&self) -> &str {
-        self.0.promise()
-    }
-
-    fn close(&self) {
-        self.0.close();
+        self.place(Act::Write("retiring a handler"), self.socket.retire(handler, generation))
     }
 }
 
-impl<S: Store + ?Sized> Admin for Placed<S> {
+impl AdminStore for Placed<dyn AdminStore> {
     fn stats(&self) -> Pending<'_, Stats> {
-        self.tell(Act::Read("counting deliveries"), self.0.stats())
+        self.place(Act::Read("counting deliveries"), self.socket.stats())
     }
 
     fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()> {
-        self.tell(Act::Write(if paused { "pausing a queue" } else { "resuming a queue" }), self.0.pause(queue, paused))
+        self.place(
+            Act::Write(if paused { "pausing a queue" } else { "resuming a queue" }),
+            self.socket.pause(queue, paused),
+        )
     }
 
     fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>> {
-        self.tell(Act::Read("reading dead letters"), self.0.dead_letters(handler, limit))
+        self.place(Act::Read("reading dead letters"), self.socket.dead_letters(handler, limit))
     }
 
     fn requeue(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
-        self.tell(Act::Write("requeueing dead letters"), self.0.requeue(letters, up_to))
+        self.place(Act::Write("requeueing dead letters"), self.socket.requeue(letters, up_to))
     }
 
     fn discard(&self, letters: Letters, up_to: StoreTime) -> Pending<'_, Step> {
-        self.tell(Act::Write("discarding dead letters"), self.0.discard(letters, up_to))
+        self.place(Act::Write("discarding dead letters"), self.socket.discard(letters, up_to))
     }
 
     fn sweep(&self, retention: Retention) -> Pending<'_, Swept> {
-        self.tell(Act::Write("deleting what is kept no longer"), self.0.sweep(retention))
+        self.place(Act::Write("deleting what is kept no longer"), self.socket.sweep(retention))
     }
 }
 
 impl OutboxStore for Placed<dyn OutboxStore> {
     fn relay(&self, relay: Relay) -> Pending<'_, Relayed> {
-        self.tell(Act::Write("relaying"), self.0.relay(relay))
+        self.place(Act::Write("relaying"), self.socket.relay(relay))
     }
 
     fn finish(&self, rows: Vec<OutboxRow>) -> Pending<'_, Vec<bool>> {
-        self.tell(Act::Write("finishing relayed events"), self.0.finish(rows))
+        self.place(Act::Write("finishing relayed events"), self.socket.finish(rows))
     }
 
     fn put_back(&self, rows: Vec<PutBack>) -> Pending<'_, ()> {
-        self.tell(Act::Write("putting events back into the outbox"), self.0.put_back(rows))
+        self.place(Act::Write("putting events back into the outbox"), self.socket.put_back(rows))
     }
 
     fn feed(&self, feed: Feed) -> Pending<'_, Option<Identity>> {
-        self.tell(Act::Write("asking which queue the outbox feeds"), self.0.feed(feed))
+        self.place(Act::Write("asking which queue the outbox feeds"), self.socket.feed(feed))
     }
 
     fn settled(&self, deliveries: Vec<DeliveryId>) -> Pending<'_, ()> {
-        self.tell(Act::Write("noting what is settled elsewhere"), self.0.settled(deliveries))
+        self.place(Act::Write("noting what is settled elsewhere"), self.socket.settled(deliveries))
     }
 
-    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        self.tell(Act::Write("running a handler's transaction"), self.0.transact(lease, call))
+    fn transact<'a>(&'a self, fence: Fence<'a>, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        self.place(Act::Write("running a handler's transaction"), self.socket.transact(fence, call))
     }
 
-    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        self.tell(Act::Write("running a handler's transaction"), self.0.transact_once(delivery, call))
-    }
-
-    fn tx_limit(&self, lease: Duration) -> Duration {
-        self.0.tx_limit(lease)
-    }
-
-    fn outbox_rows(&self) -> Pending<'_, u64> {
-        self.tell(Act::Read("counting the outbox's events"), self.0.outbox_rows())
+    fn count(&self) -> Pending<'_, u64> {
+        self.place(Act::Read("counting the outbox's events"), self.socket.count())
     }
 
     fn database(&self) -> TypeId {
-        self.0.database()
+        self.socket.database()
     }
 
-    fn nudge(&self) {
-        self.0.nudge();
-    }
-
-    fn committed(&self) {
-        self.0.committed();
+    fn tell(&self, told: Told) {
+        self.socket.tell(told);
     }
 }

@@ -56,10 +56,10 @@ use crate::{
     error::{Error, StoreError},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Feed, Identity, Lease, Letters, Limits,
-        OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
-        Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
-        borrowed::{self, Fence},
+        About, AdminStore, CatalogueState, CatalogueStore, Claim, DeadLetter, Exchanged, Feed, Fence, Identity, Lease,
+        Letters, Limits, Locks, OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record,
+        Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Swap, Swept, Term, Told,
+        TxCall, TxEnd, borrowed,
         tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
@@ -116,23 +116,23 @@ struct Outbox {
 
 impl PostgresStore {
     /// Opens the queue at `url`.
-    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Store, StoreError> {
         Self::open(Place::of("queue", url)?, None).await
     }
 
     /// Opens the outbox in the database of the application's pool.
-    async fn open_outbox(pool: PgPool) -> Result<Arc<Self>, StoreError> {
+    async fn open_outbox(pool: PgPool) -> Result<Store, StoreError> {
         Self::open(Place::of_pool(&pool.connect_options()), Some(pool)).await
     }
 
     /// Opens the outbox at a URL, with a pool of its own.
-    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Store, StoreError> {
         let place = Place::of("outbox", url)?;
         let pool = PgPoolOptions::new().connect_lazy_with(place.options.clone());
         Self::open(place, Some(pool)).await
     }
 
-    async fn open(place: Place, pool: Option<PgPool>) -> Result<Arc<Self>, StoreError> {
+    async fn open(place: Place, pool: Option<PgPool>) -> Result<Store, StoreError> {
         let place = Arc::new(place);
         let found = schema::migrate(&place).await?;
         let promise = match &pool {
@@ -170,7 +170,7 @@ impl PostgresStore {
                 told: AtomicBool::new(false),
             }
         });
-        Ok(Arc::new(Self {
+        let store = Arc::new(Self {
             name,
             promise,
             identity: RwLock::new(found.identity),
@@ -184,7 +184,9 @@ impl PostgresStore {
             counter: Arc::new(Link::new(&place, Plans::ByIndex)),
             changes,
             outbox,
-        }))
+        });
+        let sockets = Store::new(&store).with_admin(Arc::clone(&store));
+        Ok(if store.outbox.is_some() { sockets.with_outbox(store) } else { sockets })
     }
 
     fn outbox(&self) -> &Outbox {
@@ -223,7 +225,7 @@ impl PostgresStore {
         Ok(known.state)
     }
 
-    async fn run_in_tx(&self, fence: Fence<'_>, ordered: bool, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
+    async fn run_in_tx(&self, fence: Fence<'_>, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
         let outbox = self.outbox();
         let stirs = outbox.stirs.load(Ordering::Relaxed);
         let ours = transact::Ours { schema: &outbox.schema, row_security: outbox.place.row_security() };
@@ -235,7 +237,7 @@ impl PostgresStore {
         if matches!(end, TxEnd::Committed) {
             self.settled.fetch_add(1, Ordering::Relaxed);
             self.count();
-            if ordered || emitted {
+            if fence.is_ordered() || emitted {
                 self.changes.tell();
             }
         }
@@ -311,7 +313,7 @@ impl QueueStore for PostgresStore {
     }
 }
 
-impl Catalogue for PostgresStore {
+impl CatalogueStore for PostgresStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move {
             let recording =
@@ -328,7 +330,7 @@ impl Catalogue for PostgresStore {
         })
     }
 
-    fn catalogue(&self) -> Pending<'_, CatalogueState> {
+    fn read(&self) -> Pending<'_, CatalogueState> {
         Box::pin(self.read_catalogue())
     }
 
@@ -344,7 +346,9 @@ impl Catalogue for PostgresStore {
             Ok(retired)
         })
     }
+}
 
+impl About for PostgresStore {
     fn name(&self) -> &str {
         &self.name
     }
@@ -354,7 +358,7 @@ impl Catalogue for PostgresStore {
     }
 
     fn limits(&self) -> Limits {
-        Limits { push_bytes: 256 << 20, push_deliveries: 200_000 }
+        Limits { push_bytes: 256 << 20, push_deliveries: 200_000, locks: Locks::Rows }
     }
 
     fn promise(&self) -> &str {
@@ -364,9 +368,13 @@ impl Catalogue for PostgresStore {
     fn close(&self) {
         self.changes.close();
     }
+
+    fn keeps(&self) -> &[Term] {
+        Term::ALL
+    }
 }
 
-impl Admin for PostgresStore {
+impl AdminStore for PostgresStore {
     fn stats(&self) -> Pending<'_, Stats> {
         Box::pin(async move { self.counter.transact(&(), |session, ()| Box::pin(admin::stats(session))).await })
     }
@@ -469,19 +477,11 @@ impl OutboxStore for PostgresStore {
         })
     }
 
-    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(self.run_in_tx(Fence::Lease(lease), lease.ordered, call))
+    fn transact<'a>(&'a self, fence: Fence<'a>, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(self.run_in_tx(fence, call))
     }
 
-    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(self.run_in_tx(Fence::Once(delivery), false, call))
-    }
-
-    fn tx_limit(&self, _lease: Duration) -> Duration {
-        Duration::MAX
-    }
-
-    fn outbox_rows(&self) -> Pending<'_, u64> {
+    fn count(&self) -> Pending<'_, u64> {
         Box::pin(async move { self.counter.run(&(), |session, ()| Box::pin(relay::rows(session))).await })
     }
 
@@ -489,15 +489,18 @@ impl OutboxStore for PostgresStore {
         TypeId::of::<Postgres>()
     }
 
-    fn nudge(&self) {
-        let outbox = self.outbox();
-        outbox.stirs.fetch_add(1, Ordering::Relaxed);
-        outbox.stirred.notify_one();
-    }
-
-    fn committed(&self) {
-        self.outbox().told.store(true, Ordering::Relaxed);
-        self.changes.tell();
+    fn tell(&self, told: Told) {
+        match told {
+            Told::Written => {
+                let outbox = self.outbox();
+                outbox.stirs.fetch_add(1, Ordering::Relaxed);
+                outbox.stirred.notify_one();
+            }
+            Told::Committed => {
+                self.outbox().told.store(true, Ordering::Relaxed);
+                self.changes.tell();
+            }
+        }
     }
 }
 
@@ -528,7 +531,7 @@ impl Outboxed for Postgres {
         Box::pin(transact::commit(conn))
     }
 
-    fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {
-        Box::pin(async move { Ok(PostgresStore::open_outbox(pool).await? as Arc<dyn OutboxStore>) })
+    fn open(pool: Pool<Self>) -> Pending<'static, Store> {
+        Box::pin(PostgresStore::open_outbox(pool))
     }
 }

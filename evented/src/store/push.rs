@@ -71,24 +71,24 @@ impl StoreTime {
     }
 }
 
-/// The most that one push may have: a larger one is refused before it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of payloads.
-    pub push_bytes: usize,
-    /// Deliveries.
-    pub push_deliveries: usize,
-}
-
 /// The answer to a push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pushed {
-    /// All of it is stored.
-    Stored,
+    /// All of it is stored, but for these: the store had them before, or another delivery stands for them by its
+    /// [unique key](UniqueKey).
+    Stored(Vec<DeliveryId>),
     /// Nothing was stored: the catalogue has changed since the push was planned; read it and plan again.
     CatalogueMoved,
     /// Nothing was stored: the push came after its end.
     TooLate,
+}
+
+impl Pushed {
+    /// Whether the push was taken.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        matches!(self, Self::Stored(_))
+    }
 }
 
 /// A delivery to store.

@@ -54,8 +54,9 @@ use tokio::task::AbortHandle;
 use crate::{
     error::StoreError,
     store::{
-        Admin, Catalogue, CatalogueState, Claim, DeadLetter, Exchanged, Identity, Lease, Letters, Limits, Pending,
-        Push, Pushed, QueueStore, Record, Retention, Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept,
+        About, AdminStore, CatalogueState, CatalogueStore, Claim, DeadLetter, Exchanged, Identity, Lease, Letters,
+        Limits, Pending, Push, Pushed, QueueStore, Record, Retention, Settlement, Stats, Step, Store, StoreTime,
+        StoreUrl, Swap, Swept, Term,
     },
 };
 
@@ -78,7 +79,7 @@ pub(crate) struct RedisStore {
 
 impl RedisStore {
     /// Opens the queue at `url`: `redis://localhost`, `redis://user:password@host:6379/1?prefix=shop`.
-    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Store, StoreError> {
         let place = Place::of(url)?;
         let layout: Arc<str> = place.key("store").into();
         let link = || Link::new(place.client.clone(), Arc::clone(&layout));
@@ -91,7 +92,7 @@ impl RedisStore {
         let promise = layout::promise(&asking, &place.name, &report).await;
         let changes = Changes::new();
         let listening = changes::listen(place.client.clone(), place.key("changes"), changes.clone());
-        Ok(Arc::new(Self {
+        let store = Arc::new(Self {
             promise,
             writer: Writer::start(link(), changes.clone()),
             link: asking,
@@ -102,7 +103,8 @@ impl RedisStore {
             changes,
             listener: tokio::spawn(listening).abort_handle(),
             name: place.name,
-        }))
+        });
+        Ok(Store::new(&store).with_admin(store))
     }
 }
 
@@ -137,7 +139,7 @@ impl QueueStore for RedisStore {
             if claim.is_some() && (exchanged.generation.is_none() || is_another || found.lacks_lane) {
                 // Emits go on when the handlers are known again, also where nobody emits here who would notice. Where that
                 // fails, the next look tries it again: this exchange was made.
-                match self.catalogue().await {
+                match self.read().await {
                     Ok(catalogue) => exchanged.generation = Some(catalogue.generation),
                     Err(error) => tracing::debug!(%error, "the handlers could not be recorded again yet"),
                 }
@@ -159,19 +161,21 @@ impl QueueStore for RedisStore {
     }
 }
 
-impl Catalogue for RedisStore {
+impl CatalogueStore for RedisStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         Box::pin(async move { catalogue::record(&self.link, &self.changes, &record).await })
     }
 
-    fn catalogue(&self) -> Pending<'_, CatalogueState> {
+    fn read(&self) -> Pending<'_, CatalogueState> {
         Box::pin(catalogue::read(&self.link, &self.changes, &self.known, &self.name))
     }
 
     fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>> {
         Box::pin(async move { catalogue::retire(&self.link, &self.changes, &handler, generation).await })
     }
+}
 
+impl About for RedisStore {
     fn name(&self) -> &str {
         &self.name
     }
@@ -191,9 +195,13 @@ impl Catalogue for RedisStore {
     fn close(&self) {
         self.listener.abort();
     }
+
+    fn keeps(&self) -> &[Term] {
+        Term::ALL
+    }
 }
 
-impl Admin for RedisStore {
+impl AdminStore for RedisStore {
     fn stats(&self) -> Pending<'_, Stats> {
         Box::pin(admin::stats(&self.counter))
     }

@@ -43,10 +43,10 @@ use crate::{
     error::{StoreError, Written},
     id::DeliveryId,
     store::{
-        Admin, Catalogue, CatalogueState, Claim, Claims, DeadLetter, Exchanged, Feed, Identity, Lease, Letters, Limits,
-        OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
-        Settlement, Stats, Step, StoreTime, StoreUrl, Swap, Swept, TxCall, TxEnd,
-        borrowed::{self, Fence},
+        About, AdminStore, CatalogueState, CatalogueStore, Claim, Claims, DeadLetter, Exchanged, Feed, Fence, Identity,
+        Lease, Letters, Limits, Locks, OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record,
+        Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Swap, Swept, Term, Told,
+        TxCall, TxEnd, borrowed,
     },
     time,
 };
@@ -97,19 +97,24 @@ pub(crate) struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the queue at `url`: `sqlite:evented.db`, `sqlite:///var/lib/shop/queue.db?synchronous=normal`.
-    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
-        Self::open(queue_options(url)?, None).await
+    pub(crate) async fn open_queue(url: &StoreUrl) -> Result<Store, StoreError> {
+        Ok(Self::open(queue_options(url)?, None).await?.sockets())
+    }
+
+    fn sockets(self: Arc<Self>) -> Store {
+        let store = Store::new(&self).with_admin(Arc::clone(&self));
+        if self.pool.is_some() { store.with_outbox(self) } else { store }
     }
 
     /// Opens the outbox in the database of the application's pool.
-    async fn open_outbox(pool: SqlitePool) -> Result<Arc<Self>, StoreError> {
+    async fn open_outbox(pool: SqlitePool) -> Result<Store, StoreError> {
         let options = (*pool.connect_options()).clone();
         borrowed::say_if_small(&pool);
-        Self::open(options, Some(pool)).await
+        Ok(Self::open(options, Some(pool)).await?.sockets())
     }
 
     /// Opens the outbox at a URL, with a pool of its own. The file must be there: it is the application's.
-    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn open_outbox_url(url: &StoreUrl) -> Result<Store, StoreError> {
         let options = SqliteConnectOptions::from_str(url.reveal())
             .map_err(|error| url.unread("outbox", "is not one of SQLite, like `sqlite:shop.db`", &error))?;
         Self::open_outbox(SqlitePool::connect_lazy_with(options.busy_timeout(BUSY))).await
@@ -180,13 +185,7 @@ impl SqliteStore {
     }
 
     /// Runs a handler's transaction on a connection of the application's pool.
-    async fn run_in_tx(
-        &self,
-        delivery: DeliveryId,
-        ordered: bool,
-        fence: Fence<'_>,
-        call: TxCall<'_>,
-    ) -> Result<TxEnd, StoreError> {
+    async fn run_in_tx(&self, fence: Fence<'_>, call: TxCall<'_>) -> Result<TxEnd, StoreError> {
         let pool = self.pool.as_ref().expect("an outbox is opened with its pool");
         // One at a time asks for a connection, and holds nobody up while it waits for one.
         let mut one = self.one_tx.lock().await;
@@ -203,10 +202,11 @@ impl SqliteStore {
         let held_for = began.elapsed();
         drop(turn);
         // What the handler emitted is committed now, and the next of its order key is due.
-        if ordered || self.nudges.load(Ordering::Relaxed) != nudges {
+        if fence.is_ordered() || self.nudges.load(Ordering::Relaxed) != nudges {
             self.changes.send_modify(|mark| *mark += 1);
         }
         if held_for > LONG_LOCK {
+            let (Fence::Lease(Lease { delivery, .. }) | Fence::Once(delivery)) = &fence;
             tracing::warn!(%delivery, ?held_for, store = self.file.name(),
                 "a handler with `&mut Tx` held the file's write lock for long; nobody else could write meanwhile");
         }
@@ -394,12 +394,12 @@ impl QueueStore for SqliteStore {
     }
 }
 
-impl Catalogue for SqliteStore {
+impl CatalogueStore for SqliteStore {
     fn record(&self, record: Record) -> Pending<'_, Swap<()>> {
         self.writer.run(record, catalogue::record)
     }
 
-    fn catalogue(&self) -> Pending<'_, CatalogueState> {
+    fn read(&self) -> Pending<'_, CatalogueState> {
         Box::pin(async move {
             let mut read = self.read(async |conn| catalogue::read(conn).await).await;
             // The row that says what the tables are was deleted, or the tables are older ones, of a backup.
@@ -418,7 +418,9 @@ impl Catalogue for SqliteStore {
     fn retire(&self, handler: String, generation: u64) -> Pending<'_, Swap<bool>> {
         self.writer.run((handler, generation), catalogue::retire)
     }
+}
 
+impl About for SqliteStore {
     fn name(&self) -> &str {
         self.file.name()
     }
@@ -428,7 +430,7 @@ impl Catalogue for SqliteStore {
     }
 
     fn limits(&self) -> Limits {
-        Limits { push_bytes: 256 << 20, push_deliveries: 200_000 }
+        Limits { push_bytes: 256 << 20, push_deliveries: 200_000, locks: Locks::Database }
     }
 
     fn promise(&self) -> &str {
@@ -438,9 +440,13 @@ impl Catalogue for SqliteStore {
     fn close(&self) {
         self.watch.end();
     }
+
+    fn keeps(&self) -> &[Term] {
+        Term::ALL
+    }
 }
 
-impl Admin for SqliteStore {
+impl AdminStore for SqliteStore {
     fn stats(&self) -> Pending<'_, Stats> {
         Box::pin(self.read_on(&self.counter, async |conn| admin::stats(conn).await))
     }
@@ -538,19 +544,11 @@ impl OutboxStore for SqliteStore {
         })
     }
 
-    fn transact<'a>(&'a self, lease: &'a Lease, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(self.run_in_tx(lease.delivery, lease.ordered, Fence::Lease(lease), call))
+    fn transact<'a>(&'a self, fence: Fence<'a>, call: TxCall<'a>) -> Pending<'a, TxEnd> {
+        Box::pin(self.run_in_tx(fence, call))
     }
 
-    fn transact_once<'a>(&'a self, delivery: DeliveryId, call: TxCall<'a>) -> Pending<'a, TxEnd> {
-        Box::pin(self.run_in_tx(delivery, false, Fence::Once(delivery), call))
-    }
-
-    fn tx_limit(&self, lease: Duration) -> Duration {
-        lease / 3
-    }
-
-    fn outbox_rows(&self) -> Pending<'_, u64> {
+    fn count(&self) -> Pending<'_, u64> {
         Box::pin(self.read(async |conn| outbox::rows(conn).await))
     }
 
@@ -558,13 +556,16 @@ impl OutboxStore for SqliteStore {
         TypeId::of::<Sqlite>()
     }
 
-    fn nudge(&self) {
-        self.nudges.fetch_add(1, Ordering::Relaxed);
-        self.watch.stir();
-    }
-
-    fn committed(&self) {
-        self.told.store(true, Ordering::Relaxed);
-        self.changes.send_modify(|mark| *mark += 1);
+    fn tell(&self, told: Told) {
+        match told {
+            Told::Written => {
+                self.nudges.fetch_add(1, Ordering::Relaxed);
+                self.watch.stir();
+            }
+            Told::Committed => {
+                self.told.store(true, Ordering::Relaxed);
+                self.changes.send_modify(|mark| *mark += 1);
+            }
+        }
     }
 }

@@ -149,7 +149,7 @@ impl<Db: Outboxed> Transaction<Db> {
         conn.clean = true;
         drop(open);
         for (outbox, _) in std::mem::take(&mut self.emitted) {
-            outbox.committed();
+            outbox.tell(super::Told::Committed);
         }
         Ok(())
     }
@@ -282,7 +282,7 @@ pub trait Outboxed: Database {
     #[doc(hidden)]
     fn commit(conn: &mut Self::Connection) -> Committing<'_>;
     #[doc(hidden)]
-    fn open(pool: Pool<Self>) -> super::Pending<'static, Arc<dyn super::OutboxStore>>;
+    fn open(pool: Pool<Self>) -> super::Pending<'static, super::Store>;
 }
 
 #[doc(hidden)]

@@ -25,68 +25,68 @@ use super::{
 
 pub async fn a_renewed_lease_does_not_end(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
-    record(&*store, &["mail"]).await;
-    push(&*store, deliveries("mail", 2)).await;
+    record(&store, &["mail"]).await;
+    push(&store, deliveries("mail", 2)).await;
     // Long enough to be renewed in time on a busy machine.
-    let claimed = claim(&*store, &["mail"], Duration::from_secs(3)).await;
+    let claimed = claim(&store, &["mail"], Duration::from_secs(3)).await;
     let (kept, left) = (claimed[0].lease, claimed[1].lease);
-    assert_eq!(store.extend(&[kept], LONG).await.answered(), [true]);
-    let ended = claim_one_when_due(&*other, "mail", LONG).await;
+    assert_eq!(store.queue.extend(&[kept], LONG).await.answered(), [true]);
+    let ended = claim_one_when_due(&other, "mail", LONG).await;
     assert_eq!(ended.lease.delivery, left.delivery, "both leases began together, and only one was renewed");
-    assert!(claim(&*other, &["mail"], LONG).await.is_empty());
-    assert!(settle(&*store, kept, Outcome::Completed).await);
+    assert!(claim(&other, &["mail"], LONG).await.is_empty());
+    assert!(settle(&store, kept, Outcome::Completed).await);
 
     // It ends `lease` after it was renewed, which may be sooner.
     let began = time::now();
     let sooner = Duration::from_millis(500);
-    assert_eq!(store.extend(&[ended.lease], sooner).await.answered(), [true]);
-    assert!(claim_one_when_due(&*store, "mail", LONG).await.lost);
+    assert_eq!(store.queue.extend(&[ended.lease], sooner).await.answered(), [true]);
+    assert!(claim_one_when_due(&store, "mail", LONG).await.lost);
     has_passed(sooner, began);
 }
 
 pub async fn an_extend_answers_for_each_lease(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
-    record(&*store, &["mail"]).await;
-    push(&*store, [delivery("mail", "order 17")]).await;
-    let (lost, taken) = lose(&*store, &*other, "mail").await;
-    push(&*store, deliveries("mail", 3)).await;
-    let claimed = claim(&*store, &["mail"], LONG).await;
+    record(&store, &["mail"]).await;
+    push(&store, [delivery("mail", "order 17")]).await;
+    let (lost, taken) = lose(&store, &other, "mail").await;
+    push(&store, deliveries("mail", 3)).await;
+    let claimed = claim(&store, &["mail"], LONG).await;
     let [first, done, third] = [0, 1, 2].map(|at| claimed[at].lease);
-    assert!(settle(&*store, done, Outcome::Completed).await);
-    let held = store.extend(&[first, lost, done, third], LONG).await.answered();
+    assert!(settle(&store, done, Outcome::Completed).await);
+    let held = store.queue.extend(&[first, lost, done, third], LONG).await.answered();
     assert_eq!(held, [true, false, false, true]);
-    assert_eq!(other.extend(&[taken.lease, first], LONG).await.answered(), [true, true], "through any process");
+    assert_eq!(other.queue.extend(&[taken.lease, first], LONG).await.answered(), [true, true], "through any process");
 }
 
 pub async fn a_lost_lease_stays_lost(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
-    record(&*store, &["mail"]).await;
-    push(&*store, [delivery("mail", "order 17")]).await;
-    let (lost, taken) = lose(&*store, &*other, "mail").await;
+    record(&store, &["mail"]).await;
+    push(&store, [delivery("mail", "order 17")]).await;
+    let (lost, taken) = lose(&store, &other, "mail").await;
     // Were it renewed for so short a time, the delivery would be due again.
-    assert_eq!(store.extend(&[lost], SHORT).await.answered(), [false]);
-    nothing_is_due(&*store, "mail").await;
-    assert_eq!(store.extend(&[lost], LONG).await.answered(), [false]);
-    assert!(settle(&*other, taken.lease, Outcome::Released).await);
-    assert_eq!(store.extend(&[lost], LONG).await.answered(), [false], "also when nobody else holds it any more");
-    claim_one(&*other, "mail", LONG).await;
+    assert_eq!(store.queue.extend(&[lost], SHORT).await.answered(), [false]);
+    nothing_is_due(&store, "mail").await;
+    assert_eq!(store.queue.extend(&[lost], LONG).await.answered(), [false]);
+    assert!(settle(&other, taken.lease, Outcome::Released).await);
+    assert_eq!(store.queue.extend(&[lost], LONG).await.answered(), [false], "also when nobody else holds it any more");
+    claim_one(&other, "mail", LONG).await;
 }
 
 pub async fn a_lost_lease_stays_lost_beside_the_lease_that_replaced_it(site: &impl Site) {
     // A process that was suspended may claim again what it lost, and then renews both leases in one call.
     let store = site.open().await;
-    record(&*store, &["mail"]).await;
-    push(&*store, [delivery("mail", "order 17")]).await;
-    let (lost, taken) = lose(&*store, &*store, "mail").await;
-    assert_eq!(store.extend(&[lost, taken.lease], LONG).await.answered(), [false, true]);
+    record(&store, &["mail"]).await;
+    push(&store, [delivery("mail", "order 17")]).await;
+    let (lost, taken) = lose(&store, &store, "mail").await;
+    assert_eq!(store.queue.extend(&[lost, taken.lease], LONG).await.answered(), [false, true]);
 }
 
 pub async fn leases_are_renewed_while_other_writes_wait_for_their_turn(site: &impl Site) {
     let store = site.open().await;
-    record(&*store, &["mail", "stock"]).await;
-    push(&*store, [delivery("mail", "order 17")]).await;
-    let claimed = claim_one(&*store, "mail", LONG).await;
-    let generation = generation(&*store).await;
+    record(&store, &["mail", "stock"]).await;
+    push(&store, [delivery("mail", "order 17")]).await;
+    let claimed = claim_one(&store, "mail", LONG).await;
+    let generation = generation(&store).await;
     let (stop, pushed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut writing = JoinSet::new();
     // Eight writers that never pause: there is always a write that waits for its turn.
@@ -98,14 +98,14 @@ pub async fn leases_are_renewed_while_other_writes_wait_for_their_turn(site: &im
                     return;
                 }
                 let deliveries = [delivery("stock", &format!("event {number} of {writer}"))];
-                store.push(Push::of(generation, deliveries)).await.answered();
+                store.queue.push(Push::of(generation, deliveries)).await.answered();
                 pushed.fetch_add(1, Ordering::SeqCst);
             }
         });
     }
     for _ in 0..5 {
         let before = pushed.load(Ordering::SeqCst);
-        let held = time::within(DEADLINE, store.extend(&[claimed.lease], LONG)).await;
+        let held = time::within(DEADLINE, store.queue.extend(&[claimed.lease], LONG)).await;
         assert_eq!(held.expect("it is renewed while others write").answered(), [true]);
         eventually("the others write", async || pushed.load(Ordering::SeqCst) > before + 20).await;
     }

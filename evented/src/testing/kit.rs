@@ -8,8 +8,9 @@ use crate::{
     origin::Origin,
     retry::Policy,
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, Letters, NewDelivery,
-        Outcome, Push, Pushed, Record, Route, Settlement, Store, StoreTime, StoredCount, Swap,
+        AdminStore, CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, Letters,
+        NewDelivery, OutboxStore, Outcome, Push, Pushed, Record, Route, Settlement, Store, StoreTime, StoredCount,
+        Swap,
     },
     terms::Priority,
     time::{self, Instant},
@@ -72,35 +73,37 @@ pub fn handler(id: &str) -> CatalogueEntry {
 }
 
 /// Records these handlers; answers the generation.
-pub async fn record(store: &dyn Store, handlers: &[&str]) -> u64 {
+pub async fn record(store: &Store, handlers: &[&str]) -> u64 {
     record_all(store, handlers.iter().map(|id| handler(id)).collect::<Vec<_>>()).await;
     generation(store).await
 }
 
 /// Records handlers, as a process does that begins now.
-pub async fn record_all(store: &dyn Store, handlers: impl Into<Arc<[CatalogueEntry]>>) {
-    let began = store.clock().await.answered().after(Duration::from_millis(1));
+pub async fn record_all(store: &Store, handlers: impl Into<Arc<[CatalogueEntry]>>) {
+    let began = store.queue.clock().await.answered().after(Duration::from_millis(1));
     let handlers = handlers.into();
     while {
         let record = Record { generation: generation(store).await, began, handlers: Arc::clone(&handlers) };
-        store.record(record).await.answered() == Swap::Moved
+        store.catalogue.record(record).await.answered() == Swap::Moved
     } {}
 }
 
 /// Retires a handler; answers whether it was there.
-pub async fn retire(store: &dyn Store, handler: &str) -> bool {
+pub async fn retire(store: &Store, handler: &str) -> bool {
     loop {
-        if let Swap::Done(was_there) = store.retire(handler.to_owned(), generation(store).await).await.answered() {
+        if let Swap::Done(was_there) =
+            store.catalogue.retire(handler.to_owned(), generation(store).await).await.answered()
+        {
             return was_there;
         }
     }
 }
 
 /// Requeues all that is meant, in as many steps as it takes; answers how many it was.
-pub async fn requeue(store: &dyn Store, letters: Letters) -> u64 {
+pub async fn requeue(store: &Store, letters: Letters) -> u64 {
     let mut count = 0;
     loop {
-        let step = store.requeue(letters.clone(), StoreTime::MAX).await.answered();
+        let step = admin_of(store).requeue(letters.clone(), StoreTime::MAX).await.answered();
         count += step.count;
         if !step.more {
             return count;
@@ -109,10 +112,10 @@ pub async fn requeue(store: &dyn Store, letters: Letters) -> u64 {
 }
 
 /// Discards all that is meant, in as many steps as it takes; answers how many it was.
-pub async fn discard(store: &dyn Store, letters: Letters) -> u64 {
+pub async fn discard(store: &Store, letters: Letters) -> u64 {
     let mut count = 0;
     loop {
-        let step = store.discard(letters.clone(), StoreTime::MAX).await.answered();
+        let step = admin_of(store).discard(letters.clone(), StoreTime::MAX).await.answered();
         count += step.count;
         if !step.more {
             return count;
@@ -120,8 +123,8 @@ pub async fn discard(store: &dyn Store, letters: Letters) -> u64 {
     }
 }
 
-pub async fn generation(store: &dyn Store) -> u64 {
-    store.catalogue().await.answered().generation
+pub async fn generation(store: &Store) -> u64 {
+    store.catalogue.read().await.answered().generation
 }
 
 /// The event `key` for the handler, due now.
@@ -153,15 +156,15 @@ pub fn deliveries(handler: &str, count: usize) -> Vec<NewDelivery> {
 }
 
 /// Stores deliveries, planned from the catalogue as it is.
-pub async fn push(store: &dyn Store, deliveries: impl Into<Arc<[NewDelivery]>>) {
+pub async fn push(store: &Store, deliveries: impl Into<Arc<[NewDelivery]>>) {
     let push = Push::of(generation(store).await, deliveries);
-    assert_eq!(store.push(push).await.answered(), Pushed::Stored);
+    assert_eq!(store.queue.push(push).await.answered(), Pushed::Stored(Vec::new()));
 }
 
 /// The same for deliveries whose push may be repeated.
-pub async fn push_once(store: &dyn Store, deliveries: impl Into<Arc<[NewDelivery]>>) {
+pub async fn push_once(store: &Store, deliveries: impl Into<Arc<[NewDelivery]>>) {
     let push = Push::of(generation(store).await, deliveries).once();
-    assert_eq!(store.push(push).await.answered(), Pushed::Stored);
+    assert_eq!(store.queue.push(push).await.answered(), Pushed::Stored(Vec::new()));
 }
 
 /// One handler's part of a claim.
@@ -175,31 +178,27 @@ pub fn wanting(wanted: usize, handlers: &[&str]) -> ClaimQueue {
     ClaimQueue { name: "default".into(), handlers: handlers.collect(), wanted }
 }
 
-pub async fn claims(store: &dyn Store, queues: Vec<ClaimQueue>, lease: Duration) -> Claims {
-    store.exchange([].into(), Some(Claim { queues, lease })).await.answered().claims
+pub async fn claims(store: &Store, queues: Vec<ClaimQueue>, lease: Duration) -> Claims {
+    store.queue.exchange([].into(), Some(Claim { queues, lease })).await.answered().claims
 }
 
 /// Settles and claims, with a lease that outlives the test.
-pub async fn exchange(
-    store: &dyn Store,
-    settlements: impl Into<Arc<[Settlement]>>,
-    queues: Vec<ClaimQueue>,
-) -> Exchanged {
-    store.exchange(settlements.into(), Some(Claim { queues, lease: LONG })).await.answered()
+pub async fn exchange(store: &Store, settlements: impl Into<Arc<[Settlement]>>, queues: Vec<ClaimQueue>) -> Exchanged {
+    store.queue.exchange(settlements.into(), Some(Claim { queues, lease: LONG })).await.answered()
 }
 
 /// Claims up to 1,000 of what is due for these handlers.
-pub async fn claim(store: &dyn Store, handlers: &[&str], lease: Duration) -> Vec<Claimed> {
+pub async fn claim(store: &Store, handlers: &[&str], lease: Duration) -> Vec<Claimed> {
     claims(store, vec![wanting(1_000, handlers)], lease).await.deliveries
 }
 
 /// Claims the one delivery that is due for the handler.
-pub async fn claim_one(store: &dyn Store, handler: &str, lease: Duration) -> Claimed {
+pub async fn claim_one(store: &Store, handler: &str, lease: Duration) -> Claimed {
     one(claim(store, &[handler], lease).await)
 }
 
 /// Claims until something is due for these handlers.
-pub async fn claim_when_due(store: &dyn Store, handlers: &[&str], lease: Duration) -> Vec<Claimed> {
+pub async fn claim_when_due(store: &Store, handlers: &[&str], lease: Duration) -> Vec<Claimed> {
     let mut claimed = Vec::new();
     eventually(&format!("something is due for {handlers:?}"), async || {
         claimed = claim(store, handlers, lease).await;
@@ -210,7 +209,7 @@ pub async fn claim_when_due(store: &dyn Store, handlers: &[&str], lease: Duratio
 }
 
 /// Claims until the one delivery of the handler is due.
-pub async fn claim_one_when_due(store: &dyn Store, handler: &str, lease: Duration) -> Claimed {
+pub async fn claim_one_when_due(store: &Store, handler: &str, lease: Duration) -> Claimed {
     one(claim_when_due(store, &[handler], lease).await)
 }
 
@@ -221,7 +220,7 @@ fn one(mut claimed: Vec<Claimed>) -> Claimed {
 
 /// Pushes a delivery for the handler that is due in 300 ms and claims until it comes. Whatever else of the handler is
 /// due before that comes too, so this fails if anything is: it shows that a thing does not happen.
-pub async fn nothing_is_due(store: &dyn Store, handler: &str) {
+pub async fn nothing_is_due(store: &Store, handler: &str) {
     let marker = delayed(Duration::from_millis(300), delivery(handler, "the marker"));
     push(store, [marker.clone()]).await;
     let claimed = claim_one_when_due(store, handler, LONG).await;
@@ -232,8 +231,8 @@ pub async fn nothing_is_due(store: &dyn Store, handler: &str) {
 }
 
 /// Settles one delivery; answers whether its lease was still held.
-pub async fn settle(store: &dyn Store, lease: Lease, outcome: Outcome) -> bool {
-    let settled = store.exchange([Settlement { lease, outcome }].into(), None).await.answered().held;
+pub async fn settle(store: &Store, lease: Lease, outcome: Outcome) -> bool {
+    let settled = store.queue.exchange([Settlement { lease, outcome }].into(), None).await.answered().held;
     assert_eq!(settled.len(), 1);
     settled[0]
 }
@@ -249,7 +248,7 @@ pub fn dead(failed: u32) -> Outcome {
 }
 
 /// Makes a lease that another claim has replaced, of the one delivery that is due for the handler.
-pub async fn lose(store: &dyn Store, other: &dyn Store, handler: &str) -> (Lease, Claimed) {
+pub async fn lose(store: &Store, other: &Store, handler: &str) -> (Lease, Claimed) {
     let lost = claim_one(store, handler, SHORT).await;
     let taken = claim_one_when_due(other, handler, LONG).await;
     assert_eq!(taken.lease.delivery, lost.lease.delivery);
@@ -258,19 +257,19 @@ pub async fn lose(store: &dyn Store, other: &dyn Store, handler: &str) -> (Lease
 }
 
 /// All counters, without what grows by itself as time passes.
-pub async fn counts(store: &dyn Store) -> Vec<StoredCount> {
-    let handlers = store.stats().await.answered().handlers.into_iter();
+pub async fn counts(store: &Store) -> Vec<StoredCount> {
+    let handlers = admin_of(store).stats().await.answered().handlers.into_iter();
     handlers.map(|count| StoredCount { due_for: None, ..count }).collect()
 }
 
 /// The handler's counters.
-pub async fn count(store: &dyn Store, handler: &str) -> StoredCount {
-    let counts = store.stats().await.answered();
+pub async fn count(store: &Store, handler: &str) -> StoredCount {
+    let counts = admin_of(store).stats().await.answered();
     counts.handlers.into_iter().find(|count| count.handler == handler).expect("the handler is recorded")
 }
 
 /// What is stored for the handler: waiting and running.
-pub async fn stored(store: &dyn Store, handler: &str) -> (u64, u64) {
+pub async fn stored(store: &Store, handler: &str) -> (u64, u64) {
     let count = count(store, handler).await;
     (count.waiting, count.running)
 }
@@ -293,4 +292,14 @@ pub fn new_ids(deliveries: &[NewDelivery]) -> Vec<DeliveryId> {
 pub fn has_passed(delay: Duration, began: Instant) {
     let passed = began.elapsed();
     assert!(passed + CLOCKS >= delay, "{delay:?} were to pass, and only {passed:?} have");
+}
+
+/// What can be asked of a store.
+pub fn admin_of(store: &Store) -> &dyn AdminStore {
+    store.admin.as_deref().expect("a store of the suite can be asked")
+}
+
+/// The outbox of a store that has one.
+pub fn outbox_of(store: &Store) -> &dyn OutboxStore {
+    store.outbox.as_deref().expect("an outbox site opens outboxes")
 }

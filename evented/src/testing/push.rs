@@ -20,11 +20,11 @@ use super::{
 
 pub async fn all_of_a_push_is_stored(site: &impl Site) {
     let store = site.open().await;
-    record(&*store, &["mail"]).await;
+    record(&store, &["mail"]).await;
     // More than a statement takes, and not a round number.
     let pushed = deliveries("mail", 221);
-    push(&*store, pushed.clone()).await;
-    assert_eq!(ids(&claim(&*store, &["mail"], LONG).await), new_ids(&pushed));
+    push(&store, pushed.clone()).await;
+    assert_eq!(ids(&claim(&store, &["mail"], LONG).await), new_ids(&pushed));
 }
 
 /// A push of which one delivery cannot be stored: no process has recorded its handler.
@@ -36,38 +36,38 @@ fn bad_push(generation: u64) -> Push {
 
 pub async fn all_or_nothing_of_a_push_is_stored(site: &impl Site) {
     let store = site.open().await;
-    let generation = record(&*store, &["mail"]).await;
-    let bad = store.push(bad_push(generation)).await;
+    let generation = record(&store, &["mail"]).await;
+    let bad = store.queue.push(bad_push(generation)).await;
     assert!(bad.is_err(), "a delivery of an unknown handler is refused: {bad:?}");
-    assert_eq!(stored(&*store, "mail").await, (0, 0));
+    assert_eq!(stored(&store, "mail").await, (0, 0));
     // Nor is its event remembered: the push can be repeated without what was bad about it.
-    push_once(&*store, deliveries("mail", 100)).await;
-    assert_eq!(stored(&*store, "mail").await, (100, 0));
+    push_once(&store, deliveries("mail", 100)).await;
+    assert_eq!(stored(&store, "mail").await, (100, 0));
 }
 
 pub async fn a_push_that_fails_fails_alone(site: &impl Site) {
     let store = site.open().await;
-    let generation = record(&*store, &["mail", "stock"]).await;
+    let generation = record(&store, &["mail", "stock"]).await;
     let mut pushing = JoinSet::new();
     let good = deliveries("stock", 30);
     for (number, delivery) in good.iter().cloned().enumerate() {
         let store = store.clone();
         pushing.spawn(async move {
             let good = Push::of(generation, [delivery]);
-            let push = if number % 10 == 5 { store.push(bad_push(generation)).await.is_err() } else { true };
-            push && store.push(good).await.is_ok_and(|pushed| pushed == Pushed::Stored)
+            let push = if number % 10 == 5 { store.queue.push(bad_push(generation)).await.is_err() } else { true };
+            push && store.queue.push(good).await.is_ok_and(|pushed| pushed == Pushed::Stored(Vec::new()))
         });
     }
     assert!(pushing.join_all().await.iter().all(|as_expected| *as_expected));
-    assert_eq!(stored(&*store, "mail").await, (0, 0));
-    assert_eq!(ids(&claim(&*store, &["stock"], LONG).await), new_ids(&good));
+    assert_eq!(stored(&store, "mail").await, (0, 0));
+    assert_eq!(ids(&claim(&store, &["stock"], LONG).await), new_ids(&good));
 }
 
 pub async fn a_delivery_that_is_there_already_is_left_as_it_is(site: &impl Site) {
     let store = site.open().await;
-    record(&*store, &["mail"]).await;
+    record(&store, &["mail"]).await;
     let first = delivery("mail", "order 17");
-    push(&*store, [first.clone()]).await;
+    push(&store, [first.clone()]).await;
     let again = NewDelivery {
         payload: (*b"other").into(),
         version: 0,
@@ -76,8 +76,8 @@ pub async fn a_delivery_that_is_there_already_is_left_as_it_is(site: &impl Site)
         policy: Policy { attempts_max: 1, backoff: Backoff::Fixed(LONG), timeout: LONG },
         ..first.clone()
     };
-    push(&*store, [again, delivery("mail", "order 18")]).await;
-    let claimed = claim(&*store, &["mail"], LONG).await;
+    push(&store, [again, delivery("mail", "order 18")]).await;
+    let claimed = claim(&store, &["mail"], LONG).await;
     assert_eq!(claimed.len(), 2, "the delivery beside the repeated one is stored");
     let claimed = claimed.iter().find(|claimed| claimed.lease.delivery == first.id).expect("it is still due");
     assert_eq!(claimed.payload, *first.payload);
@@ -88,140 +88,140 @@ pub async fn a_delivery_that_is_there_already_is_left_as_it_is(site: &impl Site)
 
 pub async fn a_leased_delivery_that_is_pushed_again_stays_leased(site: &impl Site) {
     let store = site.open().await;
-    record(&*store, &["mail"]).await;
-    push(&*store, [delivery("mail", "order 17")]).await;
-    let claimed = claim_one(&*store, "mail", LONG).await;
-    push(&*store, [delivery("mail", "order 17")]).await;
-    nothing_is_due(&*store, "mail").await;
-    assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
+    record(&store, &["mail"]).await;
+    push(&store, [delivery("mail", "order 17")]).await;
+    let claimed = claim_one(&store, "mail", LONG).await;
+    push(&store, [delivery("mail", "order 17")]).await;
+    nothing_is_due(&store, "mail").await;
+    assert!(settle(&store, claimed.lease, Outcome::Completed).await);
 }
 
 pub async fn a_delivery_pushed_once_is_not_stored_again_after_it_is_settled(site: &impl Site) {
     let store = site.open().await;
-    record(&*store, &["mail", "stock"]).await;
+    record(&store, &["mail", "stock"]).await;
     // One event for two handlers, and one for one: the promise is about events, and both of the first are stored.
     let pushed = [delivery("mail", "order 17"), delivery("stock", "order 17"), delivery("mail", "order 18")];
-    push_once(&*store, pushed.clone()).await;
-    let claimed = claim(&*store, &["mail", "stock"], LONG).await;
+    push_once(&store, pushed.clone()).await;
+    let claimed = claim(&store, &["mail", "stock"], LONG).await;
     assert_eq!(ids(&claimed), new_ids(&pushed));
     for claimed in &claimed {
         let outcome = if &*claimed.handler == "stock" { dead(1) } else { Outcome::Completed };
-        assert!(settle(&*store, claimed.lease, outcome).await);
+        assert!(settle(&store, claimed.lease, outcome).await);
     }
-    push_once(&*store, pushed).await;
-    assert_eq!((stored(&*store, "mail").await, stored(&*store, "stock").await), ((0, 0), (0, 0)));
+    push_once(&store, pushed).await;
+    assert_eq!((stored(&store, "mail").await, stored(&store, "stock").await), ((0, 0), (0, 0)));
     // By another process as well, and a new event beside the old ones is stored.
     let second = site.open().await;
-    push_once(&*second, [delivery("mail", "order 17"), delivery("mail", "order 19")]).await;
-    assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, delivery("mail", "order 19").id);
+    push_once(&second, [delivery("mail", "order 17"), delivery("mail", "order 19")]).await;
+    assert_eq!(claim_one(&store, "mail", LONG).await.lease.delivery, delivery("mail", "order 19").id);
 }
 
 pub async fn what_is_finished_is_remembered_for_a_while(site: &impl Site) {
     let store = site.open().await;
-    let generation = record(&*store, &["mail"]).await;
+    let generation = record(&store, &["mail"]).await;
     let pushed = [delivery("mail", "order 17"), delivery("mail", "order 18")];
-    push_once(&*store, pushed.clone()).await;
-    for claimed in claim(&*store, &["mail"], LONG).await {
-        assert!(settle(&*store, claimed.lease, Outcome::Completed).await);
+    push_once(&store, pushed.clone()).await;
+    for claimed in claim(&store, &["mail"], LONG).await {
+        assert!(settle(&store, claimed.lease, Outcome::Completed).await);
     }
     // A push carries it, also one of nothing else.
     let finished = |ids: Vec<_>| Push { finished: ids.into(), ..Push::of(generation, []) };
     for ids in [vec![pushed[1].id], Vec::new(), pushed.each_ref().map(|pushed| pushed.id).to_vec()] {
-        assert_eq!(store.push(finished(ids)).await.answered(), Pushed::Stored);
+        assert_eq!(store.queue.push(finished(ids)).await.answered(), Pushed::Stored(Vec::new()));
     }
     // A first try that comes after its repetition stores nothing.
-    push_once(&*store, pushed).await;
-    assert_eq!(stored(&*store, "mail").await, (0, 0));
+    push_once(&store, pushed).await;
+    assert_eq!(stored(&store, "mail").await, (0, 0));
 }
 
 pub async fn a_push_after_its_end_stores_nothing(site: &impl Site) {
     let store = site.open().await;
-    let generation = record(&*store, &["mail", "stock"]).await;
-    let now = store.clock().await.answered();
+    let generation = record(&store, &["mail", "stock"]).await;
+    let now = store.queue.clock().await.answered();
     let until =
         |until, deliveries: Vec<NewDelivery>| Push { until: Some(until), ..Push::of(generation, deliveries).once() };
     let late = vec![delivery("mail", "order 17"), delivery("stock", "order 17")];
     let past = StoreTime(now.0 - 1);
-    assert_eq!(store.push(until(past, late.clone())).await.answered(), Pushed::TooLate);
-    assert_eq!((stored(&*store, "mail").await, stored(&*store, "stock").await), ((0, 0), (0, 0)));
+    assert_eq!(store.queue.push(until(past, late.clone())).await.answered(), Pushed::TooLate);
+    assert_eq!((stored(&store, "mail").await, stored(&store, "stock").await), ((0, 0), (0, 0)));
     // Nor is it remembered: in time, it is stored. One that is late spoils none beside it.
     let mut pushing = JoinSet::new();
     for number in 0..20 {
         let store = store.clone();
         let deliveries = vec![delivery("mail", &format!("order {number} of many"))];
         let push = until(if number % 2 == 0 { past } else { now.after(LONG) }, deliveries);
-        pushing.spawn(async move { (number % 2 == 0, store.push(push).await.answered()) });
+        pushing.spawn(async move { (number % 2 == 0, store.queue.push(push).await.answered()) });
     }
     for (is_late, answer) in pushing.join_all().await {
-        assert_eq!(answer, if is_late { Pushed::TooLate } else { Pushed::Stored });
+        assert_eq!(answer, if is_late { Pushed::TooLate } else { Pushed::Stored(Vec::new()) });
     }
-    assert_eq!(stored(&*store, "mail").await, (10, 0));
-    assert_eq!(store.push(until(now.after(LONG), late)).await.answered(), Pushed::Stored);
-    assert_eq!((stored(&*store, "mail").await, stored(&*store, "stock").await), ((11, 0), (1, 0)));
+    assert_eq!(stored(&store, "mail").await, (10, 0));
+    assert_eq!(store.queue.push(until(now.after(LONG), late)).await.answered(), Pushed::Stored(Vec::new()));
+    assert_eq!((stored(&store, "mail").await, stored(&store, "stock").await), ((11, 0), (1, 0)));
 }
 
 pub async fn the_clock_goes_on_as_time_does(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
-    let (began, first) = (time::now(), store.clock().await.answered());
+    let (began, first) = (time::now(), store.queue.clock().await.answered());
     let delay = Duration::from_millis(200);
-    eventually("the clock has gone on", async || other.clock().await.answered() >= first.after(delay)).await;
+    eventually("the clock has gone on", async || other.queue.clock().await.answered() >= first.after(delay)).await;
     has_passed(delay, began);
     let passed = i64::try_from(began.elapsed().as_millis()).expect("a test is short");
-    assert!(store.clock().await.answered().0 - first.0 <= passed + 1_000, "as fast as ours");
+    assert!(store.queue.clock().await.answered().0 - first.0 <= passed + 1_000, "as fast as ours");
 }
 
 pub async fn a_push_planned_from_an_old_catalogue_stores_nothing(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
-    let old = record(&*store, &["mail"]).await;
-    record(&*other, &["stock"]).await;
+    let old = record(&store, &["mail"]).await;
+    record(&other, &["stock"]).await;
     let planned = |generation| Push::of(generation, deliveries("mail", 3));
-    assert_eq!(store.push(planned(old)).await.answered(), Pushed::CatalogueMoved);
-    assert_eq!(stored(&*store, "mail").await, (0, 0));
+    assert_eq!(store.queue.push(planned(old)).await.answered(), Pushed::CatalogueMoved);
+    assert_eq!(stored(&store, "mail").await, (0, 0));
 
-    let old = generation(&*store).await;
-    assert!(retire(&*other, "mail").await);
-    assert_eq!(store.push(planned(old)).await.answered(), Pushed::CatalogueMoved);
-    record(&*other, &["mail"]).await;
-    assert_eq!(stored(&*store, "mail").await, (0, 0));
+    let old = generation(&store).await;
+    assert!(retire(&other, "mail").await);
+    assert_eq!(store.queue.push(planned(old)).await.answered(), Pushed::CatalogueMoved);
+    record(&other, &["mail"]).await;
+    assert_eq!(stored(&store, "mail").await, (0, 0));
 
-    let now = generation(&*store).await;
-    assert_eq!(store.push(planned(now)).await.answered(), Pushed::Stored);
-    assert_eq!(stored(&*store, "mail").await, (3, 0));
+    let now = generation(&store).await;
+    assert_eq!(store.queue.push(planned(now)).await.answered(), Pushed::Stored(Vec::new()));
+    assert_eq!(stored(&store, "mail").await, (3, 0));
 }
 
 pub async fn a_push_that_stored_nothing_is_not_remembered(site: &impl Site) {
     let store = site.open().await;
-    let old = record(&*store, &["mail"]).await;
-    record(&*store, &["stock"]).await;
+    let old = record(&store, &["mail"]).await;
+    record(&store, &["stock"]).await;
     let pushed = delivery("mail", "order 17");
     let moved = Push::of(old, [pushed.clone()]).once();
-    assert_eq!(store.push(moved).await.answered(), Pushed::CatalogueMoved);
-    push_once(&*store, [pushed.clone()]).await;
-    assert_eq!(claim_one(&*store, "mail", LONG).await.lease.delivery, pushed.id);
+    assert_eq!(store.queue.push(moved).await.answered(), Pushed::CatalogueMoved);
+    push_once(&store, [pushed.clone()]).await;
+    assert_eq!(claim_one(&store, "mail", LONG).await.lease.delivery, pushed.id);
 }
 
 pub async fn concurrent_pushes_are_all_stored(site: &impl Site) {
     let stores = [site.open().await, site.open().await];
-    let generation = record(&*stores[0], &["mail"]).await;
+    let generation = record(&stores[0], &["mail"]).await;
     let pushed = deliveries("mail", 150);
     let mut pushing = JoinSet::new();
     for (number, part) in pushed.chunks(3).enumerate() {
         let store = stores[number % 2].clone();
         let push = Push { once: number % 3 == 0, ..Push::of(generation, part) };
-        pushing.spawn(async move { store.push(push).await.answered() });
+        pushing.spawn(async move { store.queue.push(push).await.answered() });
     }
     let answers = pushing.join_all().await;
-    assert_eq!(answers, vec![Pushed::Stored; 50]);
-    assert_eq!(ids(&claim(&*stores[1], &["mail"], LONG).await), new_ids(&pushed));
+    assert_eq!(answers, vec![Pushed::Stored(Vec::new()); 50]);
+    assert_eq!(ids(&claim(&stores[1], &["mail"], LONG).await), new_ids(&pushed));
 }
 
 pub async fn a_delayed_delivery_is_not_claimed_before_its_time(site: &impl Site) {
     let store = site.open().await;
-    record(&*store, &["mail"]).await;
+    record(&store, &["mail"]).await;
     let delay = Duration::from_millis(500);
     let began = time::now();
-    push(&*store, [delayed(delay, delivery("mail", "order 17"))]).await;
-    let claimed = claim_one_when_due(&*store, "mail", LONG).await;
+    push(&store, [delayed(delay, delivery("mail", "order 17"))]).await;
+    let claimed = claim_one_when_due(&store, "mail", LONG).await;
     has_passed(delay, began);
     assert!(!claimed.lost && claimed.failed == 0, "waiting is no attempt: {claimed:?}");
 }

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use crate::{
     id::EventId,
-    store::{OutboxStore, Store, TxCall},
+    store::{Store, TxCall},
 };
 
 /// A place of a test's own where one store is kept: a file, a schema, a prefix of keys. It is removed when it is dropped.
@@ -23,7 +23,7 @@ pub trait Site: Sized {
     fn new() -> impl Future<Output = Option<Self>>;
 
     /// Opens the store, as one more process does: what two opened stores know of each other, they know through the place.
-    fn open(&self) -> impl Future<Output = Arc<dyn Store>>;
+    fn open(&self) -> impl Future<Output = Store>;
 }
 
 /// A site whose store is also an outbox, in an application's database with a table `ledger (entry)`.
@@ -34,13 +34,13 @@ pub trait Site: Sized {
 )]
 pub trait OutboxSite: Site {
     /// Opens the outbox, as one more process does.
-    fn open_outbox(&self) -> impl Future<Output = Arc<dyn OutboxStore>>;
+    fn open_outbox(&self) -> impl Future<Output = Store>;
 
     /// Emits a transactional event in a transaction of the application, which commits if `before_its_end` says so and is
     /// rolled back otherwise. The event's id is that of `key`.
     fn emit_in(&self, key: &str, before_its_end: impl AsyncFnOnce() -> bool) -> impl Future<Output = EventId>;
 
-    /// A handler's part of [`OutboxStore::transact`]: writes `entry` into the ledger and ends in this way.
+    /// A handler's part of [`OutboxStore::transact`](crate::store::OutboxStore::transact): writes `entry` into the ledger and ends in this way.
     fn write(&self, entry: i64, end: End) -> TxCall<'static>;
 
     /// What the ledger has, in order.

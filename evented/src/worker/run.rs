@@ -21,7 +21,7 @@ use crate::{
     origin::Cause,
     registry::{Linked, registry},
     retry::Policy,
-    store::{Claimed, INBOX_RETENTION, OutboxStore, Outcome, TxEnd},
+    store::{Claimed, INBOX_RETENTION, Outbox, Outcome, TxEnd},
     time,
 };
 
@@ -125,7 +125,7 @@ impl Worker {
         let attempt = Attempt { index, policy, event, delivery: delivery.clone(), scope, span, hold };
         let ended = match self.database() {
             Some(outbox) if handler.takes_tx() => {
-                let end = self.attempt_in_tx(&**outbox, stored.call, attempt, claimed).await;
+                let end = self.attempt_in_tx(outbox, stored.call, attempt, claimed).await;
                 delivery.cancel();
                 match end {
                     Ok(TxEnd::Committed) => {
@@ -178,7 +178,7 @@ impl Worker {
 
     async fn attempt_in_tx(
         &self,
-        outbox: &dyn OutboxStore,
+        outbox: &Outbox,
         call: &'static dyn ErasedCall,
         attempt: Attempt,
         claimed: &Claimed,
@@ -193,7 +193,7 @@ impl Worker {
     }
 
     /// The database that transactional handlers run in: this store's own, or one beside which their deliveries are not.
-    fn database(&self) -> Option<&Arc<dyn OutboxStore>> {
+    fn database(&self) -> Option<&Outbox> {
         self.outbox.as_ref().or(self.shared.instance.outbox.as_ref())
     }
 
@@ -251,7 +251,9 @@ impl Worker {
     /// How long an attempt may take.
     fn timeout(&self, handler: &Linked, policy: Policy) -> Duration {
         match self.database() {
-            Some(outbox) if handler.takes_tx() => policy.timeout.min(outbox.tx_limit(self.shared.lease)),
+            Some(outbox) if handler.takes_tx() => {
+                policy.timeout.min(outbox.about.limits().locks.tx_max(self.shared.lease))
+            }
             _ => policy.timeout,
         }
     }

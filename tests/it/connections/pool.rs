@@ -47,7 +47,7 @@ async fn sqlite(place: &Place) -> SqliteConnectOptions {
 }
 
 async fn promise<Db: evented::Outboxed>(pool: Pool<Db>) -> String {
-    Db::open(pool).await.unwrap().promise().to_owned()
+    Db::open(pool).await.unwrap().about.promise().to_owned()
 }
 
 #[tokio::test]

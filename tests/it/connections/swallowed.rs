@@ -42,7 +42,7 @@ async fn everybody_is_told(target: String, url: impl Fn(String) -> String, pushe
     let mut pushing = JoinSet::new();
     for number in 0..pushes {
         let store = store.clone();
-        pushing.spawn(async move { store.push(push(number, bytes)).await.unwrap_err() });
+        pushing.spawn(async move { store.queue.push(push(number, bytes)).await.unwrap_err() });
     }
     let errors = pushing.join_all().await;
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());

@@ -1,11 +1,9 @@
 //! The site of MySQL: a database of a server that the tests of this process share, with an outbox.
 
-use std::sync::Arc;
-
 use evented::{
     App, EventId, Role, Tx,
     sqlx::{MySql, MySqlPool, mysql::MySqlPoolOptions, query, query_scalar},
-    store::{OutboxStore, Store, TxCall, open_outbox},
+    store::{Store, TxCall, open_outbox},
     testing::{End, OutboxSite, Site},
 };
 use evented_tests::{Place, servers::Mariadb};
@@ -47,13 +45,13 @@ impl Site for Outbox {
         Some(Self { app, pool, url, _place: place })
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    async fn open(&self) -> Store {
         self.open_outbox().await
     }
 }
 
 impl OutboxSite for Outbox {
-    async fn open_outbox(&self) -> Arc<dyn OutboxStore> {
+    async fn open_outbox(&self) -> Store {
         open_outbox(&self.url).await.unwrap()
     }
 

@@ -1,12 +1,10 @@
 //! The sites of Postgres, each a database of its own on the server that the tests share: a queue's, and an application's with
 //! an outbox.
 
-use std::sync::Arc;
-
 use evented::{
     App, EventId, Role, Tx,
     sqlx::{PgPool, Postgres as Db, query, query_scalar},
-    store::{OutboxStore, Store, TxCall, open_outbox, open_queue},
+    store::{Store, TxCall, open_outbox, open_queue},
     testing::{End, OutboxSite, Site},
 };
 use evented_tests::servers::Postgres;
@@ -21,7 +19,7 @@ impl Site for Queue {
         Some(Self(Postgres::shared()?.database()))
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    async fn open(&self) -> Store {
         open_queue(&self.0).await.unwrap()
     }
 }
@@ -59,13 +57,13 @@ impl Site for Outbox {
         Some(Self { app, pool, url })
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    async fn open(&self) -> Store {
         self.open_outbox().await
     }
 }
 
 impl OutboxSite for Outbox {
-    async fn open_outbox(&self) -> Arc<dyn OutboxStore> {
+    async fn open_outbox(&self) -> Store {
         open_outbox(&self.url).await.unwrap()
     }
 

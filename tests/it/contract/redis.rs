@@ -1,7 +1,5 @@
 //! The site of Redis: a prefix of its own on the server that all tests share.
 
-use std::sync::Arc;
-
 use evented::{
     store::{Store, open_queue},
     testing::Site,
@@ -18,7 +16,7 @@ impl Site for Queue {
         Some(Self(format!("{}/0?prefix={}", redis.url(), redis.prefix())))
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    async fn open(&self) -> Store {
         open_queue(&self.0).await.unwrap()
     }
 }

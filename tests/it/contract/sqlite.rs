@@ -1,11 +1,9 @@
 //! The sites of SQLite: a queue's own file, and an application's file with an outbox.
 
-use std::sync::Arc;
-
 use evented::{
     App, EventId, Role, Tx,
     sqlx::{Sqlite, SqlitePool, query, query_scalar},
-    store::{OutboxStore, Store, TxCall, open_outbox, open_queue},
+    store::{Store, TxCall, open_outbox, open_queue},
     testing::{End, OutboxSite, Site},
 };
 use evented_tests::{Place, open_pool};
@@ -20,7 +18,7 @@ impl Site for Queue {
         Some(Self(Place::new()))
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    async fn open(&self) -> Store {
         open_queue(self.0.queue()).await.unwrap()
     }
 }
@@ -57,13 +55,13 @@ impl Site for Outbox {
         Some(Self { app, pool, place })
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    async fn open(&self) -> Store {
         self.open_outbox().await
     }
 }
 
 impl OutboxSite for Outbox {
-    async fn open_outbox(&self) -> Arc<dyn OutboxStore> {
+    async fn open_outbox(&self) -> Store {
         open_outbox(format!("sqlite:{}", self.place.path("shop.db").display())).await.unwrap()
     }
 

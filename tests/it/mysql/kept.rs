@@ -7,9 +7,9 @@ use evented::{
     DeliveryId, EventId, Key, Origin, Policy, Priority, Role,
     sqlx::{AssertSqlSafe, query, query_scalar},
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Elsewhere, Exchanged, Fan, Letters, NewDelivery,
-        OutboxRow, OutboxStore, Outcome, Push, Pushed, PutBack, Record, Relay, Relayed, Retention, Route, Settlement,
-        StoreTime, Swap, open_outbox,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Elsewhere, Exchanged, Fan, Fence, Letters,
+        NewDelivery, OutboxRow, Outcome, Push, Pushed, PutBack, Record, Relay, Relayed, Retention, Route, Settlement,
+        Store, StoreTime, Swap, open_outbox,
     },
 };
 use evented_tests::{Seen, eventually, servers::Mariadb};
@@ -36,11 +36,11 @@ fn delivery(handler: &str, number: usize) -> NewDelivery {
     }
 }
 
-async fn generation(store: &dyn OutboxStore) -> u64 {
-    store.catalogue().await.unwrap().generation
+async fn generation(store: &Store) -> u64 {
+    store.catalogue.read().await.unwrap().generation
 }
 
-async fn record(store: &dyn OutboxStore, handlers: &[&str]) {
+async fn record(store: &Store, handlers: &[&str]) {
     let entry = |handler: &&str| CatalogueEntry {
         handler: (*handler).into(),
         aliases: Vec::new(),
@@ -57,37 +57,37 @@ async fn record(store: &dyn OutboxStore, handlers: &[&str]) {
         began: StoreTime::MAX,
         handlers: handlers.iter().map(entry).collect(),
     };
-    assert_eq!(store.record(record).await.unwrap(), Swap::Done(()));
+    assert_eq!(store.catalogue.record(record).await.unwrap(), Swap::Done(()));
 }
 
-async fn push(store: &dyn OutboxStore, deliveries: Vec<NewDelivery>) {
+async fn push(store: &Store, deliveries: Vec<NewDelivery>) {
     let push = Push::of(generation(store).await, deliveries);
-    assert_eq!(store.push(push).await.unwrap(), Pushed::Stored);
+    assert_eq!(store.queue.push(push).await.unwrap(), Pushed::Stored(Vec::new()));
 }
 
-async fn ask(store: &dyn OutboxStore, handlers: &[&str], wanted: usize, lease: Duration) -> Exchanged {
+async fn ask(store: &Store, handlers: &[&str], wanted: usize, lease: Duration) -> Exchanged {
     let handler = |name: &&str| ClaimHandler { name: (*name).into(), version: 1, priority: Priority::Normal, wanted };
     let handlers = handlers.iter().map(handler).collect();
     let claim = Claim { queues: vec![ClaimQueue { name: "default".into(), handlers, wanted }], lease };
-    store.exchange([].into(), Some(claim)).await.unwrap()
+    store.queue.exchange([].into(), Some(claim)).await.unwrap()
 }
 
-async fn claim(store: &dyn OutboxStore, handlers: &[&str], wanted: usize, lease: Duration) -> Vec<Claimed> {
+async fn claim(store: &Store, handlers: &[&str], wanted: usize, lease: Duration) -> Vec<Claimed> {
     ask(store, handlers, wanted, lease).await.claims.deliveries
 }
 
-async fn settle(store: &dyn OutboxStore, claimed: &[Claimed], outcome: fn(usize) -> Outcome) {
+async fn settle(store: &Store, claimed: &[Claimed], outcome: fn(usize) -> Outcome) {
     let settlements: Vec<_> = claimed
         .iter()
         .enumerate()
         .map(|(number, claimed)| Settlement { lease: claimed.lease, outcome: outcome(number) })
         .collect();
-    store.exchange(settlements.into(), None).await.unwrap();
+    store.queue.exchange(settlements.into(), None).await.unwrap();
 }
 
 /// Waiting and running, as it is told.
-async fn told(store: &dyn OutboxStore, handler: &str) -> (u64, u64) {
-    let stats = store.stats().await.unwrap();
+async fn told(store: &Store, handler: &str) -> (u64, u64) {
+    let stats = crate::store::admin(store).stats().await.unwrap();
     let count = stats.handlers.iter().find(|count| count.handler == handler).unwrap();
     (count.waiting, count.running)
 }
@@ -105,8 +105,8 @@ fn turn_of(generation: u64, fan_out: fn(&OutboxRow) -> Fan) -> Relay {
     }
 }
 
-async fn turn(store: &dyn OutboxStore, fan_out: fn(&OutboxRow) -> Fan) -> Relayed {
-    store.relay(turn_of(generation(store).await, fan_out)).await.unwrap()
+async fn turn(store: &Store, fan_out: fn(&OutboxRow) -> Fan) -> Relayed {
+    crate::store::outbox(store).relay(turn_of(generation(store).await, fan_out)).await.unwrap()
 }
 
 fn stays(row: &OutboxRow) -> Fan {
@@ -151,7 +151,7 @@ impl Shop {
     }
 
     /// What is told of a handler's deliveries is what a look at them says.
-    async fn counters_are_right(&self, store: &dyn OutboxStore, handler: &str) {
+    async fn counters_are_right(&self, store: &Store, handler: &str) {
         let of = format!(
             "from evented_deliveries where handler = (select num from evented_handlers where id = '{handler}')"
         );
@@ -193,17 +193,17 @@ async fn tables_of_the_release_before_are_migrated_with_what_is_in_them() {
         shop.execute(sql).await;
     }
     let stores = [open_outbox(&shop.url).await.unwrap(), open_outbox(&shop.url).await.unwrap()];
-    let store = &*stores[0];
-    let read = store.catalogue().await.unwrap();
+    let store = &stores[0];
+    let read = store.catalogue.read().await.unwrap();
     assert_ne!(read.generation, 5, "it is a random one now");
     assert_eq!((read.handlers.len(), read.retired), (1, vec!["gone".to_owned()]));
     assert_eq!(told(store, "book").await, (2, 1));
-    let stats = store.stats().await.unwrap();
+    let stats = crate::store::admin(store).stats().await.unwrap();
     let book = stats.handlers.iter().find(|count| count.handler == "book").unwrap();
     assert_eq!((book.done, book.retried, book.dead), (9, 1, 0));
     // What the release before had retired comes back with whoever records it.
     record(store, &["book", "gone"]).await;
-    assert_eq!(store.catalogue().await.unwrap().handlers.len(), 2);
+    assert_eq!(store.catalogue.read().await.unwrap().handlers.len(), 2);
     assert_eq!(turn(store, stays).await.done, 1, "which a relay of that release had in hand");
     assert_eq!(told(store, "book").await, (3, 1));
     assert_eq!(shop.ask("select version * 100 + min_compatible from evented_schema").await, 202);
@@ -237,7 +237,7 @@ async fn an_application_goes_on_whichever_table_is_emptied_or_dropped() {
     let app = shop.run(&seen).await.unwrap();
     goes_on(&shop, &app, &seen, "nothing has happened").await;
     let store = open_outbox(&shop.url).await.unwrap();
-    let identity = store.identity();
+    let identity = store.about.identity();
     let tables = shop.tables().await;
     assert!(tables.len() >= 12, "{tables:?}");
     for table in &tables {
@@ -254,30 +254,30 @@ async fn an_application_goes_on_whichever_table_is_emptied_or_dropped() {
     }
     goes_on(&shop, &app, &seen, "all is dropped").await;
     let other = open_outbox(&shop.url).await.unwrap();
-    assert_eq!(other.identity(), identity, "it is the store that the running process knows");
+    assert_eq!(other.about.identity(), identity, "it is the store that the running process knows");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_emptied_says_so_to_whoever_asks_it() {
     let Some(shop) = Shop::new().await else { return };
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book"]).await;
-    let before = generation(&*store).await;
+    record(&store, &["book"]).await;
+    let before = generation(&store).await;
     for ending in ["truncate", "drop table"] {
-        let known = generation(&*store).await;
+        let known = generation(&store).await;
         for table in shop.tables().await {
             shop.execute(&format!("{ending} {table}")).await;
         }
-        assert_ne!(ask(&*store, &["book"], 1, LONG).await.generation, Some(known));
-        let pushed = store.push(Push::of(known, [delivery("book", 1)])).await.unwrap();
+        assert_ne!(ask(&store, &["book"], 1, LONG).await.generation, Some(known));
+        let pushed = store.queue.push(Push::of(known, [delivery("book", 1)])).await.unwrap();
         assert_eq!(pushed, Pushed::CatalogueMoved);
-        store.committed();
-        assert!(store.relay(turn_of(known, stays)).await.unwrap().catalogue_moved);
-        let state = store.catalogue().await.unwrap();
+        crate::store::outbox(&store).tell(evented::store::Told::Committed);
+        assert!(crate::store::outbox(&store).relay(turn_of(known, stays)).await.unwrap().catalogue_moved);
+        let state = store.catalogue.read().await.unwrap();
         assert!(state.handlers.is_empty() && state.generation != before && state.generation != known);
-        record(&*store, &["book"]).await;
-        push(&*store, vec![delivery("book", 1)]).await;
-        assert_eq!(claim(&*store, &["book"], 5, LONG).await.len(), 1);
+        record(&store, &["book"]).await;
+        push(&store, vec![delivery("book", 1)]).await;
+        assert_eq!(claim(&store, &["book"], 5, LONG).await.len(), 1);
     }
 }
 
@@ -307,11 +307,11 @@ async fn a_database_that_is_dropped_and_restored_under_a_running_process_goes_on
 async fn counters_say_what_is_stored_after_a_random_workload() {
     let Some(shop) = Shop::new().await else { return };
     let stores = [open_outbox(&shop.url).await.unwrap(), open_outbox(&shop.url).await.unwrap()];
-    record(&*stores[0], &["book", "mail"]).await;
+    record(&stores[0], &["book", "mail"]).await;
     let seed: u64 = EventId::new().to_bytes()[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
     println!("seed {seed}");
     let working = (0..4_u64).map(|worker| {
-        let store = Arc::clone(&stores[usize::from(worker % 2 == 0)]);
+        let store = stores[usize::from(worker % 2 == 0)].clone();
         tokio::spawn(async move {
             let mut chance = seed.wrapping_add(worker) | 1;
             let mut dice = move |sides: u64| {
@@ -324,12 +324,12 @@ async fn counters_say_what_is_stored_after_a_random_workload() {
                     // Of few events, so that many are there already.
                     0 | 1 => {
                         let some = (0..=dice(6)).map(|_| delivery(handler, usize::try_from(dice(40)).unwrap()));
-                        push(&*store, some.collect()).await;
+                        push(&store, some.collect()).await;
                     }
                     2 => {
                         let lease = if dice(3) == 0 { Duration::from_millis(1) } else { LONG };
-                        let claimed = claim(&*store, &["book", "mail"], 8, lease).await;
-                        settle(&*store, &claimed, |number| match number % 5 {
+                        let claimed = claim(&store, &["book", "mail"], 8, lease).await;
+                        settle(&store, &claimed, |number| match number % 5 {
                             0 => Outcome::Completed,
                             1 => Outcome::Retry { delay: Duration::ZERO, error: "away".to_owned() },
                             2 => Outcome::Dead { failed: 1, error: "no".to_owned() },
@@ -338,15 +338,15 @@ async fn counters_say_what_is_stored_after_a_random_workload() {
                         .await;
                     }
                     3 => drop(
-                        claim(
-                            &*store,
-                            &["book", "mail"],
-                            3,
-                            if dice(2) == 0 { LONG } else { Duration::from_millis(1) },
-                        )
-                        .await,
+                        claim(&store, &["book", "mail"], 3, if dice(2) == 0 { LONG } else { Duration::from_millis(1) })
+                            .await,
                     ),
-                    _ => drop(store.requeue(Letters::Of(handler.to_owned()), StoreTime::MAX).await.unwrap()),
+                    _ => drop(
+                        crate::store::admin(&store)
+                            .requeue(Letters::Of(handler.to_owned()), StoreTime::MAX)
+                            .await
+                            .unwrap(),
+                    ),
                 }
             }
         })
@@ -357,28 +357,28 @@ async fn counters_say_what_is_stored_after_a_random_workload() {
     // Until the short leases have ended for sure.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     for handler in ["book", "mail"] {
-        shop.counters_are_right(&*stores[0], handler).await;
+        shop.counters_are_right(&stores[0], handler).await;
     }
     let rows = shop.ask("select count(*) from evented_counts").await;
     assert!(rows > 0, "they were not added up yet");
     // Added up, they say the same.
-    sweep(&*stores[0]).await;
+    sweep(&stores[0]).await;
     assert_eq!(shop.ask("select count(*) from evented_counts").await, 0);
     for handler in ["book", "mail"] {
-        shop.counters_are_right(&*stores[1], handler).await;
+        shop.counters_are_right(&stores[1], handler).await;
     }
     // What somebody deletes by hand is found out.
     shop.execute("delete from evented_deliveries limit 3").await;
-    sweep(&*stores[0]).await;
+    sweep(&stores[0]).await;
     for handler in ["book", "mail"] {
-        shop.counters_are_right(&*stores[1], handler).await;
+        shop.counters_are_right(&stores[1], handler).await;
     }
 }
 
-async fn sweep(store: &dyn OutboxStore) -> u64 {
+async fn sweep(store: &Store) -> u64 {
     let mut forgotten = 0;
     loop {
-        let swept = store.sweep(Retention { age: LONG, count: 1_000_000 }).await.unwrap();
+        let swept = crate::store::admin(store).sweep(Retention { age: LONG, count: 1_000_000 }).await.unwrap();
         forgotten += swept.forgotten_early;
         if !swept.more {
             return forgotten;
@@ -390,26 +390,26 @@ async fn sweep(store: &dyn OutboxStore) -> u64 {
 async fn counts_are_added_up_by_their_number() {
     let Some(shop) = Shop::new().await else { return };
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book"]).await;
+    record(&store, &["book"]).await;
     for number in 0..800 {
-        push(&*store, vec![delivery("book", number)]).await;
-        let claimed = claim(&*store, &["book"], 1, LONG).await;
-        settle(&*store, &claimed, |_| Outcome::Completed).await;
+        push(&store, vec![delivery("book", number)]).await;
+        let claimed = claim(&store, &["book"], 1, LONG).await;
+        settle(&store, &claimed, |_| Outcome::Completed).await;
     }
     let rows = shop.ask("select count(*) from evented_counts").await;
     assert!(rows < 1_500, "{rows} rows of 2,400 are left");
-    shop.counters_are_right(&*store, "book").await;
+    shop.counters_are_right(&store, "book").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn marks_of_what_is_finished_go_with_later_pushes() {
     let Some(shop) = Shop::new().await else { return };
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book"]).await;
+    record(&store, &["book"]).await;
     let once = async |numbers: std::ops::Range<usize>, finished: &[DeliveryId]| {
         let deliveries: Vec<_> = numbers.map(|number| delivery("book", number)).collect();
-        let push = Push { finished: finished.into(), ..Push::of(generation(&*store).await, deliveries).once() };
-        assert_eq!(store.push(push).await.unwrap(), Pushed::Stored);
+        let push = Push { finished: finished.into(), ..Push::of(generation(&store).await, deliveries).once() };
+        assert_eq!(store.queue.push(push).await.unwrap(), Pushed::Stored(Vec::new()));
     };
     once(0..10, &[]).await;
     let finished: Vec<_> = (0..4).map(|number| delivery("book", number).id).collect();
@@ -436,7 +436,7 @@ async fn of_too_many_marks_the_oldest_are_forgotten() {
          select unhex(lpad(hex(seq), 32, '0')), 1, 1000 * unix_timestamp() + seq div 2 from seq_1_to_1002500",
     )
     .await;
-    assert_eq!(sweep(&*store).await, 2_500);
+    assert_eq!(sweep(&store).await, 2_500);
     assert_eq!(shop.ask("select count(*) from evented_once").await, 1_000_000);
     assert_eq!(shop.ask("select cast(conv(hex(min(id)), 16, 10) as signed) from evented_once").await, 2_501);
 }
@@ -446,11 +446,11 @@ async fn rows_that_wait_for_an_absent_queue_are_not_read() {
     let Some(server) = tokio::task::block_in_place(|| Mariadb::start(&[])) else { return };
     let shop = Shop::at(server.database()).await;
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book", "mail"]).await;
+    record(&store, &["book", "mail"]).await;
     shop.emitted(5_000, 10).await;
     let leave = async || {
-        let relay = Relay { elsewhere: Elsewhere::Leave(LONG), ..turn_of(generation(&*store).await, goes_in_order) };
-        store.relay(relay).await.unwrap()
+        let relay = Relay { elsewhere: Elsewhere::Leave(LONG), ..turn_of(generation(&store).await, goes_in_order) };
+        crate::store::outbox(&store).relay(relay).await.unwrap()
     };
     while leave().await.put_off > 0 {}
     // Due again, and the queue is still away.
@@ -474,46 +474,46 @@ async fn rows_that_wait_for_an_absent_queue_are_not_read() {
 async fn a_row_that_waits_is_due_when_the_one_before_it_is_finished() {
     let Some(shop) = Shop::new().await else { return };
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book", "mail"]).await;
+    record(&store, &["book", "mail"]).await;
     shop.emitted(1, 10).await;
-    let first = turn(&*store, goes_in_order).await.claimed;
+    let first = turn(&store, goes_in_order).await.claimed;
     assert_eq!(first.len(), 1);
     shop.emitted(3, 10).await;
-    let relayed = turn(&*store, goes_in_order).await;
+    let relayed = turn(&store, goes_in_order).await;
     assert_eq!((relayed.put_off, relayed.claimed.len()), (3, 0));
     let soon = "select count(*) from evented_outbox where due_at < 1000 * unix_timestamp() + 30000";
     assert_eq!(shop.ask(soon).await, 0, "nobody looks at them in between");
     // The one before them stands aside for longer.
     let aside = PutBack { row: first[0].clone(), delay: LONG, error: Some("refused".to_owned()) };
-    store.put_back(vec![aside]).await.unwrap();
+    crate::store::outbox(&store).put_back(vec![aside]).await.unwrap();
     assert_eq!(shop.ask("select count(*) from evented_outbox where error = 'refused'").await, 1);
-    assert!(turn(&*store, goes_in_order).await.claimed.is_empty());
+    assert!(turn(&store, goes_in_order).await.claimed.is_empty());
     shop.execute("update evented_outbox set due_at = 1 where error = 'refused'").await;
-    let first = turn(&*store, goes_in_order).await.claimed;
+    let first = turn(&store, goes_in_order).await.claimed;
     assert_eq!(first.len(), 1);
-    assert_eq!(store.finish(first).await.unwrap(), [true]);
-    let rest = turn(&*store, goes_in_order).await.claimed;
+    assert_eq!(crate::store::outbox(&store).finish(first).await.unwrap(), [true]);
+    let rest = turn(&store, goes_in_order).await.claimed;
     assert_eq!(rest.len(), 3, "all that follow go in one turn, in order");
     assert!(rest.is_sorted_by_key(|row| row.row));
     // One that somebody deletes by hand holds up nobody.
     shop.emitted(1, 10).await;
-    assert_eq!(turn(&*store, goes_in_order).await.put_off, 1);
+    assert_eq!(turn(&store, goes_in_order).await.put_off, 1);
     shop.execute("delete from evented_outbox where lease is not null").await;
     shop.execute("update evented_outbox set due_at = 1").await;
-    eventually("the last goes", async || !turn(&*store, goes_in_order).await.claimed.is_empty()).await;
+    eventually("the last goes", async || !turn(&store, goes_in_order).await.claimed.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_payloads_beyond_a_turns_bytes_are_left_for_the_next() {
     let Some(shop) = Shop::new().await else { return };
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book", "mail"]).await;
+    record(&store, &["book", "mail"]).await;
     shop.emitted(9, 100_000).await;
     shop.emitted(1, 900_000).await;
     let mut sizes = Vec::new();
     loop {
-        let relay = Relay { bytes: 350_000, rows: 4, ..turn_of(generation(&*store).await, goes) };
-        let claimed = store.relay(relay).await.unwrap().claimed;
+        let relay = Relay { bytes: 350_000, rows: 4, ..turn_of(generation(&store).await, goes) };
+        let claimed = crate::store::outbox(&store).relay(relay).await.unwrap().claimed;
         if claimed.is_empty() {
             break;
         }
@@ -530,13 +530,13 @@ async fn what_is_settled_elsewhere_is_forgotten_by_age() {
     let store = open_outbox(&shop.url).await.unwrap();
     let delivery = delivery("book", 1).id;
     let run = || -> evented::store::TxCall<'static> { Box::new(|_| Box::pin(async { Ok(()) })) };
-    store.transact_once(delivery, run()).await.unwrap();
-    store.settled(vec![delivery]).await.unwrap();
-    sweep(&*store).await;
+    crate::store::outbox(&store).transact(Fence::Once(delivery), run()).await.unwrap();
+    crate::store::outbox(&store).settled(vec![delivery]).await.unwrap();
+    sweep(&store).await;
     assert_eq!(shop.ask("select count(*) from evented_inbox").await, 1);
     // Eleven minutes go by.
     shop.execute("update evented_inbox set at = at - 660000").await;
-    sweep(&*store).await;
+    sweep(&store).await;
     assert_eq!(shop.ask("select count(*) from evented_inbox").await, 0);
     drop(app);
 }
@@ -545,13 +545,13 @@ async fn what_is_settled_elsewhere_is_forgotten_by_age() {
 async fn a_handler_that_somebody_deleted_has_its_deliveries_again_and_no_other_has_them() {
     let Some(shop) = Shop::new().await else { return };
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book"]).await;
-    push(&*store, vec![delivery("book", 1)]).await;
+    record(&store, &["book"]).await;
+    push(&store, vec![delivery("book", 1)]).await;
     shop.execute("truncate evented_handlers").await;
-    record(&*store, &["pack"]).await;
+    record(&store, &["pack"]).await;
     let of_another = "select count(*) from evented_deliveries d join evented_handlers h on h.num = d.handler";
     assert_eq!(shop.ask(of_another).await, 0);
-    record(&*store, &["book"]).await;
+    record(&store, &["book"]).await;
     assert_eq!(shop.ask(of_another).await, 1);
 }
 
@@ -563,28 +563,28 @@ async fn a_server_that_limits_joins_is_counted_and_relayed_from() {
     shop.emitted(50, 10).await;
     server.client().ask("mysql", "set global max_join_size = 2").unwrap();
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book"]).await;
-    assert_eq!(store.outbox_rows().await.unwrap(), 50);
-    assert_eq!(turn(&*store, stays).await.done, 50);
-    assert_eq!(told(&*store, "book").await, (50, 0));
+    record(&store, &["book"]).await;
+    assert_eq!(crate::store::outbox(&store).count().await.unwrap(), 50);
+    assert_eq!(turn(&store, stays).await.done, 50);
+    assert_eq!(told(&store, "book").await, (50, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_key_whose_first_delivery_a_person_deleted_goes_on() {
     let Some(shop) = Shop::new().await else { return };
     let store = open_outbox(&shop.url).await.unwrap();
-    record(&*store, &["book"]).await;
+    record(&store, &["book"]).await;
     let of_key = |key: usize| {
         [1, 2, 3].map(|turn| NewDelivery {
             order: Some(Key::derive("book", &key.to_string())),
             ..delivery("book", 10 * key + turn)
         })
     };
-    push(&*store, (0..40).flat_map(of_key).collect()).await;
+    push(&store, (0..40).flat_map(of_key).collect()).await;
     shop.execute("delete from evented_deliveries where seq in (1, 4)").await;
     let due = "select count(*) from evented_deliveries where due_at < 9223372036854775807";
     assert_eq!(shop.ask(due).await, 38);
-    sweep(&*store).await;
+    sweep(&store).await;
     assert_eq!(shop.ask(due).await, 40);
     assert_eq!(
         shop.ask("select count(*) from evented_deliveries where due_at < 9223372036854775807 and seq in (2, 5)").await,

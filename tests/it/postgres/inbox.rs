@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 use evented::{
     EventId, Tx,
     sqlx::{Connection, PgConnection, Postgres as Db, query},
-    store::{TxCall, TxEnd, open_outbox},
+    store::{Fence, TxCall, TxEnd, open_outbox},
 };
 use evented_tests::{DEADLINE, servers::Postgres};
 use tokio::time::timeout;
@@ -38,7 +38,7 @@ async fn a_run_elsewhere_that_does_not_end_is_waited_for_a_minute_and_then_tried
     let store = open_outbox(format!("{url}?options[lock_timeout]=7s")).await.unwrap();
     server.ask(&url, NOTES).unwrap();
     let id = |key: &str| evented::DeliveryId::derive(EventId::from_key(key), "book");
-    let end = store.transact_once(id("payment 17"), note()).await.unwrap();
+    let end = crate::store::outbox(&store).transact(Fence::Once(id("payment 17")), note()).await.unwrap();
     assert!(matches!(end, TxEnd::Committed), "{end:?}");
     let noted = || server.ask(&url, "select setting from noted order by number").unwrap();
     assert_eq!(noted(), "1min\n7s", "a minute for ours, and what the application has set for its own");
@@ -48,13 +48,17 @@ async fn a_run_elsewhere_that_does_not_end_is_waited_for_a_minute_and_then_tried
     let mut tx = frozen.begin().await.unwrap();
     let row = query("insert into evented_inbox values ($1, 0)").bind(id("payment 18").to_bytes());
     row.execute(&mut *tx).await.unwrap();
-    let waiting = timeout(DEADLINE, store.transact_once(id("payment 18"), note())).await;
+    let waiting = timeout(DEADLINE, crate::store::outbox(&store).transact(Fence::Once(id("payment 18")), note())).await;
     let error = waiting.expect("it does not wait for ever").unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     assert!(error.source().unwrap().to_string().contains("lock timeout"), "{error:?}");
     // The other is dead by now, and its delivery comes again.
     tx.rollback().await.unwrap();
-    let end = timeout(Duration::from_secs(5), store.transact_once(id("payment 18"), note())).await.unwrap().unwrap();
+    let end =
+        timeout(Duration::from_secs(5), crate::store::outbox(&store).transact(Fence::Once(id("payment 18")), note()))
+            .await
+            .unwrap()
+            .unwrap();
     assert!(matches!(end, TxEnd::Committed), "{end:?}");
     assert_eq!(noted(), "1min\n7s\n7s");
 }

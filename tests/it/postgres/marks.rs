@@ -10,14 +10,14 @@ async fn more_marks_than_are_remembered_go_before_their_time_and_what_is_finishe
     let Some(server) = Postgres::shared() else { return };
     let url = server.database();
     let store = open(&url).await;
-    let generation = store.catalogue().await.unwrap().generation;
+    let generation = store.catalogue.read().await.unwrap().generation;
     let finished = delivery("a finished one");
-    let push = async || store.push(Push::of(generation, [finished.clone()]).once()).await.unwrap();
+    let push = async || store.queue.push(Push::of(generation, [finished.clone()]).once()).await.unwrap();
     push().await;
-    let claimed = claim_from(&*store, 1).await.unwrap().deliveries.remove(0);
-    assert!(complete(&*store, &claimed).await);
+    let claimed = claim_from(&store, 1).await.unwrap().deliveries.remove(0);
+    assert!(complete(&store, &claimed).await);
     let finish = Push { finished: [finished.id].into(), ..Push::of(generation, []) };
-    store.push(finish).await.unwrap();
+    store.queue.push(finish).await.unwrap();
     let others = format!(
         "insert into evented_once (id, at) select decode(lpad(to_hex(n), 32, '0'), 'hex'), extract(epoch from now()) * 1000 - n
          from generate_series(1, {}) n",
@@ -26,7 +26,7 @@ async fn more_marks_than_are_remembered_go_before_their_time_and_what_is_finishe
     server.ask(&url, &others).unwrap();
     let mut early = 0;
     loop {
-        let swept = store.sweep(Retention { age: LEASE, count: 10 }).await.unwrap();
+        let swept = crate::store::admin(&store).sweep(Retention { age: LEASE, count: 10 }).await.unwrap();
         early += swept.forgotten_early;
         if !swept.more {
             break;
@@ -38,5 +38,5 @@ async fn more_marks_than_are_remembered_go_before_their_time_and_what_is_finishe
     assert_eq!(server.ask(&url, left).unwrap().trim(), "1000001|1|0", "the newest are left, and the finished one");
     // It is what a late push meets.
     push().await;
-    assert_eq!(store.stats().await.unwrap().handlers[0].waiting, 0);
+    assert_eq!(crate::store::admin(&store).stats().await.unwrap().handlers[0].waiting, 0);
 }

@@ -6,8 +6,8 @@ use evented::{
     DeliveryId, Key, Policy,
     sqlx::{PgPool, query},
     store::{
-        CatalogueEntry, Elsewhere, Fan, NewDelivery, OutboxRow, OutboxStore, Outcome, Relay, Relayed, Retention, Route,
-        Settlement, open_outbox, open_queue,
+        CatalogueEntry, Elsewhere, Fan, NewDelivery, OutboxRow, Outcome, Relay, Relayed, Retention, Route, Settlement,
+        Store, open_outbox, open_queue,
     },
 };
 use evented_tests::{eventually, servers::Postgres};
@@ -48,9 +48,9 @@ fn goes_in_order(row: &OutboxRow) -> Fan {
     Fan { elsewhere: vec![delivery], ..Fan::default() }
 }
 
-async fn turn(store: &dyn OutboxStore) -> Relayed {
+async fn turn(store: &Store) -> Relayed {
     let relay = Relay {
-        generation: store.catalogue().await.unwrap().generation,
+        generation: store.catalogue.read().await.unwrap().generation,
         rows: 100,
         bytes: usize::MAX,
         lease: LONG,
@@ -59,7 +59,7 @@ async fn turn(store: &dyn OutboxStore) -> Relayed {
         fan_out: Arc::new(goes_in_order),
         claim: None,
     };
-    store.relay(relay).await.unwrap()
+    crate::store::outbox(store).relay(relay).await.unwrap()
 }
 
 async fn emit(server: &Postgres, url: &str, rows: std::ops::Range<u32>) {
@@ -77,12 +77,12 @@ async fn a_row_that_somebody_deletes_holds_up_nobody() {
     let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
     let url = server.database();
     let store = open_outbox(&url).await.unwrap();
-    record(&*store, [mail()]).await;
+    record(&store, [mail()]).await;
     let pool = PgPool::connect(&url).await.unwrap();
     emit(server, &url, 1..2).await;
-    assert_eq!(turn(&*store).await.claimed.len(), 1);
+    assert_eq!(turn(&store).await.claimed.len(), 1);
     emit(server, &url, 2..4).await;
-    let relayed = turn(&*store).await;
+    let relayed = turn(&store).await;
     assert_eq!((relayed.put_off, relayed.claimed.len()), (2, 0), "they wait for the first");
     query("delete from evented_outbox where held <> 0").execute(&pool).await.unwrap();
     emit(server, &url, 4..5).await;
@@ -92,12 +92,12 @@ async fn a_row_that_somebody_deletes_holds_up_nobody() {
             .execute(&pool)
             .await
             .unwrap();
-        rest.extend(turn(&*store).await.claimed);
+        rest.extend(turn(&store).await.claimed);
         rest.len() == 3
     })
     .await;
     assert!(rest.is_sorted_by_key(|row| row.row));
-    assert_eq!(store.finish(rest).await.unwrap(), [true; 3]);
+    assert_eq!(crate::store::outbox(&store).finish(rest).await.unwrap(), [true; 3]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,17 +105,17 @@ async fn a_row_that_somebody_holds_is_not_waited_for() {
     let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
     let url = server.database();
     let store = open_outbox(&url).await.unwrap();
-    record(&*store, [mail()]).await;
+    record(&store, [mail()]).await;
     let pool = PgPool::connect(&url).await.unwrap();
     emit(server, &url, 1..3).await;
     let mut holder = pool.begin().await.unwrap();
     query("select seq from evented_outbox order by seq limit 1 for update").execute(&mut *holder).await.unwrap();
-    let relayed = tokio::time::timeout(Duration::from_secs(4), turn(&*store)).await.expect("it waits for nobody");
+    let relayed = tokio::time::timeout(Duration::from_secs(4), turn(&store)).await.expect("it waits for nobody");
     assert_eq!(relayed.claimed.len(), 0, "the other one is of the same order key");
     holder.rollback().await.unwrap();
     let mut rows = Vec::new();
     eventually("both can be taken", async || {
-        rows.extend(turn(&*store).await.claimed);
+        rows.extend(turn(&store).await.claimed);
         rows.len() == 2
     })
     .await;
@@ -127,13 +127,13 @@ async fn a_handler_that_somebody_deleted_has_its_deliveries_again_and_no_other_h
     let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
     let url = server.database();
     let store = open_outbox(&url).await.unwrap();
-    record(&*store, [mail()]).await;
-    super::push(&*store, super::delivery("order 17")).await.unwrap();
+    record(&store, [mail()]).await;
+    super::push(&store, super::delivery("order 17")).await.unwrap();
     tokio::task::block_in_place(|| server.ask(&url, "truncate evented_handlers restart identity")).unwrap();
-    record(&*store, [CatalogueEntry { handler: "another".into(), ..mail() }]).await;
+    record(&store, [CatalogueEntry { handler: "another".into(), ..mail() }]).await;
     let of_another = "select count(*) from evented_deliveries d join evented_handlers h on h.num = d.handler";
     assert_eq!(tokio::task::block_in_place(|| server.ask(&url, of_another)).unwrap(), "0");
-    record(&*store, [mail()]).await;
+    record(&store, [mail()]).await;
     assert_eq!(tokio::task::block_in_place(|| server.ask(&url, of_another)).unwrap(), "1");
 }
 
@@ -147,9 +147,9 @@ async fn an_error_that_the_databases_encoding_does_not_have_is_written_so_that_i
     tokio::task::block_in_place(|| server.ask(&url, &sql)).unwrap();
     let store = super::open(&format!("{base}/{name}_latin")).await;
     for order in ["order 1", "order 2", "order 3"] {
-        super::push(&*store, super::delivery(order)).await.unwrap();
+        super::push(&store, super::delivery(order)).await.unwrap();
     }
-    let claimed = super::claim_from(&*store, 3).await.unwrap().deliveries;
+    let claimed = super::claim_from(&store, 3).await.unwrap().deliveries;
     let error = || "no way: \u{1f600}".to_owned();
     let outcomes = [
         Outcome::Completed,
@@ -157,9 +157,9 @@ async fn an_error_that_the_databases_encoding_does_not_have_is_written_so_that_i
         Outcome::Dead { failed: 1, error: error() },
     ];
     let ends = claimed.iter().zip(outcomes).map(|(claimed, outcome)| Settlement { lease: claimed.lease, outcome });
-    let held = store.exchange(ends.collect(), None).await.unwrap().held;
+    let held = store.queue.exchange(ends.collect(), None).await.unwrap().held;
     assert_eq!(held, [true; 3]);
-    let letters = store.dead_letters(None, 10).await.unwrap();
+    let letters = crate::store::admin(&store).dead_letters(None, 10).await.unwrap();
     assert_eq!(letters[0].error, "no way: \\360\\237\\230\\200");
 }
 
@@ -168,18 +168,18 @@ async fn an_order_key_whose_first_delivery_a_person_deleted_goes_on() {
     let Some(server) = tokio::task::block_in_place(Postgres::shared) else { return };
     let url = server.database();
     let store = open_queue(&url).await.unwrap();
-    record(&*store, [mail()]).await;
+    record(&store, [mail()]).await;
     for key in 0..40 {
         for turn in 0..3 {
             let order = Some(Key::derive("mail", &key.to_string()));
-            super::push(&*store, NewDelivery { order, ..super::delivery(&format!("{key} {turn}")) }).await.unwrap();
+            super::push(&store, NewDelivery { order, ..super::delivery(&format!("{key} {turn}")) }).await.unwrap();
         }
     }
     let ask = |text: &str| tokio::task::block_in_place(|| server.ask(&url, text)).unwrap();
     ask("delete from evented_deliveries where seq in (1, 4)");
     let due = "select count(*) from evented_deliveries where due_at < 9223372036854775807";
     assert_eq!(ask(due), "38");
-    store.sweep(Retention { age: Duration::from_mins(1), count: 10 }).await.unwrap();
+    crate::store::admin(&store).sweep(Retention { age: Duration::from_mins(1), count: 10 }).await.unwrap();
     assert_eq!(ask(due), "40");
     assert_eq!(ask(&format!("{due} and seq in (2, 5)")), "2", "the next of each, and no more");
 }

@@ -85,9 +85,9 @@ async fn a_start_goes_on_where_a_person_dropped_the_table_that_says_what_the_oth
             server.ask(&url, &format!("{keys} order by contype")).unwrap(),
             "evented_schema_id_check\nevented_schema_pkey"
         );
-        crate::store::record(&*store, [super::handler("mail")]).await;
-        super::push(&*store, super::delivery("order 17")).await.unwrap();
-        assert_eq!(super::claim_from(&*store, 1).await.unwrap().deliveries.len(), 1);
+        crate::store::record(&store, [super::handler("mail")]).await;
+        super::push(&store, super::delivery("order 17")).await.unwrap();
+        assert_eq!(super::claim_from(&store, 1).await.unwrap().deliveries.len(), 1);
     }
 }
 

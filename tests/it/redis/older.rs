@@ -111,19 +111,19 @@ async fn a_store_of_the_first_layout_is_gone_on_with() {
     let before = generation(&redis, "layout");
     let (store, other) = (open(&redis.url()).await, open(&redis.url()).await);
     assert_eq!(redis.ask(&["HMGET", "{evented}:store", "version", "min_compatible"]).unwrap(), "2\n2");
-    assert_eq!(store.identity(), other.identity());
-    let catalogue = store.catalogue().await.unwrap();
+    assert_eq!(store.about.identity(), other.about.identity());
+    let catalogue = store.catalogue.read().await.unwrap();
     assert_eq!((catalogue.generation.to_string(), catalogue.handlers.len(), catalogue.retired.len()), (before, 1, 1));
     // Each is stored once, as it was: also the one that died, and the one whose worker goes on to hold it.
     let again = Push::of(catalogue.generation, ["dies", "runs", "waits"].map(|key| delivery("mail", key))).once();
-    assert_eq!(store.push(again).await.unwrap(), Pushed::Stored);
-    let counted = count(&*other, "mail").await;
+    assert_eq!(store.queue.push(again).await.unwrap(), Pushed::Stored(Vec::new()));
+    let counted = count(&other, "mail").await;
     assert_eq!((counted.waiting, counted.running, counted.dead), (1, 1, 1));
-    assert!(claim(&*other, 10, "mail").await.is_empty(), "what waits does so for the one that runs");
-    assert_eq!(crate::store::requeue(&*store, Letters::Of("mail".to_owned())).await, 1);
-    record(&*store, &["book"]).await;
-    push(&*store, vec![delivery("book", "of book")]).await;
-    assert_eq!(claim(&*other, 10, "book").await.len(), 1);
+    assert!(claim(&other, 10, "mail").await.is_empty(), "what waits does so for the one that runs");
+    assert_eq!(crate::store::requeue(&store, Letters::Of("mail".to_owned())).await, 1);
+    record(&store, &["book"]).await;
+    push(&store, vec![delivery("book", "of book")]).await;
+    assert_eq!(claim(&other, 10, "book").await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,9 +132,9 @@ async fn a_process_of_the_release_before_is_refused_whatever_it_asks() {
     lay_out(&redis);
     let old_generation = generation(&redis, "layout");
     let store = open(&redis.url()).await;
-    record(&*store, &["mail"]).await;
-    store.catalogue().await.unwrap();
-    push(&*store, vec![delivery("mail", "due")]).await;
+    record(&store, &["mail"]).await;
+    store.catalogue.read().await.unwrap();
+    push(&store, vec![delivery("mail", "due")]).await;
     let new_generation = generation(&redis, "store");
     let (running, dead, waiting) = (id("runs"), id("dies"), id("waits"));
     let held = lease("the runs");
@@ -177,10 +177,10 @@ async fn a_process_of_the_release_before_is_refused_whatever_it_asks() {
     // What it held comes back when its lease ends.
     let ended = "redis.call('ZADD', KEYS[1], 1, redis.call('ZRANGE', KEYS[1], 0, 0)[1]) return 1";
     redis.ask(&["EVAL", ended, "1", "{evented}:leased:1:1"]).unwrap();
-    let claimed = claim(&*store, 10, "mail").await;
+    let claimed = claim(&store, 10, "mail").await;
     assert_eq!(hex(&claimed[0].lease.delivery.to_bytes()), running);
-    let (_, claims) = exchange(&*store, completed(&claimed), 10, "mail").await;
+    let (_, claims) = exchange(&store, completed(&claimed), 10, "mail").await;
     assert_eq!(hex(&claims.deliveries[0].lease.delivery.to_bytes()), waiting);
     let again = Outcome::Retry { delay: Duration::ZERO, error: "again".to_owned() };
-    assert!(settle(&*store, claims.deliveries[0].lease, again).await);
+    assert!(settle(&store, claims.deliveries[0].lease, again).await);
 }

@@ -23,7 +23,7 @@ async fn counts_are_what_a_recount_says_after_all_that_can_happen() {
     let place = Place::new();
     let pool = place.pool().await;
     let store = open(&place).await;
-    record(&*store, [handler("mail"), handler("stock")]).await;
+    record(&store, [handler("mail"), handler("stock")]).await;
     let mut dice = Dice(17);
     let mut held = Vec::new();
     for turn in 0..300 {
@@ -36,11 +36,11 @@ async fn counts_are_what_a_recount_says_after_all_that_can_happen() {
                     let plain = delivery(handler, &format!("order {key}"));
                     new.push(if dice.roll(3) == 0 { ordered(handler, &format!("{key}"), number) } else { plain });
                 }
-                push(&*store, new).await;
+                push(&store, new).await;
             }
             2 => {
                 let lease = if dice.roll(2) == 0 { LONG } else { Duration::from_millis(1) };
-                held.extend(claim(&*store, &["mail", "stock"], 20, lease).await);
+                held.extend(claim(&store, &["mail", "stock"], 20, lease).await);
             }
             3 | 4 => {
                 let ends = held.drain(..held.len() / 2).map(|claimed| Settlement {
@@ -53,27 +53,34 @@ async fn counts_are_what_a_recount_says_after_all_that_can_happen() {
                     },
                 });
                 let ends = ends.collect();
-                settle(&*store, ends).await;
+                settle(&store, ends).await;
             }
             _ => {
                 if dice.roll(2) == 0 {
-                    requeue(&*store, Letters::Of("mail".to_owned())).await;
+                    requeue(&store, Letters::Of("mail".to_owned())).await;
                 } else {
-                    discard(&*store, Letters::Of("stock".to_owned())).await;
+                    discard(&store, Letters::Of("stock".to_owned())).await;
                 }
             }
         }
         if turn % 100 == 50 {
             // What a person deletes is counted by the next sweep.
             run(&pool, "delete from evented_deliveries where seq % 7 = 0").await;
-            store.sweep(Retention { age: LONG, count: 1_000 }).await.unwrap();
+            crate::store::admin(&store).sweep(Retention { age: LONG, count: 1_000 }).await.unwrap();
         }
     }
     let wrong = "select count(*) from evented_handlers n
         where stored <> (select count(*) from evented_deliveries d where d.handler = n.num)
            or running <> (select count(*) from evented_deliveries d where d.handler = n.num and d.lease is not null)";
     assert_eq!(number(&pool, wrong).await, 0);
-    let told: u64 = store.stats().await.unwrap().handlers.iter().map(|count| count.waiting + count.running).sum();
+    let told: u64 = crate::store::admin(&store)
+        .stats()
+        .await
+        .unwrap()
+        .handlers
+        .iter()
+        .map(|count| count.waiting + count.running)
+        .sum();
     let stored = number(&pool, "select count(*) from evented_deliveries").await;
     assert!(stored > 20, "some are left: {stored}");
     assert_eq!(told, stored.unsigned_abs());
@@ -84,14 +91,14 @@ async fn a_handler_that_a_person_deleted_has_its_deliveries_again_and_no_other_h
     let place = Place::new();
     let pool = place.pool().await;
     let store = open(&place).await;
-    record(&*store, [handler("mail"), handler("stock")]).await;
-    let generation = store.catalogue().await.unwrap().generation;
-    push(&*store, vec![delivery("mail", "order 17")]).await;
+    record(&store, [handler("mail"), handler("stock")]).await;
+    let generation = store.catalogue.read().await.unwrap().generation;
+    push(&store, vec![delivery("mail", "order 17")]).await;
     run(&pool, "delete from evented_handlers").await;
-    assert_ne!(store.catalogue().await.unwrap().generation, generation, "who plans with them plans again");
-    record(&*store, [handler("stock")]).await;
-    let claimed = claim(&*store, &["stock", "mail"], 10, LONG).await;
+    assert_ne!(store.catalogue.read().await.unwrap().generation, generation, "who plans with them plans again");
+    record(&store, [handler("stock")]).await;
+    let claimed = claim(&store, &["stock", "mail"], 10, LONG).await;
     assert!(claimed.is_empty(), "another handler has it: {claimed:?}");
-    record(&*store, [handler("mail")]).await;
-    assert_eq!(claim(&*store, &["stock", "mail"], 10, LONG).await.len(), 1);
+    record(&store, [handler("mail")]).await;
+    assert_eq!(claim(&store, &["stock", "mail"], 10, LONG).await.len(), 1);
 }

@@ -38,19 +38,19 @@ async fn a_file_of_the_schema_before_goes_on_with_all_that_it_has() {
     )
     .await;
     let store = open(&place).await;
-    let catalogue = store.catalogue().await.unwrap();
+    let catalogue = store.catalogue.read().await.unwrap();
     assert_eq!((catalogue.handlers.len(), catalogue.retired), (2, vec!["gone".to_owned()]));
     assert_ne!(catalogue.generation, 5, "it is another for those that run with the old tables");
-    let counts: Vec<_> = store.stats().await.unwrap().handlers;
+    let counts: Vec<_> = crate::store::admin(&store).stats().await.unwrap().handlers;
     let told: Vec<_> = counts.iter().map(|count| (&*count.handler, count.waiting, count.running, count.done)).collect();
     assert_eq!(told, [("gone", 0, 0, 0), ("mail", 3, 2, 7), ("stock", 4, 1, 0)]);
     // A handler that was retired, nobody knows when, is back where it is recorded.
-    record(&*store, [handler("gone")]).await;
-    assert_eq!(store.catalogue().await.unwrap().handlers.len(), 3);
-    assert_eq!(claim(&*store, &["mail", "stock"], 100, Duration::from_secs(9)).await.len(), 7);
+    record(&store, [handler("gone")]).await;
+    assert_eq!(store.catalogue.read().await.unwrap().handlers.len(), 3);
+    assert_eq!(claim(&store, &["mail", "stock"], 100, Duration::from_secs(9)).await.len(), 7);
     // Rows that were leased by an old relay, or waited for others, are new ones.
     let relay = Relay {
-        generation: store.catalogue().await.unwrap().generation,
+        generation: store.catalogue.read().await.unwrap().generation,
         rows: 10,
         bytes: usize::MAX,
         lease: Duration::from_secs(9),
@@ -59,11 +59,11 @@ async fn a_file_of_the_schema_before_goes_on_with_all_that_it_has() {
         fan_out: Arc::new(|_| Fan::default()),
         claim: None,
     };
-    assert_eq!(store.relay(relay).await.unwrap().done, 2);
+    assert_eq!(crate::store::outbox(&store).relay(relay).await.unwrap().done, 2);
     // Another process opens it, and finds it as it is.
     let other = open(&place).await;
-    assert_eq!(other.identity(), store.identity());
-    assert_eq!(other.catalogue().await.unwrap().generation, store.catalogue().await.unwrap().generation);
+    assert_eq!(other.about.identity(), store.about.identity());
+    assert_eq!(other.catalogue.read().await.unwrap().generation, store.catalogue.read().await.unwrap().generation);
     assert_eq!(number(&pool, "select min_compatible from evented_schema").await, 3);
 }
 
@@ -74,19 +74,20 @@ async fn a_file_whose_version_was_deleted_is_opened_by_what_its_tables_are() {
     run(&pool, SCHEMA_2).await;
     run(&pool, "delete from evented_schema").await;
     let store = open(&place).await;
-    record(&*store, [handler("mail")]).await;
-    let (identity, generation) = (store.identity(), store.catalogue().await.unwrap().generation);
+    record(&store, [handler("mail")]).await;
+    let (identity, generation) = (store.about.identity(), store.catalogue.read().await.unwrap().generation);
     // Under a running process: the name is the one that it knows, and the generation another.
     run(&pool, "delete from evented_schema").await;
-    let claims =
-        store.exchange([].into(), Some(evented::store::Claim { queues: Vec::new(), lease: Duration::from_secs(9) }));
+    let claims = store
+        .queue
+        .exchange([].into(), Some(evented::store::Claim { queues: Vec::new(), lease: Duration::from_secs(9) }));
     assert_ne!(claims.await.unwrap().generation, Some(generation), "a claim tells that something has happened");
-    let again = store.catalogue().await.unwrap();
-    assert_eq!((store.identity(), again.handlers.len()), (identity.clone(), 1));
+    let again = store.catalogue.read().await.unwrap();
+    assert_eq!((store.about.identity(), again.handlers.len()), (identity.clone(), 1));
     assert_ne!(again.generation, generation);
-    assert_eq!(open(&place).await.identity(), identity);
+    assert_eq!(open(&place).await.about.identity(), identity);
     // All of it is there again for the next.
     run(&pool, "drop table evented_schema").await;
-    assert_eq!(store.catalogue().await.unwrap().handlers.len(), 1);
-    assert_eq!(store.identity(), identity);
+    assert_eq!(store.catalogue.read().await.unwrap().handlers.len(), 1);
+    assert_eq!(store.about.identity(), identity);
 }

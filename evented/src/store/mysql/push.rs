@@ -86,7 +86,7 @@ async fn store(conn: &mut MySqlConnection, push: &Push) -> Result<(Pushed, u64),
             return Ok((Pushed::TooLate, 0));
         }
     }
-    Ok((Pushed::Stored, counts.rows()))
+    Ok((Pushed::Stored(Vec::new()), counts.rows()))
 }
 
 /// Remembers deliveries whose push may be repeated; answers those that were remembered before.

@@ -11,8 +11,8 @@ use sqlx::{Connection as _, Error as SqlxError, Executor as _, MySql, MySqlConne
 use crate::{
     error::{StoreError, Written},
     store::{
-        Lease, TxCall, TxEnd,
-        borrowed::{Beginning, Borrowed, Fence},
+        Fence, Lease, TxCall, TxEnd,
+        borrowed::{Beginning, Borrowed},
         tx::Tx,
     },
 };

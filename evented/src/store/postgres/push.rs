@@ -200,7 +200,7 @@ impl Seen {
         if push.until.is_some_and(|until| until.0 < self.ms) {
             Pushed::TooLate
         } else if push.generation == self.generation {
-            Pushed::Stored
+            Pushed::Stored(Vec::new())
         } else {
             Pushed::CatalogueMoved
         }
@@ -211,7 +211,7 @@ impl Seen {
 async fn store_keyed(session: &mut Session, pushes: &[&Push]) -> Result<Seen, SqlxError> {
     let (generation, ms) = super::catalogue::generation(session).await?;
     let seen = Seen { generation, ms };
-    let planned: Vec<_> = pushes.iter().filter(|push| seen.answer(push) == Pushed::Stored).collect();
+    let planned: Vec<_> = pushes.iter().filter(|push| seen.answer(push).is_stored()).collect();
     let once = planned.iter().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
     let repeated = remember(session, once.map(|delivery| delivery.id).collect()).await?;
     let deliveries = planned.iter().flat_map(|push| push.deliveries.iter());

@@ -15,8 +15,8 @@ use sqlx_core::transaction::TransactionManager as _;
 use crate::{
     error::{BoxError, StoreError, Written},
     store::{
-        Lease, TxCall, TxEnd,
-        borrowed::{self, Beginning, Fence},
+        Fence, Lease, TxCall, TxEnd,
+        borrowed::{self, Beginning},
         tx::Tx,
     },
     time,

@@ -122,7 +122,7 @@ async fn store(link: &Link, group: Vec<Waiting>, stored: &impl Fn()) -> Option<S
 async fn try_store(link: &Link, group: &[Waiting], stored: &impl Fn()) -> Result<Vec<Pushed>, StoreError> {
     let pushes: Vec<_> = group.iter().map(|waiting| &waiting.push).collect();
     let answers = push(link, &pushes).await?;
-    if answers.contains(&Pushed::Stored) {
+    if answers.iter().any(Pushed::is_stored) {
         stored();
     }
     Ok(answers)

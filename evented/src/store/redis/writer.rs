@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     error::{StoreError, Written},
     store::{
-        Limits, NewDelivery, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Pending, Push, Pushed,
+        Limits, Locks, NewDelivery, ONCE_COUNT, ONCE_FINISHED, ONCE_RETENTION, Pending, Push, Pushed,
         room::{Place, Room},
     },
     time,
@@ -27,8 +27,11 @@ const BYTES_MAX: usize = 1024 * 1024;
 const PUSH_BYTES_MAX: usize = 256 * 1024 * 1024;
 const PUSH_DELIVERIES_MAX: usize = 200_000;
 /// The same, as it is told: with room for what surrounds the payloads.
-pub(super) const LIMITS: Limits =
-    Limits { push_bytes: PUSH_BYTES_MAX - 256 * PUSH_DELIVERIES_MAX, push_deliveries: PUSH_DELIVERIES_MAX };
+pub(super) const LIMITS: Limits = Limits {
+    push_bytes: PUSH_BYTES_MAX - 256 * PUSH_DELIVERIES_MAX,
+    push_deliveries: PUSH_DELIVERIES_MAX,
+    locks: Locks::Rows,
+};
 
 const _: () = assert!(ONCE_FINISHED.as_secs() == 120, "as prelude.lua has it");
 
@@ -120,7 +123,7 @@ async fn write(link: &Link, changes: &Changes, group: Vec<Write>) -> Result<(), 
     for (at, Write { push, reply, _place }) in group.into_iter().enumerate() {
         let answer = match &answers {
             Ok(answers) => match answers[at] {
-                b's' => Ok(Pushed::Stored),
+                b's' => Ok(Pushed::Stored(Vec::new())),
                 b'm' => Ok(Pushed::CatalogueMoved),
                 b'l' => Ok(Pushed::TooLate),
                 _ => Err(unknown_handler(&push)),

@@ -1,6 +1,6 @@
 //! Emitting in a transaction: the row, in the outbox's own file alone.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use sqlx::{Database, Error as SqlxError, Pool, Sqlite, SqliteConnection, query, query_scalar};
 use sqlx_core::transaction::TransactionManager as _;
@@ -8,7 +8,7 @@ use sqlx_core::transaction::TransactionManager as _;
 use crate::{
     error::{Error, ErrorKind},
     store::{
-        OutboxStore, Pending, borrowed,
+        Pending, Store, borrowed,
         tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken, Value},
     },
     time,
@@ -79,8 +79,8 @@ impl Outboxed for Sqlite {
         Box::pin(<Self as Database>::TransactionManager::commit(conn))
     }
 
-    fn open(pool: Pool<Self>) -> Pending<'static, Arc<dyn OutboxStore>> {
-        Box::pin(async move { Ok(SqliteStore::open_outbox(pool).await? as Arc<dyn OutboxStore>) })
+    fn open(pool: Pool<Self>) -> Pending<'static, Store> {
+        Box::pin(SqliteStore::open_outbox(pool))
     }
 }
 

@@ -51,13 +51,13 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
         if push.until.is_some_and(|until| now > until.0) {
             Pushed::TooLate
         } else if push.generation == generation {
-            Pushed::Stored
+            Pushed::Stored(Vec::new())
         } else {
             Pushed::CatalogueMoved
         }
     };
     let answers: Vec<_> = pushes.iter().map(answer).collect();
-    let stored = || pushes.iter().zip(&answers).filter(|(_, answer)| **answer == Pushed::Stored).map(|(push, _)| *push);
+    let stored = || pushes.iter().zip(&answers).filter(|(_, answer)| answer.is_stored()).map(|(push, _)| *push);
     let once = stored().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
     let repeated = remember(conn, once.map(|delivery| delivery.id).collect(), now).await?;
     let deliveries = stored().flat_map(|push| push.deliveries.iter());

@@ -9,8 +9,8 @@ use crate::{
     error::{StoreError, Written},
     id::DeliveryId,
     store::{
-        Lease, TxCall, TxEnd,
-        borrowed::{Beginning, Borrowed, Fence},
+        Fence, Lease, TxCall, TxEnd,
+        borrowed::{Beginning, Borrowed},
         tx::Tx,
     },
     time,
