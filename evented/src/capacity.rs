@@ -120,8 +120,21 @@ impl Queues {
         }
     }
 
+    /// All handlers, as suspects of them are asked for.
+    pub(crate) fn all(&self) -> Vec<ClaimQueue> {
+        let queue = |queue: &Queue| {
+            let handler = |named: &Named| {
+                let Named { version, priority, .. } = *named;
+                ClaimHandler { name: Arc::clone(&named.name), version, priority, wanted: usize::MAX }
+            };
+            let handlers = queue.handlers.iter().map(handler).collect();
+            ClaimQueue { name: Arc::clone(&queue.name), handlers, wanted: usize::MAX }
+        };
+        self.list.iter().map(queue).collect()
+    }
+
     /// What there is room for, counting the room that these deliveries give back; `None` where there is none.
-    pub(crate) fn wanted<'f>(&self, ended: impl Iterator<Item = &'f Found>, lease: Duration) -> Option<Claim> {
+    pub(crate) fn wanted<'f>(&self, ended: impl Iterator<Item = &'f Found>) -> Option<Vec<ClaimQueue>> {
         let mut freed = vec![0; self.list.len()];
         let mut freed_of_handler: HashMap<usize, usize> = HashMap::new();
         for found in ended {
@@ -144,7 +157,7 @@ impl Queues {
             (!handlers.is_empty()).then(|| ClaimQueue { name: Arc::clone(&queue.name), handlers, wanted })
         });
         let queues: Vec<_> = queues.collect();
-        (!queues.is_empty()).then_some(Claim { queues, lease })
+        (!queues.is_empty()).then_some(queues)
     }
 }
 

@@ -123,6 +123,37 @@ impl LeaseToken {
     }
 }
 
+/// One worker's time with a store, from its start to its end: what it claims names it, so that others know, when a lease has ended,
+/// whether the one who held it is still there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(i64);
+
+impl SessionId {
+    /// A new session; never zero.
+    #[must_use]
+    pub fn mint() -> Self {
+        Self(i64::from_be_bytes(random_bytes()) | 1)
+    }
+
+    /// The number, as stores keep it.
+    #[must_use]
+    pub fn to_i64(self) -> i64 {
+        self.0
+    }
+
+    /// The session of a stored number.
+    #[must_use]
+    pub const fn from_i64(session: i64) -> Self {
+        Self(session)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({:016x})", self.0)
+    }
+}
+
 /// Another generation of a catalogue: random, so that none comes again after a store was restored; from 1, and one that a
 /// signed column holds.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]

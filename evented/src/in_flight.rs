@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedRwLockWriteGuard, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     capacity::Found,
     lease::Leases,
     store::{Lease, Outcome, Settlement},
 };
-
-/// The right to run with nothing beside it, kept until the delivery is settled: what ran alone and did well must not be taken for
-/// what killed the process while the next one ran.
-pub(crate) type Alone = Option<OwnedRwLockWriteGuard<()>>;
 
 /// A delivery that is over, with what it occupied.
 pub(crate) struct Ended {
@@ -23,8 +19,6 @@ pub(crate) struct Ended {
     pub held: InFlight,
     /// It ran in a transaction of another database than its store's.
     pub once: bool,
-    /// Nothing runs beside it until it is settled.
-    pub _alone: Alone,
 }
 
 impl Ended {
@@ -39,8 +33,8 @@ pub(crate) struct InFlight {
     leases: Arc<Leases>,
     lease: Lease,
     pub found: Option<Found>,
-    /// Its room in the queue, and in its handler's own limit.
-    _room: [Option<OwnedSemaphorePermit>; 2],
+    /// Its room in the queue, in its handler's own limit, and among the suspects.
+    _room: [Option<OwnedSemaphorePermit>; 3],
 }
 
 impl InFlight {
@@ -48,7 +42,7 @@ impl InFlight {
         leases: &Arc<Leases>,
         lease: Lease,
         found: Option<Found>,
-        room: [Option<OwnedSemaphorePermit>; 2],
+        room: [Option<OwnedSemaphorePermit>; 3],
     ) -> Self {
         Self { leases: Arc::clone(leases), lease, found, _room: room }
     }

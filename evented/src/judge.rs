@@ -57,6 +57,7 @@ pub(crate) fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error
 
 pub(crate) fn note_lost(handler: &Linked, claimed: &Claimed) -> Option<Outcome> {
     tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
-        "the lease of a running delivery was lost; it runs again elsewhere, and no attempt is counted");
-    None
+        "the lease of a delivery was lost; it runs again, and no attempt is counted");
+    // Where nobody has it yet, it need not wait for the end of its lease.
+    Some(Outcome::Released)
 }

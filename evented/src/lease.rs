@@ -18,13 +18,23 @@ use crate::{
     error::StoreError,
     flag::Flag,
     health::Trouble,
-    store::{Lease, QueueStore},
-    time::{self, End},
+    id::SessionId,
+    store::{Lapsed, Lease, QueueStore},
+    time::{self, End, Instant},
 };
 
-/// The leases that one worker holds.
-#[derive(Default)]
-pub(crate) struct Leases(Mutex<HashMap<Lease, Arc<Hold>>>);
+/// A session that holds nothing needs no renewal, and is forgotten by its store after two days: long before, it is renewed.
+const SESSION_RENEWED: Duration = Duration::from_hours(1);
+
+/// The leases that one worker holds, and the session that holds them.
+pub(crate) struct Leases {
+    held: Mutex<HashMap<Lease, Arc<Hold>>>,
+    session: SessionId,
+    /// The store knows the session: a death of what is claimed before would not be noticed.
+    registered: Flag,
+    /// Until when ended leases are left to those who held them; none while the store answers as it should.
+    left_until: Mutex<Option<Instant>>,
+}
 
 /// One of them, as this process knows it.
 pub(crate) struct Hold {
@@ -62,6 +72,45 @@ impl Hold {
 }
 
 impl Leases {
+    pub(crate) fn new() -> Self {
+        Self {
+            held: Mutex::default(),
+            session: SessionId::mint(),
+            registered: Flag::default(),
+            left_until: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Waits until the store knows the session.
+    pub(crate) async fn registered(&self) {
+        self.registered.raised().await;
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        self.registered.is_raised()
+    }
+
+    /// Takes note of how asking the store went. While it fails, and half a lease from when it goes well again, ended leases are left
+    /// to those who held them: they may have lived through the same, and come back.
+    pub(crate) fn note_answer(&self, answered: bool, lease: Duration) {
+        let mut left_until = self.left_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if !answered {
+            *left_until = Some(time::after(lease / 2));
+        } else if left_until.is_some_and(|until| until <= time::now()) {
+            *left_until = None;
+        }
+    }
+
+    /// What claims do with ended leases.
+    pub(crate) fn lapsed(&self) -> Lapsed {
+        let left_until = *self.left_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if left_until.is_some_and(|until| until > time::now()) { Lapsed::Leave } else { Lapsed::Take }
+    }
+
     /// Holds a claimed lease.
     pub(crate) fn hold(&self, lease: Lease, until: End) -> Arc<Hold> {
         let hold = Arc::new(Hold { until: Mutex::new(until), lost: Flag::default() });
@@ -75,7 +124,7 @@ impl Leases {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Lease, Arc<Hold>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> Vec<Lease> {
@@ -157,24 +206,34 @@ async fn expire_by_our_clock(leases: Arc<Leases>, lease: Duration) {
 }
 
 async fn renew_each_third(store: Arc<dyn QueueStore>, leases: Arc<Leases>, lease: Duration, mut trouble: Trouble) {
+    // When the session was renewed last: at its start, and with each lease.
+    let mut renewed: Option<Instant> = None;
     loop {
         let began = time::now();
-        let wait = match trouble.ask(renew(&*store, &leases, lease)).await {
-            Ok(()) => (lease / 3).saturating_sub(began.elapsed()),
+        let is_due = renewed.is_none_or(|at| at.elapsed() >= SESSION_RENEWED);
+        let asked = trouble.ask(renew(&*store, &leases, lease, is_due)).await;
+        leases.note_answer(asked.is_ok(), lease);
+        let wait = match asked {
+            Ok(asked) => {
+                renewed = if asked { Some(began) } else { renewed };
+                (lease / 3).saturating_sub(began.elapsed())
+            }
             Err((wait, _)) => wait.min(lease / 20),
         };
         time::sleep(wait).await;
     }
 }
 
-async fn renew(store: &dyn QueueStore, leases: &Leases, lease: Duration) -> Result<(), StoreError> {
+/// Renews what is held, and with it the session; answers whether there was anything to renew.
+async fn renew(store: &dyn QueueStore, leases: &Leases, lease: Duration, is_due: bool) -> Result<bool, StoreError> {
     let all = leases.all();
-    if all.is_empty() {
-        return Ok(());
+    if all.is_empty() && !is_due {
+        return Ok(false);
     }
     // Counted from before the store is asked: the store's clock starts later, so ours ends first.
     let until = End::after(lease);
-    let held = store.extend(&all, lease).await?;
+    let held = store.extend(leases.session, &all, lease).await?;
+    leases.registered.raise();
     for (lease, held) in all.into_iter().zip(held) {
         if held {
             leases.renewed(lease, until);
@@ -182,5 +241,5 @@ async fn renew(store: &dyn QueueStore, leases: &Leases, lease: Duration) -> Resu
             leases.lose(lease);
         }
     }
-    Ok(())
+    Ok(true)
 }

@@ -163,7 +163,7 @@ pub use crate::{
     event::{Event, Immediate, Place, Transactional},
     handler::{Background, Blocking, HandlerArg, InProcess, InTransaction, Outbox},
     health::{Health, Problem},
-    id::{DeliveryId, EventId, IdError, Key, LeaseToken},
+    id::{DeliveryId, EventId, IdError, Key, LeaseToken, SessionId},
     origin::{Origin, Traces},
     retry::{Backoff, Policy},
     run::{Run, run},

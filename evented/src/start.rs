@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::RwLock, task::JoinSet};
+use tokio::task::JoinSet;
 
 use crate::{
     app::App,
@@ -333,7 +333,6 @@ fn spawn_work(
         stopping: instance.stopping.subscribe(),
         aborting: instance.aborting.subscribe(),
         queues,
-        alone: Arc::new(RwLock::new(())),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_catalogue(shared.clone(), look));
@@ -349,12 +348,13 @@ fn spawn_work(
             stores.push((queue.clone(), None));
         }
         for (store, outbox) in stores {
-            let leases = Arc::new(Leases::default());
+            let leases = Arc::new(Leases::new());
             let worker = Worker::new(shared.clone(), &store, outbox.clone(), Arc::clone(&leases));
             if let Some(outbox) = outbox {
                 tasks.spawn(relay_until_stopped(shared.clone(), outbox, worker.clone()));
             }
             if let Some(worker) = worker {
+                tasks.spawn(Arc::clone(&worker).clear_suspects());
                 tasks.spawn(worker.work());
                 let trouble = instance.health.watch(format!("renewing leases in {}", store.about.name()));
                 held.push(Kept { store: store.queue, leases, trouble });

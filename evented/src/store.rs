@@ -5,7 +5,10 @@
 
 use std::{fmt, ops::Deref, pin::Pin, sync::Arc, time::Duration};
 
-use crate::error::{StoreError, Written};
+use crate::{
+    error::{StoreError, Written},
+    id::SessionId,
+};
 
 mod url;
 mod identity;
@@ -45,7 +48,10 @@ pub(crate) use claim::pick;
 pub(crate) use open::{QUEUE_DEFAULT, exists};
 pub use {
     catalogue::{CatalogueEntry, CatalogueState, Record, Route, Swap},
-    claim::{Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, Outcome, Settlement},
+    claim::{
+        Blame, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lapsed, Lease, Outcome, Settlement,
+        Suspected, Suspects, TRIED_FROM, lived_for_trial,
+    },
     identity::Identity,
     limits::{Limits, Locks, Term},
     open::{open_outbox, open_queue},
@@ -112,7 +118,8 @@ pub trait QueueStore: Send + Sync + 'static {
     /// A late settlement changes nothing. The claim takes each delivery for itself alone, until `lease` from now by the
     /// store's clock: only deliveries of the named handlers, of payload versions that they read, of queues that are not
     /// paused; of deliveries with one order key only the one that was stored first. A delivery whose lease has ended counts
-    /// as due, and says so in [`Claimed::lost`]. What is settled here is left for another claim.
+    /// as due where its session is alive, and becomes a [suspect](Self::suspects) where that has died. What is settled here is
+    /// left for another claim.
     ///
     /// The first of an order key holds it across retries, releases, delays and lost leases; completed or dead, it lets the
     /// next go, when that is due by its own delay. What waits for its turn is not due.
@@ -121,15 +128,36 @@ pub trait QueueStore: Send + Sync + 'static {
     /// lease that nobody heard of ends by itself.
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged>;
 
-    /// Renews leases until `lease` from now. Answers for each whether it is still held; a lost one stays lost.
+    /// Claims suspects: deliveries whose session died while it had them. Nothing else may be due of them: they wait apart.
+    ///
+    /// A **death** is a session that [`extend`](Self::extend) has not renewed for the length of its lease. A session that the store
+    /// does not know has not died. When a claim comes to a delivery whose lease has ended and whose session has died, the
+    /// delivery becomes a suspect, with one of its [`deaths`](Blame::deaths) more. Where its session is alive, or it is
+    /// a suspect already, its time is over and nothing more: it is due, or a suspect, as before.
+    ///
+    /// With one death it is **exposed**: claimed here, as many as are asked for, oldest first. With [`TRIED_FROM`] it is
+    /// **tried singly**: claimed here one at a time, the oldest first, when each lease of the session that died with it has ended,
+    /// when no other suspect of that session waits or runs exposed, of the asked handlers and in no paused queue, and when the
+    /// asking session has [lived long enough](lived_for_trial). A session that dies with one that it tries may have died of that: it becomes one of
+    /// its [`charges`](Blame::charges) when it is tried next, unless another suspect that died with that session has had
+    /// another death before it was settled.
+    ///
+    /// A settled attempt ends all suspicion: [`Retry`](Outcome::Retry) holds nothing against it any more. Released, it is the
+    /// suspect that it was. It holds its order key; all else goes on. At a crash: as with [`exchange`](Self::exchange).
+    fn suspects(&self, asked: Suspects) -> Pending<'_, Suspected>;
+
+    /// Renews a session, and leases of it, until `lease` from now. Answers for each lease whether it is still held; a lost one
+    /// stays lost.
+    ///
+    /// A session that was dead by then is alive again: the deaths that it was for its deliveries are taken back, and those that
+    /// wait as suspects for no other reason are due again.
     ///
     /// Does not queue behind `push` and `exchange`. Where one write transaction locks the whole store, as in SQLite,
     /// it waits for that one, and fails when it takes too long.
-    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>>;
+    fn extend<'a>(&'a self, session: SessionId, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>>;
 
-    /// Notes whether a delivery which outlived a lease runs now, alone in its process: should this lease end while it does,
-    /// that is one of its [`deaths`](Claimed::deaths). Answers whether the lease is still held.
-    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool>;
+    /// Ends a session: it is forgotten, and what it still holds when its leases end was interrupted.
+    fn leave(&self, session: SessionId) -> Pending<'_, ()>;
 
     /// Waits until the store may have changed since the mark `seen`, at most for `most`, and answers the new mark.
     ///

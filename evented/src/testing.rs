@@ -57,6 +57,7 @@ mod push;
 mod claim;
 mod exchange;
 mod extend;
+mod suspects;
 mod settle;
 mod order;
 mod unique;

@@ -17,6 +17,7 @@
 
 mod held;
 mod run;
+mod suspects;
 
 use std::{
     sync::{
@@ -26,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Mutex, MutexGuard, Notify, RwLock, mpsc, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedSemaphorePermit, mpsc, watch};
 
 use crate::{
     capacity::{BATCH, Found, Queues, queue_of},
@@ -36,12 +37,12 @@ use crate::{
     judge::judge,
     lease::Leases,
     registry::registry,
-    store::{Claimed, Claims, Exchanged, Outbox, Outcome, QueueStore, Store},
+    store::{Claim, ClaimQueue, Claimed, Claims, Exchanged, Outbox, Outcome, QueueStore, Store},
     time::{self, End, Instant},
 };
 
 pub(crate) use self::held::Offer;
-use self::held::Waiting;
+use self::{held::Waiting, suspects::Suspicion};
 
 /// While more is due than was claimed, an exchange is worth more when more of it has ended: it waits so long for that.
 const GATHER: Duration = Duration::from_millis(1);
@@ -61,8 +62,6 @@ pub(crate) struct Shared {
     pub aborting: watch::Receiver<bool>,
     /// The queues that this process works on; `None`: all.
     pub queues: Option<Arc<[String]>>,
-    /// Read-locked by each run, write-locked by one that must run alone in its process.
-    pub alone: Arc<RwLock<()>>,
 }
 
 impl Shared {
@@ -88,6 +87,8 @@ pub(crate) struct Worker {
     refreshing: AtomicBool,
     /// Whose it is to claim: the worker's, and the relay's while the worker has nothing to do.
     claiming: Mutex<()>,
+    /// What is under suspicion: room for it, and when to look.
+    suspects: Suspicion,
     /// Where deliveries go that are over; none before and after the time in which they are claimed.
     endings: SyncMutex<Option<mpsc::UnboundedSender<Ended>>>,
 }
@@ -107,14 +108,32 @@ impl Worker {
         let look_again = Notify::new();
         let (refreshing, claiming, endings) = (AtomicBool::new(false), Mutex::default(), SyncMutex::default());
         (!queues.is_empty()).then(|| {
-            let worker =
-                Self { shared, store, name, outbox, queues, leases, look_again, refreshing, claiming, endings };
-            Arc::new(worker)
+            Arc::new(Self {
+                shared,
+                store,
+                name,
+                outbox,
+                queues,
+                leases,
+                look_again,
+                refreshing,
+                claiming,
+                suspects: Suspicion::default(),
+                endings,
+            })
         })
     }
 
     /// Works until the instance stops and all that was claimed is settled.
     pub(crate) async fn work(self: Arc<Self>) {
+        self.work_off().await;
+        // What it holds still when its leases end was interrupted.
+        if let Err(error) = self.store.leave(self.leases.session()).await {
+            tracing::debug!(error = %in_one_line(&error), store = %self.name, "the session could not be ended; it is forgotten later");
+        }
+    }
+
+    async fn work_off(self: &Arc<Self>) {
         let mut stopping = self.shared.stopping.clone();
         let mut aborting = self.shared.aborting.clone();
         let mut trouble = self.shared.instance.health.watch(format!("working off {}", self.name));
@@ -128,6 +147,10 @@ impl Worker {
         let mut look = Look::Now;
         let mut mark = 0;
         let mut claiming = None;
+        tokio::select! {
+            () = self.leases.registered() => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
         loop {
             if *stopping.borrow() {
                 ended = None;
@@ -150,7 +173,7 @@ impl Worker {
                 (Some(_), _) if ended.is_none() => None,
                 (Some(_), _) => {
                     let freed = batch.iter().filter_map(|ended| ended.held.found.as_ref());
-                    self.queues.wanted(freed, self.shared.lease)
+                    self.queues.wanted(freed).map(|queues| self.claim(queues))
                 }
             };
             let settlements: Arc<[_]> = batch.iter().filter_map(Ended::settlement).collect();
@@ -180,7 +203,9 @@ impl Worker {
             let asked = claim.is_some();
             // Counted from before the store is asked, so that our end of the lease comes before the store's.
             let until = End::after(self.shared.lease);
-            match trouble.ask(self.store.exchange(settlements, claim.clone())).await {
+            let asking = trouble.ask(self.store.exchange(settlements, claim.clone())).await;
+            self.leases.note_answer(asking.is_ok(), self.shared.lease);
+            match asking {
                 Ok(exchanged) => {
                     self.take_note(&mut batch, &exchanged);
                     if !asked {
@@ -188,7 +213,10 @@ impl Worker {
                         continue;
                     }
                     self.queues.ask_for_more();
-                    let Claims { deliveries, next_due } = exchanged.claims;
+                    let Claims { deliveries, next_due, suspects } = exchanged.claims;
+                    if suspects {
+                        self.suspects.look();
+                    }
                     let more = next_due == Some(Duration::ZERO);
                     look = if deliveries.is_empty() || !more {
                         Look::At(time::after(next_due.map_or(LOOK_MAX, |next| next.min(LOOK_MAX))))
@@ -252,10 +280,20 @@ impl Worker {
             return None;
         }
         let claiming = self.claiming.try_lock().ok()?;
-        let ended = self.endings.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let ended = self.endings()?;
         let lease = self.shared.lease;
-        let claim = self.queues.wanted(std::iter::empty(), lease)?;
+        let claim = self.queues.wanted(std::iter::empty()).filter(|_| self.leases.is_registered())?;
+        let claim = self.claim(claim);
         Some(Offer { worker: self, _claiming: claiming, ended, until: End::after(lease), claim })
+    }
+
+    fn claim(&self, queues: Vec<ClaimQueue>) -> Claim {
+        let lease = self.shared.lease;
+        Claim { queues, lease, session: self.leases.session(), lapsed: self.leases.lapsed() }
+    }
+
+    fn endings(&self) -> Option<mpsc::UnboundedSender<Ended>> {
+        self.endings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn take_endings(&self, ended: Option<mpsc::UnboundedSender<Ended>>) {
@@ -269,7 +307,7 @@ impl Worker {
             self.queues.ask_for_fewer_than(claimed.len());
         }
         for claimed in claimed {
-            self.start(claimed, until, late, ended);
+            self.start(claimed, until, late, None, ended);
         }
     }
 
@@ -278,6 +316,7 @@ impl Worker {
         note_late(batch, &exchanged.held);
         self.note_settled(batch, &exchanged.held);
         batch.clear();
+        self.suspects.settled();
         if let Some(generation) = exchanged.generation {
             self.look_at_generation(generation);
         }
@@ -313,7 +352,14 @@ impl Worker {
 
     /// Starts a task for a claimed delivery. One that is `late`, or that there is no room for, is given back: rare, and no
     /// reason to stop.
-    fn start(self: &Arc<Self>, claimed: Claimed, until: End, late: bool, ended: &mpsc::UnboundedSender<Ended>) {
+    fn start(
+        self: &Arc<Self>,
+        claimed: Claimed,
+        until: End,
+        late: bool,
+        suspect: Option<OwnedSemaphorePermit>,
+        ended: &mpsc::UnboundedSender<Ended>,
+    ) {
         let leased = self.leases.hold(claimed.lease, until);
         let found = self.queues.find(&claimed.handler).cloned();
         let room =
@@ -324,10 +370,9 @@ impl Worker {
         let has_room = !late && room.is_some() && (of_limit.is_some() || !has_limit);
         let name = Arc::clone(&claimed.handler);
         let lease = claimed.lease;
-        let held = InFlight::new(&self.leases, lease, found.clone(), [room, of_limit]);
+        let held = InFlight::new(&self.leases, lease, found.clone(), [room, of_limit, suspect]);
         let (Some(Found { handler, queue, .. }), true) = (found, has_room) else {
-            let _gone =
-                ended.send(Ended { lease, outcome: Some(Outcome::Released), name, held, once: false, _alone: None });
+            let _gone = ended.send(Ended { lease, outcome: Some(Outcome::Released), name, held, once: false });
             return;
         };
         // Counted here and not in the task: the next claim may come before the task's first step.
@@ -337,8 +382,7 @@ impl Worker {
         tokio::spawn(async move {
             // A panic outside the handler itself, in the `Drop` or the `Display` of something of the application's, must
             // not leave a lease behind that is renewed for ever.
-            let mut alone = None;
-            let run = worker.run(handler, waiting, &claimed, leased, &mut alone);
+            let run = worker.run(handler, waiting, &claimed, leased);
             let running = catch(|| Box::pin(async { Ok(run.await) })).await;
             let outcome = running.unwrap_or_else(|panic| {
                 let handler = &registry().handlers[handler];
@@ -347,15 +391,17 @@ impl Worker {
             });
             // `work` outlives every task: it ends when the last sender is gone, or when it gives up.
             let once = worker.outbox.is_none() && registry().handlers[handler].takes_tx();
-            let _gone = ended.send(Ended { lease, outcome, name, held, once, _alone: alone });
+            let _gone = ended.send(Ended { lease, outcome, name, held, once });
         });
     }
 }
 
 /// Says which settlements came after their lease was lost.
 fn note_late(batch: &[Ended], held: &[bool]) {
+    // What was given back had lost its lease perhaps, and is given back for that.
     let settled = batch.iter().filter(|ended| ended.outcome.is_some());
-    for (ended, _) in settled.zip(held).filter(|(_, held)| !**held) {
+    let settled = settled.zip(held).filter(|(ended, _)| !matches!(ended.outcome, Some(Outcome::Released)));
+    for (ended, _) in settled.filter(|(_, held)| !**held) {
         tracing::warn!(handler = %ended.name, delivery = %ended.lease.delivery,
             "a delivery was settled after its lease was lost; the settlement changed nothing");
     }

@@ -6,12 +6,12 @@ mod kept;
 use std::{sync::Arc, time::Duration};
 
 use evented::{
-    DeliveryId, ErrorKind, EventId, InTx, Key, Policy, Priority,
+    DeliveryId, ErrorKind, EventId, InTx, Key, Policy, Priority, SessionId,
     outbox::{Kind, Ran, Statement, Value},
     prelude::*,
     sqlx::{MySql, MySqlPool, mysql::MySqlPoolOptions, query, query_scalar},
     store::{
-        Claim, ClaimHandler, ClaimQueue, Elsewhere, Fan, Lease, NewDelivery, OutboxRow, Relay, Relayed, Store,
+        Claim, ClaimHandler, ClaimQueue, Elsewhere, Fan, Lapsed, Lease, NewDelivery, OutboxRow, Relay, Relayed, Store,
         open_outbox, open_queue,
     },
 };
@@ -402,7 +402,7 @@ async fn leases_are_renewed_past_a_row_that_another_transaction_holds() {
         .execute(&mut *other)
         .await
         .unwrap();
-    let extending = store.queue.extend(&leases, Duration::from_hours(1));
+    let extending = store.queue.extend(evented::SessionId::from_i64(2), &leases, Duration::from_hours(1));
     let held = tokio::time::timeout(Duration::from_secs(4), extending).await.expect("it waits for nobody").unwrap();
     assert_eq!(held, [true, true]);
     other.rollback().await.unwrap();
@@ -436,7 +436,7 @@ async fn claim(store: &Store, handler: &str) -> Vec<Lease> {
     // As a worker does.
     let handlers = vec![ClaimHandler { name: handler.into(), version: 1, priority: Priority::Normal, wanted: 10 }];
     let queues = vec![ClaimQueue { name: "default".into(), handlers, wanted: 10 }];
-    let claim = Claim { queues, lease: Duration::from_mins(1) };
+    let claim = Claim { queues, lease: Duration::from_mins(1), session: SessionId::from_i64(1), lapsed: Lapsed::Take };
     let claimed = store.queue.exchange(Arc::new([]), Some(claim)).await.unwrap().claims.deliveries;
     claimed.into_iter().map(|claimed| claimed.lease).collect()
 }

@@ -15,10 +15,10 @@ use std::{
 };
 
 use evented::{
-    EventId, Key, Policy, Priority, Route, Written,
+    EventId, Key, Policy, Priority, Route, SessionId, Written,
     sqlx::{Connection, PgConnection, query},
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, NewDelivery, Outcome, Push, Pushed,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lapsed, NewDelivery, Outcome, Push, Pushed,
         Settlement, Store, open_queue,
     },
 };
@@ -71,7 +71,12 @@ async fn push(store: &Store, delivery: NewDelivery) -> Result<Pushed, evented::S
 
 fn claim(wanted: usize) -> Claim {
     let mail = ClaimHandler { name: "mail".into(), version: 1, priority: Priority::Normal, wanted };
-    Claim { queues: vec![ClaimQueue { name: "default".into(), handlers: vec![mail], wanted }], lease: LEASE }
+    Claim {
+        queues: vec![ClaimQueue { name: "default".into(), handlers: vec![mail], wanted }],
+        lease: LEASE,
+        session: SessionId::from_i64(1),
+        lapsed: Lapsed::Take,
+    }
 }
 
 async fn claim_from(store: &Store, wanted: usize) -> Result<Claims, evented::StoreError> {
@@ -296,7 +301,7 @@ async fn a_server_that_was_killed_and_started_again_is_found_by_the_next_try() {
     // The claims may be lost, since they do not wait for the disk; what was pushed and settled is not.
     assert!((7..=10).contains(&found.len()), "{}", found.len());
     assert!(found.iter().all(|found| found.lease.delivery != claimed[0].lease.delivery), "it was settled");
-    assert_eq!(store.queue.extend(&[found[0].lease], LEASE).await.unwrap(), [true]);
+    assert_eq!(store.queue.extend(evented::SessionId::from_i64(2), &[found[0].lease], LEASE).await.unwrap(), [true]);
     // Others' changes are heard of again.
     let other = open(&url).await;
     eventually("the listener is back", async || {
@@ -322,7 +327,7 @@ async fn an_answer_that_is_lost_leaves_the_write_unknown_and_repeatable() {
     let (pushed, claimed, extended) = tokio::join!(
         timeout(DEADLINE, store.queue.push(hanging.clone())),
         timeout(DEADLINE, claim_from(&store, 10)),
-        timeout(DEADLINE, store.queue.extend(&[], LEASE)),
+        timeout(DEADLINE, store.queue.extend(evented::SessionId::from_i64(2), &[], LEASE)),
     );
     let error = pushed.expect("a half-open connection hangs nobody").unwrap_err();
     assert!(error.is_transient(), "{error}");
@@ -387,7 +392,7 @@ async fn behind_a_pooler_changes_are_found_by_looking() {
     });
     let claimed = claimed.await.expect("the wait ends though nobody tells it");
     assert!(began.elapsed() < Duration::from_secs(3));
-    assert_eq!(store.queue.extend(&[claimed[0].lease], LEASE).await.unwrap(), [true]);
+    assert_eq!(store.queue.extend(evented::SessionId::from_i64(2), &[claimed[0].lease], LEASE).await.unwrap(), [true]);
     assert!(complete(&store, &claimed[0]).await);
     // Looking grows seldom.
     let mut seen = store.queue.wait(0, Duration::ZERO).await;
@@ -416,8 +421,9 @@ async fn nothing_waits_for_a_row_that_a_foreign_transaction_holds() {
     let quick = Duration::from_secs(5);
     let claimed = timeout(quick, claim_from(&store, 10)).await.expect("a claim waits for nobody").unwrap().deliveries;
     assert_eq!(claimed.iter().map(|claimed| &*claimed.payload).collect::<Vec<_>>(), [b"2"]);
-    let held =
-        timeout(quick, store.queue.extend(&[leased, claimed[0].lease], LEASE)).await.expect("nor does a renewal");
+    let held = timeout(quick, store.queue.extend(evented::SessionId::from_i64(2), &[leased, claimed[0].lease], LEASE))
+        .await
+        .expect("nor does a renewal");
     assert_eq!(held.unwrap(), [true, true], "nobody can take the lease while its row is held");
     tx.rollback().await.unwrap();
     assert_eq!(claim_from(&store, 10).await.unwrap().deliveries.len(), 1);
@@ -451,7 +457,10 @@ async fn a_settlement_and_a_renewal_of_one_lease_at_once_both_hold() {
         push(&store, delivery(&round.to_string())).await.unwrap();
         let claimed = claim_from(&store, 1).await.unwrap().deliveries.remove(0);
         let leases = [claimed.lease];
-        let (settled, renewed) = tokio::join!(complete(&store, &claimed), keeper.queue.extend(&leases, LEASE));
+        let (settled, renewed) = tokio::join!(
+            complete(&store, &claimed),
+            keeper.queue.extend(evented::SessionId::from_i64(2), &leases, LEASE)
+        );
         assert!(settled, "in round {round}");
         renewed.unwrap();
     }

@@ -13,10 +13,10 @@ mod whole;
 use std::time::Duration;
 
 use evented::{
-    DeliveryId, EventId, Key, Policy, Priority, Route, StoreError,
+    DeliveryId, EventId, Key, Policy, Priority, Route, SessionId, StoreError,
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lease, NewDelivery, Outcome, Push, Pushed,
-        Settlement, Store, StoredCount, UniqueKey, open_queue,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Lapsed, Lease, NewDelivery, Outcome, Push,
+        Pushed, Settlement, Store, StoredCount, UniqueKey, open_queue,
     },
 };
 use evented_tests::servers::Redis;
@@ -96,7 +96,7 @@ fn claim_of(wanted: usize, handlers: &[(&str, u32, Priority)]) -> Claim {
         wanted,
     });
     let queue = ClaimQueue { name: "default".into(), handlers: handlers.collect(), wanted };
-    Claim { queues: vec![queue], lease: LONG }
+    Claim { queues: vec![queue], lease: LONG, session: SessionId::from_i64(1), lapsed: Lapsed::Take }
 }
 
 async fn exchange(store: &Store, settlements: Vec<Settlement>, wanted: usize, handler: &str) -> (Vec<bool>, Claims) {

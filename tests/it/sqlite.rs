@@ -9,10 +9,10 @@ mod rows;
 use std::time::Duration;
 
 use evented::{
-    DeliveryId, EventId, Key, Origin, Policy,
+    DeliveryId, EventId, Key, Origin, Policy, SessionId,
     sqlx::{AssertSqlSafe, SqlitePool, query, query_scalar},
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, NewDelivery, Outcome, Push, Pushed, Route,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Lapsed, NewDelivery, Outcome, Push, Pushed, Route,
         Settlement, Store, open_outbox,
     },
 };
@@ -84,7 +84,7 @@ async fn claim(store: &Store, handlers: &[&str], wanted: usize, lease: Duration)
         wanted: usize::MAX,
     };
     let queue = ClaimQueue { name: "default".into(), handlers: handlers.iter().map(asked).collect(), wanted };
-    let claim = Claim { queues: vec![queue], lease };
+    let claim = Claim { queues: vec![queue], lease, session: SessionId::from_i64(1), lapsed: Lapsed::Take };
     store.queue.exchange([].into(), Some(claim)).await.unwrap().claims.deliveries
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    id::{DeliveryId, EventId, LeaseToken},
+    id::{DeliveryId, EventId, LeaseToken, SessionId},
     origin::Origin,
     retry::Policy,
     terms::Priority,
@@ -18,6 +18,20 @@ pub struct Claim {
     pub queues: Vec<ClaimQueue>,
     /// How long the lease is.
     pub lease: Duration,
+    /// Whose the leases are.
+    pub session: SessionId,
+    /// What becomes of deliveries whose lease has ended.
+    pub lapsed: Lapsed,
+}
+
+/// What a claim does with deliveries whose lease has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lapsed {
+    /// It takes them.
+    Take,
+    /// It leaves them as they are, since the worker could not renew its own leases lately: those who held them may have lived
+    /// through the same, and give them back.
+    Leave,
 }
 
 /// One queue's part of a claim.
@@ -65,6 +79,8 @@ pub struct Claims {
     /// How long until another delivery of the asked handlers is due, as far as was known before this claim; zero when more
     /// is due than was wanted, `None` when there was no other.
     pub next_due: Option<Duration>,
+    /// Whether deliveries of the asked handlers became [suspects](super::QueueStore::suspects) with this claim.
+    pub suspects: bool,
 }
 
 /// A leased delivery.
@@ -84,14 +100,58 @@ pub struct Claimed {
     pub emitted_unix_ms: i64,
     /// Attempts that failed so far.
     pub failed: u32,
-    /// A lease on it ended without a settlement, and it has not run to an end since.
-    pub lost: bool,
-    /// How often its lease ended so while it ran alone in its process.
-    pub deaths: u32,
+    /// What is held against it.
+    pub blame: Blame,
     /// The policy that was stored with it.
     pub policy: Policy,
     /// The encoded event.
     pub payload: Payload,
+}
+
+/// What is held against a delivery: sessions that died while they had it, since an attempt of it was settled last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Blame {
+    /// How many they were.
+    pub deaths: u32,
+    /// How many of them died of nothing else that was known: while it was tried singly, and all that died with it was settled
+    /// afterwards without another death.
+    pub charges: u32,
+}
+
+/// Which suspects to claim.
+#[derive(Debug, Clone)]
+pub struct Suspects {
+    /// For each queue its handlers; how many are wanted is said below.
+    pub queues: Vec<ClaimQueue>,
+    /// How long the lease is.
+    pub lease: Duration,
+    /// Whose the leases are.
+    pub session: SessionId,
+    /// At most so many that are exposed: that run beside normal work.
+    pub exposed: usize,
+    /// One that is tried singly, by a session that has lived so long; `None`: none.
+    pub tried: Option<Duration>,
+}
+
+/// The suspects that were claimed.
+#[derive(Debug, Default)]
+pub struct Suspected {
+    /// Those that run beside normal work.
+    pub exposed: Vec<Claimed>,
+    /// The one that is tried.
+    pub tried: Option<Claimed>,
+    /// Whether others of these handlers wait, now or until something else is settled.
+    pub more: bool,
+}
+
+/// At so many deaths a delivery is exposed no more, and tried singly.
+pub const TRIED_FROM: u32 = 2;
+
+/// How long a session must have lived that tries a delivery against which so many charges are held: one, two, four leases. A
+/// process that is killed each few seconds from outside charges nobody.
+#[must_use]
+pub fn lived_for_trial(lease: Duration, charges: u32) -> Duration {
+    lease.saturating_mul(1_u32.checked_shl(charges).unwrap_or(u32::MAX))
 }
 
 /// A time-limited claim on a delivery.
@@ -135,7 +195,8 @@ pub enum Outcome {
         /// What failed, in one line.
         error: String,
     },
-    /// Not run, or stopped by a shutdown: due at once, no attempt is counted.
+    /// Not run, or interrupted by a shutdown or by the loss of its lease: due at once, no attempt is counted. What is held
+    /// against it stays.
     Released,
 }
 

@@ -3,12 +3,15 @@
 
 use std::{any::TypeId, pin::Pin, sync::Arc, time::Duration};
 
-use crate::{error::Act, id::DeliveryId};
+use crate::{
+    error::Act,
+    id::{DeliveryId, SessionId},
+};
 
 use super::{
     About, AdminStore, CatalogueState, CatalogueStore, Claim, DeadLetter, Exchanged, Feed, Fence, Identity, Lease,
     Letters, OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record, Relay, Relayed, Retention,
-    Settlement, Stats, Step, Store, StoreTime, Swap, Swept, Told, TxCall, TxEnd,
+    Settlement, Stats, Step, Store, StoreTime, Suspected, Suspects, Swap, Swept, Told, TxCall, TxEnd,
 };
 
 /// A socket that is asked through this.
@@ -48,12 +51,16 @@ impl QueueStore for Placed<dyn QueueStore> {
         self.place(Act::Write("settling and claiming"), self.socket.exchange(settlements, claim))
     }
 
-    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
-        self.place(Act::Write("renewing leases"), self.socket.extend(leases, lease))
+    fn suspects(&self, asked: Suspects) -> Pending<'_, Suspected> {
+        self.place(Act::Write("claiming suspects"), self.socket.suspects(asked))
     }
 
-    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
-        self.place(Act::Write("noting that a delivery runs alone"), self.socket.runs_alone(lease, runs))
+    fn extend<'a>(&'a self, session: SessionId, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+        self.place(Act::Write("renewing leases"), self.socket.extend(session, leases, lease))
+    }
+
+    fn leave(&self, session: SessionId) -> Pending<'_, ()> {
+        self.place(Act::Write("ending a session"), self.socket.leave(session))
     }
 
     fn clock(&self) -> Pending<'_, StoreTime> {

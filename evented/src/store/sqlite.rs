@@ -17,6 +17,7 @@ mod queue;
 mod schema;
 mod pool;
 mod settle;
+mod suspects;
 mod transact;
 mod turn;
 mod writer;
@@ -41,12 +42,12 @@ use tokio::sync::{Mutex, watch as changes};
 
 use crate::{
     error::{StoreError, Written},
-    id::DeliveryId,
+    id::{DeliveryId, SessionId},
     store::{
         About, AdminStore, CatalogueState, CatalogueStore, Claim, Claims, DeadLetter, Exchanged, Feed, Fence, Identity,
         Lease, Letters, Limits, Locks, OutboxRow, OutboxStore, Pending, Push, Pushed, PutBack, QueueStore, Record,
-        Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Swap, Swept, Term, Told,
-        TxCall, TxEnd, borrowed,
+        Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Suspected, Suspects, Swap,
+        Swept, Term, Told, TxCall, TxEnd, borrowed,
     },
     time,
 };
@@ -370,19 +371,23 @@ impl QueueStore for SqliteStore {
         })
     }
 
-    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+    fn suspects(&self, asked: Suspects) -> Pending<'_, Suspected> {
+        self.writer.run(asked, suspects::claim)
+    }
+
+    fn extend<'a>(&'a self, session: SessionId, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
         Box::pin(async move {
             let Some(_turn) = time::within(BUSY, self.turn.lock()).await else {
                 return Err(StoreError::transient("other writers held the file for too long", Written::Nothing));
             };
             let mut keeper = self.keeper.lock().await;
-            let held = use_link(&mut keeper, async |conn| queue::extend(conn, leases, lease).await).await?;
+            let held = use_link(&mut keeper, async |conn| suspects::extend(conn, session, leases, lease).await).await?;
             Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())
         })
     }
 
-    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
-        self.writer.run((lease, runs), queue::runs_alone)
+    fn leave(&self, session: SessionId) -> Pending<'_, ()> {
+        self.writer.run(session, suspects::leave)
     }
 
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {

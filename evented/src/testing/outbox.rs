@@ -12,15 +12,15 @@ use tokio::task::JoinSet;
 
 use crate::{
     id::{DeliveryId, EventId},
-    store::{Claim, ClaimQueue, Elsewhere, Fan, NewDelivery, OutboxRow, Outcome, PutBack, Relay, Relayed, Store},
+    store::{ClaimQueue, Elsewhere, Fan, NewDelivery, OutboxRow, Outcome, PutBack, Relay, Relayed, Store},
     time,
 };
 
 use super::{
     OutboxSite,
     kit::{
-        Answered, DEADLINE, LONG, SHORT, admin_of, claim, claim_one, count, delivery, emit, eventually, generation,
-        has_passed, ids, new_ids, outbox_of, push, record, settle, stored, wanting,
+        Answered, DEADLINE, LONG, SHORT, admin_of, claim, claim_of, claim_one, count, delivery, emit, eventually,
+        generation, has_passed, ids, new_ids, outbox_of, push, record, settle, stored, wanting,
     },
 };
 
@@ -328,7 +328,7 @@ pub async fn a_turn_takes_no_more_rows_than_asked(site: &impl OutboxSite) {
 /// A turn to deliveries that stay, with a claim of these.
 async fn relay_and_claim(store: &Store, queue: ClaimQueue) -> Relayed {
     let generation = generation(store).await;
-    let claim = Some(Claim { queues: vec![queue], lease: LONG });
+    let claim = Some(claim_of(vec![queue], LONG));
     outbox_of(store).relay(Relay { claim, ..relay_of(generation, 1_000, LONG, Goes::Here) }).await.answered()
 }
 

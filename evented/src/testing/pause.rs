@@ -5,7 +5,8 @@ use crate::store::{ClaimQueue, Outcome, Store};
 use super::{
     Site,
     kit::{
-        Answered, LONG, admin_of, claim, claim_one, claims, deliveries, delivery, push, record, settle, stored, wanting,
+        Answered, KEEPER, LONG, admin_of, claim, claim_one, claims, deliveries, delivery, push, record, settle, stored,
+        wanting,
     },
     wait::{ends_at_once, quiet},
 };
@@ -42,7 +43,7 @@ pub async fn a_resumed_queue_is_claimed_again(site: &impl Site) {
         pause(&other, false).await;
         let claimed = claims(&store, vec![wanting(1, &["mail"])], LONG).await.deliveries;
         assert_eq!(claimed.len(), 1);
-        assert_eq!((claimed[0].failed, claimed[0].lost), (0, false), "a pause costs nothing");
+        assert_eq!(claimed[0].failed, 0, "a pause costs nothing");
     }
 }
 
@@ -90,7 +91,7 @@ pub async fn what_runs_when_its_queue_is_paused_goes_on(site: &impl Site) {
     let claimed = claim(&store, &["mail"], LONG).await;
     pause(&other, true).await;
     let leases = [claimed[0].lease, claimed[1].lease];
-    assert_eq!(store.queue.extend(&leases, LONG).await.answered(), [true, true]);
+    assert_eq!(store.queue.extend(KEEPER, &leases, LONG).await.answered(), [true, true]);
     assert!(settle(&store, leases[0], Outcome::Completed).await);
     assert!(settle(&store, leases[1], Outcome::Released).await);
     assert!(claim(&store, &["mail"], LONG).await.is_empty(), "what was given back waits with the others");

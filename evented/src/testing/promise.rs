@@ -87,6 +87,7 @@ guarantees! {
     Unknown: "what a worker does not know waits for one that does, and costs no attempt"
     OneWorker: "a delivery is one worker's at a time"
     RunsAgain: "a delivery runs again when its worker has died, and that costs no attempt"
+    Suspects: "what kills its worker is found out and set aside, and what ran beside it goes on"
     Late: "a worker that has lost a delivery changes nothing"
     Retry: "a failed attempt is tried again, after its delay"
     DeadLetters: "a dead letter is kept with its error until a person decides, or its retention ends"

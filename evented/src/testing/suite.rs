@@ -111,10 +111,7 @@ macro_rules! __queue_promises {
                 a_claim_takes_no_more_than_wanted: Fair
                 the_oldest_of_a_handler_comes_first: Fair
                 a_handler_with_a_backlog_does_not_starve_its_neighbours: Fair
-                a_delivery_is_due_again_when_its_lease_ends_and_says_that_it_was_lost: RunsAgain
-                a_lost_delivery_that_was_released_before_it_ran_still_says_that_it_was_lost: RunsAgain
-                deaths_count_only_while_alone: RunsAgain
-                a_lost_lease_notes_no_run: Late
+                a_delivery_is_due_again_when_its_lease_ends: RunsAgain
                 next_due_tells_when_to_look_again: Delay
                 next_due_is_told_while_more_is_due_than_was_wanted: Delay
             }
@@ -135,6 +132,21 @@ macro_rules! __queue_promises {
                 a_lost_lease_stays_lost: Late
                 a_lost_lease_stays_lost_beside_the_lease_that_replaced_it: Late
                 leases_are_renewed_while_other_writes_wait_for_their_turn: OneWorker
+            }
+            suspects {
+                what_a_living_session_held_is_due_again: Suspects
+                what_a_dead_session_held_waits_apart: Suspects
+                a_claim_leaves_ended_leases_where_it_is_told_to: Suspects
+                an_ended_session_has_not_died: Suspects
+                a_session_that_comes_back_takes_its_deaths_back: Suspects
+                a_settled_attempt_ends_suspicion: Suspects
+                a_released_suspect_is_the_suspect_that_it_was: Suspects
+                after_a_second_death_it_is_tried_singly: Suspects
+                one_is_tried_when_all_else_that_died_with_it_is_settled: Suspects
+                a_death_while_it_is_tried_is_a_charge: Suspects
+                a_death_is_no_charge_where_another_of_it_died_again: Suspects
+                a_suspect_holds_its_order_key_and_no_other: Suspects
+                suspects_of_a_paused_queue_or_a_newer_version_wait: Suspects
             }
             settle {
                 a_completed_delivery_is_gone_and_counted: Told

@@ -13,7 +13,7 @@ use crate::{
 use super::{
     End, OutboxSite,
     kit::{
-        Answered, DEADLINE, LONG, SHORT, claim, claim_one, count, deliveries, delivery, lose, nothing_is_due,
+        Answered, DEADLINE, KEEPER, LONG, SHORT, claim, claim_one, count, deliveries, delivery, lose, nothing_is_due,
         outbox_of, push, record, retry, settle, stored,
     },
 };
@@ -141,7 +141,7 @@ pub async fn a_handlers_failure_rolls_back_and_keeps_the_lease(site: &impl Outbo
     assert_eq!(error.to_string(), "the ledger is closed");
     assert!(site.ledger().await.is_empty());
     assert_eq!(stored(&other, "book").await, (0, 1));
-    assert_eq!(store.queue.extend(&[lease], LONG).await.answered(), [true]);
+    assert_eq!(store.queue.extend(KEEPER, &[lease], LONG).await.answered(), [true]);
     assert!(settle(&store, lease, retry()).await, "the worker says what becomes of it");
     let again = claim_one(&store, "book", LONG).await;
     assert_eq!(again.failed, 1);

@@ -1,8 +1,8 @@
-//! What is held on the way of a delivery through a worker: room, a slot, the right to run alone.
+//! What is held on the way of a delivery through a worker: room, and a slot.
 
 use std::sync::{Arc, atomic::Ordering};
 
-use tokio::sync::{MutexGuard, OwnedSemaphorePermit, RwLockReadGuard, mpsc};
+use tokio::sync::{MutexGuard, OwnedSemaphorePermit, mpsc};
 
 use crate::{
     in_flight::Ended,
@@ -24,6 +24,9 @@ pub(crate) struct Offer<'w> {
 impl Offer<'_> {
     /// Starts what was claimed.
     pub(crate) fn start(self, claims: Claims) {
+        if claims.suspects {
+            self.worker.suspects.look();
+        }
         self.worker.start_all(claims.deliveries, self.until, &self.ended);
         if claims.next_due.is_some_and(|next| next <= SOON) {
             self.worker.look_again.notify_one();
@@ -48,12 +51,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.worker.queues.list[self.queue].waiting.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What a delivery has when it is its turn: a slot, and its side of the lock on running alone.
-pub(super) struct Turn<'w> {
-    pub slot: OwnedSemaphorePermit,
-    pub beside: Option<RwLockReadGuard<'w, ()>>,
 }
 
 /// The slot of a blocking function, held by the function itself: given back when it returns.

@@ -1,11 +1,16 @@
 //! The run: one claimed delivery, from its turn to what its end means.
 //!
-//! It waits for a slot, and where it outlived a lease also for the right to be alone. Then all that is the application's happens:
+//! It waits for a slot. Then all that is the application's happens:
 //! its event is decoded and its handler runs, in a transaction, on the blocking pool or as a future. At each hand-over it is
 //! asked whether the lease is still held.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, Span};
 
 use crate::{
@@ -14,26 +19,25 @@ use crate::{
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
     guard::guarded,
-    in_flight::Alone,
     instance::{SCOPE, Scope},
     judge::{decode, judge, judge_dead, note_lost},
     lease::Hold,
     origin::Cause,
     registry::{Linked, registry},
     retry::Policy,
-    store::{Claimed, INBOX_RETENTION, Outbox, Outcome, TxEnd},
+    store::{Blame, Claimed, INBOX_RETENTION, Outbox, Outcome, TxEnd},
     time,
 };
 
 use super::{
     Worker,
-    held::{BlockingSlot, Turn, Waiting},
+    held::{BlockingSlot, Waiting},
 };
 
 /// How long a delivery waits whose transaction could not be begun or committed.
 const TX_TROUBLE: Duration = Duration::from_secs(1);
-/// A delivery whose worker died so often while it ran nothing else is a dead letter.
-const DEATHS_MAX: u32 = 3;
+/// A delivery against which so many charges are held is a dead letter.
+const CHARGES_MAX: u32 = 3;
 
 /// What one attempt is made of.
 struct Attempt {
@@ -54,15 +58,13 @@ impl Worker {
         waiting: Waiting,
         claimed: &Claimed,
         hold: Arc<Hold>,
-        alone: &mut Alone,
     ) -> Option<Outcome> {
         let queue = &self.queues.list[waiting.queue];
         let handler = &registry().handlers[index];
         let stored = handler.stored.expect("a worker claims stored handlers only");
         let policy = stored.policy;
-        if claimed.deaths >= DEATHS_MAX {
-            let error = format!("its worker died {DEATHS_MAX} times while it ran this delivery alone");
-            return Some(judge_dead(handler, claimed, claimed.failed, error));
+        if claimed.blame.charges >= CHARGES_MAX {
+            return Some(judge_dead(handler, claimed, claimed.failed, story(claimed.blame)));
         }
         if handler.takes_tx() && self.outbox.is_none() && is_forgotten(claimed) {
             let error = format!(
@@ -71,21 +73,10 @@ impl Worker {
             return Some(judge_dead(handler, claimed, claimed.failed, error));
         }
         let mut stopping = self.shared.stopping.clone();
-        let turn = async {
-            let slot = Arc::clone(&queue.slots).acquire_owned().await.expect("slots are never closed");
-            // A delivery that outlived a lease may be what killed its worker: it runs with nothing beside it.
-            let everyone = &self.shared.alone;
-            if claimed.lost {
-                *alone = Some(Arc::clone(everyone).write_owned().await);
-                Turn { slot, beside: None }
-            } else {
-                Turn { slot, beside: Some(everyone.read().await) }
-            }
-        };
-        let turn = tokio::select! {
-            // Most find their turn at once, and then nothing else is asked.
+        let slot = tokio::select! {
+            // Most find a slot at once, and then nothing else is asked.
             biased;
-            turn = turn => turn,
+            slot = Arc::clone(&queue.slots).acquire_owned() => slot.expect("slots are never closed"),
             () = hold.lost() => return note_lost(handler, claimed),
             // What has not been started when the worker stops is given back at once.
             _ = stopping.wait_for(|stop| *stop) => return Some(Outcome::Released),
@@ -94,12 +85,10 @@ impl Worker {
         if hold.is_lost() {
             return note_lost(handler, claimed);
         }
-        if claimed.lost {
-            tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery, event_id = %claimed.event_id,
-                deaths = claimed.deaths, "a delivery runs again, alone in its process: its last worker died, or lost its lease");
-            if let Ok(false) = self.store.runs_alone(claimed.lease, true).await {
-                return note_lost(handler, claimed);
-            }
+        if claimed.blame != Blame::default() {
+            let Blame { deaths, charges } = claimed.blame;
+            tracing::warn!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
+                event_id = %claimed.event_id, deaths, charges, "a suspect runs: its process died the last time");
         }
         // Here, where a death is counted: what the application's `Deserialize` does to the process is its payload's doing, too.
         let event = match decode(stored, claimed) {
@@ -153,7 +142,7 @@ impl Worker {
                     run_async(stored.call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
                 SCOPE.scope(attempt.scope, interrupts.or(running)).instrument(attempt.span).await
             }
-            _ => self.attempt_blocking(stored.call, attempt, claimed, turn, alone).await?,
+            _ => self.attempt_blocking(stored.call, attempt, claimed, slot).await?,
         };
         // What the handler may have left running elsewhere can see that the attempt is over.
         delivery.cancel();
@@ -198,17 +187,15 @@ impl Worker {
     }
 
     /// Runs a plain function, which nothing can stop. When its time is up, its attempt has failed; but until it returns it
-    /// keeps its slot and its lease, so that no second run goes beside it. `None` when the lease was lost meanwhile or the
-    /// process ends: the lease ends by itself then.
+    /// keeps its slot and its lease, so that no second run goes beside it. `None` when the process ends: the lease ends by itself
+    /// then.
     async fn attempt_blocking(
         self: &Arc<Self>,
         call: &'static dyn ErasedCall,
         attempt: Attempt,
         claimed: &Claimed,
-        turn: Turn<'_>,
-        alone: &mut Alone,
+        slot: OwnedSemaphorePermit,
     ) -> Option<HandlerResult> {
-        let Turn { slot, beside } = turn;
         let Attempt { index, policy, event, delivery, scope, span, hold } = attempt;
         let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
         self.shared.instance.blocking.enter(index);
@@ -222,29 +209,26 @@ impl Worker {
                 tracing::warn!(handler = %handler.id, place = %handler.place, timeout = ?policy.timeout,
                     delivery = %claimed.lease.delivery, "a blocking handler's time is up, but it still runs; it keeps its \
                     slot and its lease until it returns, and should look at `Delivery::is_cancelled`");
-                // Its time is over: those that wait for it to be alone, or for its end to be alone, go on.
-                self.runs_alone_no_more(claimed).await;
-                drop((beside, alone.take()));
-                let returned = async { running.await.or(Ok(())) };
-                self.interrupts(Duration::MAX, &hold).or(returned).await.ok()?;
+                self.until_returned(running).await?;
                 Some(ended)
             }
-            // A stop is no death, though the function goes on under its lease until the process ends.
-            Some(Interrupt::Stopped) => {
-                self.runs_alone_no_more(claimed).await;
-                None
+            // What still runs here is not given to others.
+            Some(Interrupt::Lost) => {
+                self.until_returned(running).await?;
+                Some(ended)
             }
-            Some(Interrupt::Lost) => None,
+            // Nobody died, though the function goes on under its lease until the process ends.
+            Some(Interrupt::Stopped) => None,
             None => Some(ended),
         }
     }
 
-    /// What happens to this worker from now on is not this delivery's doing.
-    async fn runs_alone_no_more(&self, claimed: &Claimed) {
-        if claimed.lost
-            && let Err(error) = self.store.runs_alone(claimed.lease, false).await
-        {
-            tracing::debug!(error = %in_one_line(&error), "could not note that a delivery runs alone no more");
+    /// Waits for a function that goes on; `None` when the process ends before it.
+    async fn until_returned(&self, running: Pin<&mut impl Future<Output = HandlerResult>>) -> Option<()> {
+        let mut aborting = self.shared.aborting.clone();
+        tokio::select! {
+            _returned = running => Some(()),
+            _ = aborting.wait_for(|abort| *abort) => None,
         }
     }
 
@@ -261,6 +245,16 @@ impl Worker {
     fn interrupts(&self, timeout: Duration, hold: &Arc<Hold>) -> Interrupts {
         Interrupts { timeout, hold: Arc::clone(hold), aborting: self.shared.aborting.clone() }
     }
+}
+
+/// What a dead letter says of the deaths that made it one.
+fn story(Blame { deaths, charges }: Blame) -> String {
+    let before = deaths.saturating_sub(charges);
+    format!(
+        "{deaths} processes died while they had this delivery: {before} beside other work, then {charges} that tried it as the only \
+         suspect; all that had died with it was settled since. A machine that kills its processes again and again for another \
+         reason looks the same: requeue it then"
+    )
 }
 
 /// Whether the database of transactional handlers may have forgotten that a delivery of another store ran in it.

@@ -4,10 +4,10 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use evented::{
-    DeliveryId, EventId, Key, Origin, Policy, Priority, Role,
+    DeliveryId, EventId, Key, Origin, Policy, Priority, Role, SessionId,
     sqlx::{AssertSqlSafe, query, query_scalar},
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Elsewhere, Exchanged, Fan, Fence, Letters,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Elsewhere, Exchanged, Fan, Fence, Lapsed, Letters,
         NewDelivery, OutboxRow, Outcome, Push, Pushed, PutBack, Record, Relay, Relayed, Retention, Route, Settlement,
         Store, StoreTime, Swap, open_outbox,
     },
@@ -68,7 +68,12 @@ async fn push(store: &Store, deliveries: Vec<NewDelivery>) {
 async fn ask(store: &Store, handlers: &[&str], wanted: usize, lease: Duration) -> Exchanged {
     let handler = |name: &&str| ClaimHandler { name: (*name).into(), version: 1, priority: Priority::Normal, wanted };
     let handlers = handlers.iter().map(handler).collect();
-    let claim = Claim { queues: vec![ClaimQueue { name: "default".into(), handlers, wanted }], lease };
+    let claim = Claim {
+        queues: vec![ClaimQueue { name: "default".into(), handlers, wanted }],
+        lease,
+        session: SessionId::from_i64(1),
+        lapsed: Lapsed::Take,
+    };
     store.queue.exchange([].into(), Some(claim)).await.unwrap()
 }
 

@@ -78,9 +78,15 @@ async fn a_file_whose_version_was_deleted_is_opened_by_what_its_tables_are() {
     let (identity, generation) = (store.about.identity(), store.catalogue.read().await.unwrap().generation);
     // Under a running process: the name is the one that it knows, and the generation another.
     run(&pool, "delete from evented_schema").await;
-    let claims = store
-        .queue
-        .exchange([].into(), Some(evented::store::Claim { queues: Vec::new(), lease: Duration::from_secs(9) }));
+    let claims = store.queue.exchange(
+        [].into(),
+        Some(evented::store::Claim {
+            queues: Vec::new(),
+            lease: Duration::from_secs(9),
+            session: evented::SessionId::from_i64(1),
+            lapsed: evented::store::Lapsed::Take,
+        }),
+    );
     assert_ne!(claims.await.unwrap().generation, Some(generation), "a claim tells that something has happened");
     let again = store.catalogue.read().await.unwrap();
     assert_eq!((store.about.identity(), again.handlers.len()), (identity.clone(), 1));

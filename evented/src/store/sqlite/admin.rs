@@ -24,6 +24,9 @@ use super::{
 /// How long deliveries of other stores are remembered: longer than they are run, by a day, since clocks differ.
 pub(super) const INBOX_KEPT: Duration = Duration::from_hours(INBOX_RETENTION.as_secs() / 3600 + 24);
 
+/// How long a session is remembered that is renewed no more: longer than any lease.
+const SESSION_KEPT: Duration = Duration::from_hours(48);
+
 /// So many rows are changed in one step: they hold the lock for less than 10 ms.
 const STEP: i64 = 200;
 /// And so many bytes of payloads are moved.
@@ -228,6 +231,9 @@ pub(super) fn sweep<'a>(
         let unique = "delete from evented_unique where key in
             (select key from evented_unique where until >= ?1 and until < ?2 order by until limit ?3)";
         deleted(unique, i64::MIN, now.saturating_add(1)).await?;
+        let sessions = "delete from evented_sessions where id in
+            (select id from evented_sessions where until >= ?1 and until < ?2 order by until limit ?3)";
+        deleted(sessions, i64::MIN, now.saturating_sub(time::millis(SESSION_KEPT))).await?;
         let old = "delete from evented_dead_letters where seq in
             (select seq from evented_dead_letters where died_at >= ?1 and died_at < ?2 order by died_at limit ?3)";
         let old = deleted(old, i64::MIN, now.saturating_sub(time::millis(retention.age))).await?;

@@ -1,4 +1,4 @@
-//! Deliveries are claimed, and their leases renewed.
+//! Deliveries are claimed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,14 +10,14 @@ use std::{
 use sqlx::{Error as SqlxError, Row as _, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteRow};
 
 use crate::{
-    id::{DeliveryId, EventId, LeaseToken},
+    id::{DeliveryId, EventId, LeaseToken, SessionId},
     origin::Origin,
     retry::{Backoff, Policy},
-    store::{Claim, Claimed, Claims, Exchanged, Lease, Outcome, Settlement, pick},
+    store::{Blame, Claim, Claimed, Claims, Exchanged, Lapsed, Lease, Outcome, Settlement, pick},
     time,
 };
 
-use super::{counts::Counts, push::to_json, settle::settle, writer::Running};
+use super::{counts::Counts, push::to_json, settle::settle, suspects, writer::Running};
 
 /// The `due_at` of a delivery that waits for another of its order key.
 pub(super) const NEVER: i64 = i64::MAX;
@@ -28,12 +28,17 @@ pub(super) async fn generation(conn: &mut SqliteConnection) -> Result<u64, SqlxE
     Ok(generation.unwrap_or(0).cast_unsigned())
 }
 
+/// The `due_at` of a suspect that waits is this, less one where it is exposed, or less two where it is tried singly: no time that
+/// comes.
+pub(super) const SUSPECT: i64 = NEVER - 2;
+
 /// What is due, and when the next will be. Reads only: a worker that finds nothing takes no lock.
 #[derive(Default)]
 pub(super) struct Due {
-    /// In the order in which they are to run, each with the place of its handler among the names.
+    /// In the order in which they are to run, each with the place of its handler among the names; those whose lease has ended by the
+    /// negative of their number.
     pub rows: Vec<(i64, usize)>,
-    names: Vec<Arc<str>>,
+    pub names: Vec<Arc<str>>,
     pub next: Option<Duration>,
     /// The catalogue's generation at that time.
     pub generation: u64,
@@ -57,8 +62,8 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[S
             "select h.key,
                 (select min(d.due_at) from evented_deliveries d where d.handler = n.num and d.due_at > ?2),
                 (select json_group_array(seq) from (
-                    select d.seq from evented_deliveries d
-                    where d.handler = n.num and d.due_at <= ?2 and d.version <= h.value ->> 1
+                    select iif(d.lease is null, d.seq, -d.seq) as seq from evented_deliveries d
+                    where d.handler = n.num and d.due_at <= ?2 and d.version <= h.value ->> 1 and (d.lease is null or ?5)
                     order by d.due_at, d.seq limit ?3))
              from json_each(?1) h join evented_handlers n on n.id = h.value ->> 0
              where not exists (select 1 from evented_queues q where q.name = ?4 and q.paused)
@@ -69,12 +74,13 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[S
         // One more than wanted, to know whether there is more; and as many as are left out of what is found.
         .bind(i64::try_from(queue.wanted.saturating_add(1 + given_back.len())).unwrap_or(i64::MAX))
         .bind(&*queue.name)
+        .bind(claim.lapsed == Lapsed::Take)
         .fetch_all(&mut *conn)
         .await?;
         let (of_handlers, generations): (Vec<_>, Vec<_>) = found.into_iter().partition(|(handler, ..)| *handler >= 0);
         // None where the row is missing: the catalogue is read then, which makes it again.
         due.generation = generations.iter().find_map(|(_, generation, _)| *generation).unwrap_or(0).cast_unsigned();
-        let times = of_handlers.iter().filter_map(|(_, next, _)| *next).filter(|next| *next < NEVER);
+        let times = of_handlers.iter().filter_map(|(_, next, _)| *next).filter(|next| *next < SUSPECT);
         next = next.into_iter().chain(times).min();
         let mut lists: Vec<Vec<(i64, usize)>> = vec![Vec::new(); queue.handlers.len()];
         let first_name = due.names.len();
@@ -85,7 +91,7 @@ pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[S
             let rows = rows.unwrap_or_default();
             let mut rows: Vec<i64> = serde_json::from_str(&rows).map_err(SqlxError::decode)?;
             let found = rows.len();
-            rows.retain(|row| !given_back.contains(row));
+            rows.retain(|row| !given_back.contains(&row.abs()));
             left |= rows.len() < found;
             lists[handler] = rows.into_iter().map(|row| (row, first_name + handler)).collect();
         }
@@ -127,7 +133,7 @@ pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchang
             found = self::due(conn, claim, &exchange.settlements).await?;
             &found
         };
-        let claims = lease(conn, due, claim.lease, &mut counts).await?;
+        let claims = lease(conn, due, claim, &mut counts).await?;
         counts.write(conn).await?;
         Ok(Exchanged { held, claims, generation: Some(due.generation) })
     })
@@ -141,63 +147,86 @@ pub(super) async fn claim(
 ) -> Result<Claims, SqlxError> {
     let due = due(conn, claim, settled).await?;
     let mut counts = Counts::default();
-    let claims = lease(conn, &due, claim.lease, &mut counts).await?;
+    let claims = lease(conn, &due, claim, &mut counts).await?;
     counts.write(conn).await?;
     Ok(claims)
 }
 
-/// What `alone` says of a delivery that is leased when its last lease has ended; 3 where that was given back, 0 where it has never
-/// been lost since it ran to an end.
-const LOST: i64 = 1;
-
-/// Leases rows that are due. A row comes back in few columns, since each one costs allocations on its way through the driver.
+/// Leases what is due. What its holder's death has left becomes a suspect.
 async fn lease(
     conn: &mut SqliteConnection,
     due: &Due,
-    lease: Duration,
+    claim: &Claim,
     counts: &mut Counts,
 ) -> Result<Claims, SqlxError> {
     if due.rows.is_empty() {
         return Ok(Claims { next_due: due.next, ..Claims::default() });
     }
-    let now = time::unix_ms();
+    let (ended, new): (Vec<_>, Vec<_>) = due.rows.iter().map(|(row, _)| *row).partition(|row| *row < 0);
+    let mut rows: Vec<i64> = new;
+    let mut suspects = false;
+    if !ended.is_empty() {
+        let ended: Vec<i64> = ended.into_iter().map(|row| -row).collect();
+        let interrupted = suspects::accuse(conn, &ended, counts).await?;
+        suspects = interrupted.len() < ended.len();
+        rows.extend(interrupted);
+    }
+    let places: HashMap<i64, &Arc<str>> = due.rows.iter().map(|(row, name)| (row.abs(), &due.names[*name])).collect();
+    let mut claimed = lease_rows(conn, &rows, claim.lease, claim.session, &places, counts).await?;
+    // An update returns rows in any order; run them in the order in which they were due.
+    let order: HashMap<i64, usize> = due.rows.iter().map(|(row, _)| row.abs()).zip(0..).collect();
+    claimed.sort_by_key(|claimed| order.get(&claimed.lease.row).copied());
+    let next_due = if suspects { Some(Duration::ZERO) } else { due.next };
+    Ok(Claims { deliveries: claimed, next_due, suspects })
+}
+
+/// Leases rows whose time has come, or that are suspects. A row comes back in few columns, since each one costs allocations on its way
+/// through the driver.
+pub(super) async fn lease_rows(
+    conn: &mut SqliteConnection,
+    rows: &[i64],
+    lease: Duration,
+    session: SessionId,
+    names: &HashMap<i64, &Arc<str>>,
+    counts: &mut Counts,
+) -> Result<Vec<Claimed>, SqlxError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let token = LeaseToken::mint();
-    let rows: Vec<i64> = due.rows.iter().map(|(row, _)| *row).collect();
     let leased = query(
         "update evented_deliveries set
                 lease = ?1,
                 due_at = ?2,
-                deaths = deaths + (lease is not null and alone = 2),
-                alone = iif(lease is not null, 1, iif(alone > 0, 3, 0))
-             where seq in (select value from json_each(?3)) and due_at <= ?4
-             returning format('%d %d %d %d %d %d %d %d %d %d %d %d', handler, seq, version, emitted_at, failed, alone, deaths,
+                session = ?5,
+                charges = charges + pending,
+                pending = 0
+             where seq in (select value from json_each(?3)) and (due_at <= ?4 or due_at between ?6 and ?6 + 1)
+             returning format('%d %d %d %d %d %d %d %d %d %d %d %d', handler, seq, version, emitted_at, failed, deaths, charges,
                     attempts_max, backoff_first_ms, ifnull(backoff_max_ms, -1), timeout_ms, order_key is not null),
                 id || event_id, correlation, payload",
     )
     .bind(token.to_i64())
     .bind(time::due_at(lease))
     .bind(to_json(&rows)?)
-    .bind(now)
+    .bind(time::unix_ms())
+    .bind(session.to_i64())
+    .bind(SUSPECT)
     .fetch_all(conn)
     .await?;
-    // An update returns rows in any order; run them in the order in which they were due.
-    let places: HashMap<i64, usize> = rows.into_iter().zip(0..).collect();
-    let mut claimed: Vec<Option<Claimed>> = due.rows.iter().map(|_| None).collect();
+    let mut claimed = Vec::with_capacity(leased.len());
     for row in &leased {
-        let (row, read) = read(row, token, counts)?;
-        let Some(&place) = places.get(&row) else { continue };
-        let (_, name) = due.rows[place];
-        claimed[place] = Some(read(Arc::clone(&due.names[name])));
+        let (row, handler, read) = read(row, token)?;
+        counts.leased(handler, 1);
+        if let Some(name) = names.get(&row) {
+            claimed.push(read(Arc::clone(name)));
+        }
     }
-    Ok(Claims { deliveries: claimed.into_iter().flatten().collect(), next_due: due.next })
+    Ok(claimed)
 }
 
-/// A leased row's number, and the delivery that it is for the handler of a name.
-fn read(
-    row: &SqliteRow,
-    token: LeaseToken,
-    counts: &mut Counts,
-) -> Result<(i64, impl FnOnce(Arc<str>) -> Claimed + use<>), SqlxError> {
+/// A leased row's number and its handler's, and the delivery that it is for the handler of a name.
+fn read(row: &SqliteRow, token: LeaseToken) -> Result<(i64, i64, impl FnOnce(Arc<str>) -> Claimed + use<>), SqlxError> {
     let numbers: &str = row.try_get(0)?;
     let mut numbers = numbers.split(' ');
     let mut next =
@@ -205,10 +234,8 @@ fn read(
     let small = |number: i64| u32::try_from(number).map_err(SqlxError::decode);
     let (handler, seq) = (next()?, next()?);
     let (version, emitted_unix_ms, failed) = (small(next()?)?, next()?, small(next()?)?);
-    let (alone, deaths, attempts_max) = (next()?, small(next()?)?, small(next()?)?);
-    // One that was leased until now is counted as leased.
-    counts.leased(handler, i64::from(alone != LOST));
-    let lost = alone != 0;
+    let blame = Blame { deaths: small(next()?)?, charges: small(next()?)? };
+    let attempts_max = small(next()?)?;
     let (first, max, timeout) = (next()?, next()?, next()?);
     let ordered = next()? != 0;
     let (id, event) = row.try_get_unchecked::<&[u8], _>(1)?.split_at_checked(16).unwrap_or_default();
@@ -229,12 +256,11 @@ fn read(
         version,
         emitted_unix_ms,
         failed,
-        lost,
-        deaths,
+        blame,
         policy,
         payload,
     };
-    Ok((seq, claimed))
+    Ok((seq, handler, claimed))
 }
 
 pub(super) fn backoff(first_ms: i64, max_ms: Option<i64>) -> Backoff {
@@ -262,37 +288,4 @@ pub(super) fn fence<'a>(leases: impl Iterator<Item = &'a Lease>) -> String {
     }
     json.push(']');
     json
-}
-
-/// Renews what is still held; the answer has its rows and tokens.
-pub(super) async fn extend(
-    conn: &mut SqliteConnection,
-    leases: &[Lease],
-    lease: Duration,
-) -> Result<HashSet<(i64, i64)>, SqlxError> {
-    let held: Vec<(i64, i64)> = query_as(
-        "update evented_deliveries set due_at = ?2
-         where seq in (
-            select d.seq from json_each(?1) j
-            join evented_deliveries d on d.seq = j.value ->> 0 and d.lease = j.value ->> 1)
-         returning seq, lease",
-    )
-    .bind(fence(leases.iter()))
-    .bind(time::due_at(lease))
-    .fetch_all(conn)
-    .await?;
-    Ok(held.into_iter().collect())
-}
-
-/// Notes whether a delivery runs alone now.
-pub(super) fn runs_alone<'a>(conn: &'a mut SqliteConnection, (lease, runs): &'a (Lease, bool)) -> Running<'a, bool> {
-    Box::pin(async move {
-        let held = query("update evented_deliveries set alone = ?3 where seq = ?1 and lease = ?2")
-            .bind(lease.row)
-            .bind(lease.token.to_i64())
-            .bind(if *runs { 2 } else { 1 })
-            .execute(conn)
-            .await?;
-        Ok(held.rows_affected() > 0)
-    })
 }

@@ -15,12 +15,12 @@ use crate::{
 use super::writer::read_failed;
 
 /// The schema that this code writes.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// The oldest code that may go on with it.
 const MIN_COMPATIBLE: i64 = 3;
 
 /// Each entry takes the schema from its index to the next version.
-const MIGRATIONS: &[&[&str]] = &[FIRST, KEYS, MEMORY];
+const MIGRATIONS: &[&[&str]] = &[FIRST, KEYS, MEMORY, SESSIONS];
 
 /// The one row that says what the tables are: their version, the catalogue's generation, the store's name, and the queue that
 /// an outbox feeds.
@@ -52,8 +52,7 @@ const FIRST: &[&str] = &[
     ) strict",
     // `due_at` is when a delivery may be claimed: its time, its retry, or the end of its lease. So one index finds what
     // is due, a lease that ends needs nobody to notice, and a claim is one update. `lease` is the fencing token while
-    // leased. `alone`: 1 where it outlived a lease and is to run alone, 2 while it does, 3 where it was
-    // given back since. `backoff_max_ms` is null for a fixed backoff, `correlation`,
+    // leased. `alone` is of an earlier release. `backoff_max_ms` is null for a fixed backoff, `correlation`,
     // the bytes of an `Origin`, where nothing led to the event.
     "create table evented_deliveries (
         seq              integer primary key autoincrement,
@@ -196,6 +195,27 @@ const MEMORY: &[&str] = &[
     "create index evented_dead_letters_age on evented_dead_letters (handler, died_at)",
 ];
 
+/// Who holds a lease, and what is held against deliveries whose holders died. Code of schema 3 may go on: what it claims names
+/// nobody, and so nobody dies of it.
+const SESSIONS: &[&str] = &[
+    "create table evented_sessions (
+        id       integer primary key,
+        until    integer not null,
+        lease_ms integer not null
+    ) strict",
+    "create index evented_sessions_until on evented_sessions (until)",
+    // The session that leases it. `suspect`: 1 where it is exposed, 2 where it is tried singly. One that waits as a suspect has
+    // a `due_at` of its own, just before never, so that the index on it finds the suspects of a handler, and no claim does.
+    // `died_with` is the session that died with it last; `pending`: 1 where that was while it was tried.
+    "alter table evented_deliveries add column session integer",
+    "alter table evented_deliveries add column suspect integer not null default 0",
+    "alter table evented_deliveries add column died_with integer",
+    "alter table evented_deliveries add column charges integer not null default 0",
+    "alter table evented_deliveries add column pending integer not null default 0",
+    "create index evented_deliveries_died on evented_deliveries (died_with) where died_with is not null",
+    "update evented_deliveries set deaths = 0, alone = 0 where deaths <> 0 or alone <> 0",
+];
+
 /// Brings the tables to this release's version, or says why it cannot. Answers the store's name, which is `known` where there
 /// was none.
 pub(super) async fn migrate(
@@ -288,8 +308,10 @@ fn new_name(file: &str) -> String {
 /// The version of tables that do not say theirs.
 async fn version_of(conn: &mut SqliteConnection) -> Result<i64, SqlxError> {
     let columns = columns(conn, "evented_handlers").await?;
+    let columns_of_sessions = self::columns(conn, "evented_sessions").await?;
     let has = |name: &str| columns.iter().any(|column| column == name);
     Ok(match () {
+        () if !columns_of_sessions.is_empty() => 4,
         () if has("running") => 3,
         () if has("unique_key") => 2,
         () if has("id") => 1,

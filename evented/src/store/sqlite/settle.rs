@@ -9,7 +9,11 @@ use crate::{
     time,
 };
 
-use super::{counts::Counts, push::release_next, queue::fence};
+use super::{
+    counts::Counts,
+    push::release_next,
+    queue::{NEVER, fence},
+};
 
 /// Settles what is still held; the answer says which was. Completions, which are most, take one statement together.
 pub(super) async fn settle(
@@ -72,7 +76,8 @@ async fn retry(
     error: &str,
 ) -> Result<Option<i64>, SqlxError> {
     query_scalar(
-        "update evented_deliveries set lease = null, alone = 0, failed = failed + 1, due_at = ?3, error = ?4
+        "update evented_deliveries set lease = null, failed = failed + 1, due_at = ?3, error = ?4, suspect = 0, deaths = 0,
+            charges = 0, pending = 0, died_with = null
          where seq = ?1 and lease = ?2 returning handler",
     )
     .bind(lease.row)
@@ -118,12 +123,15 @@ pub(super) async fn remove(conn: &mut SqliteConnection, lease: Lease) -> Result<
 }
 
 async fn release(conn: &mut SqliteConnection, lease: Lease) -> Result<Option<i64>, SqlxError> {
+    // A suspect is the suspect that it was.
     query_scalar(
-        "update evented_deliveries set lease = null, alone = iif(alone > 0, 3, 0), due_at = ?3 where seq = ?1 and lease = ?2 returning handler",
+        "update evented_deliveries set lease = null, due_at = iif(suspect = 0, ?3, ?4 - suspect)
+         where seq = ?1 and lease = ?2 returning handler",
     )
     .bind(lease.row)
     .bind(lease.token.to_i64())
     .bind(time::unix_ms())
+    .bind(NEVER)
     .fetch_optional(conn)
     .await
 }
