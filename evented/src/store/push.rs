@@ -74,8 +74,8 @@ impl StoreTime {
 /// The answer to a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pushed {
-    /// All of it is stored, but for these: the store had them before, or another delivery stands for them by its
-    /// [unique key](UniqueKey).
+    /// All of it is stored, but for these, in the order in which they were pushed: the store has them already, such a push has
+    /// stored them before, or another delivery stands for them by its [unique key](UniqueKey).
     Stored(Vec<DeliveryId>),
     /// Nothing was stored: the catalogue has changed since the push was planned; read it and plan again.
     CatalogueMoved,

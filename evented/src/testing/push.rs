@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::{
+    id::Key,
     retry::{Backoff, Policy},
-    store::{NewDelivery, Outcome, Push, Pushed, StoreTime},
+    store::{NewDelivery, Outcome, Push, Pushed, StoreTime, UniqueKey},
     time,
 };
 
@@ -224,4 +225,32 @@ pub async fn a_delayed_delivery_is_not_claimed_before_its_time(site: &impl Site)
     let claimed = claim_one_when_due(&store, "mail", LONG).await;
     has_passed(delay, began);
     assert!(claimed.failed == 0, "waiting is no attempt: {claimed:?}");
+}
+
+pub async fn a_push_answers_which_deliveries_it_did_not_store(site: &impl Site) {
+    let (store, other) = (site.open().await, site.open().await);
+    let generation = record(&store, &["mail", "stock"]).await;
+    let of = |keys: &[&str]| -> Vec<NewDelivery> {
+        keys.iter().flat_map(|key| ["mail", "stock"].map(|handler| delivery(handler, key))).collect()
+    };
+    let not_stored = async |push: Push| match other.queue.push(push).await.answered() {
+        Pushed::Stored(not_stored) => not_stored,
+        refused => panic!("{refused:?}"),
+    };
+    assert_eq!(not_stored(Push::of(generation, of(&["a", "b"]))).await, []);
+    assert_eq!(not_stored(Push::of(generation, of(&["c", "a"]))).await, new_ids(&of(&["a"])));
+    assert_eq!(not_stored(Push::of(generation, of(&["d", "e"])).once()).await, []);
+    for claimed in claim(&store, &["mail", "stock"], LONG).await {
+        assert!(settle(&store, claimed.lease, Outcome::Completed).await);
+    }
+    let again = not_stored(Push::of(generation, of(&["e", "f", "d"])).once()).await;
+    assert_eq!(again, new_ids(&of(&["e", "d"])), "also what is done by now");
+    let unique = |key: &str| {
+        let key_of_all = Key::derive("mail", "of all");
+        let unique = Some(UniqueKey { key: key_of_all, within: Duration::from_hours(1) });
+        NewDelivery { unique, ..delivery("mail", key) }
+    };
+    assert_eq!(not_stored(Push::of(generation, [unique("first")])).await, []);
+    let second = unique("second");
+    assert_eq!(not_stored(Push::of(generation, [second.clone()])).await, [second.id]);
 }

@@ -93,6 +93,7 @@ macro_rules! __queue_promises {
                 all_or_nothing_of_a_push_is_stored: AllOrNothing
                 a_push_that_fails_fails_alone: AllOrNothing
                 a_delivery_that_is_there_already_is_left_as_it_is: Once
+                a_push_answers_which_deliveries_it_did_not_store: Once
                 a_leased_delivery_that_is_pushed_again_stays_leased: Once
                 a_delivery_pushed_once_is_not_stored_again_after_it_is_settled: Once
                 what_is_finished_is_remembered_for_a_while: Once
