@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::{AssertSqlSafe, Error as SqlxError, SqliteConnection, query, query_scalar};
+use sqlx::{AssertSqlSafe, Error as SqlxError, SqliteConnection, query, query_scalar, sqlite::SqliteQueryResult};
 
 use crate::{
     id::{DeliveryId, Key},
@@ -61,12 +61,17 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
     let once = stored().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
     let repeated = remember(conn, once.map(|delivery| delivery.id).collect(), now).await?;
     let deliveries = stored().flat_map(|push| push.deliveries.iter());
-    insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.id))).await?;
+    let mut not_stored = insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.id))).await?;
+    not_stored.extend(repeated);
     let finished: Vec<_> = stored().flat_map(|push| push.finished.iter()).collect();
     if !finished.is_empty() {
         forget(conn, &finished, now).await?;
     }
-    Ok(answers)
+    let answer = |(push, answer): (&&Push, Pushed)| match answer {
+        Pushed::Stored(_) => Pushed::Stored(push.among(&not_stored)),
+        refused => refused,
+    };
+    Ok(pushes.iter().zip(answers).map(answer).collect())
 }
 
 /// Remembers deliveries whose push may be repeated; answers those that were remembered before.
@@ -114,22 +119,26 @@ pub(super) fn hex_json<'a>(deliveries: impl IntoIterator<Item = &'a DeliveryId>)
     format!("[{}]", deliveries.into_iter().map(hex).collect::<Vec<_>>().join(","))
 }
 
-/// Inserts deliveries, those excepted whose unique key another has.
+/// Inserts deliveries, those excepted whose unique key another has, and those that are there; answers these.
 pub(super) async fn insert<'d>(
     conn: &mut SqliteConnection,
     deliveries: impl Iterator<Item = &'d NewDelivery>,
-) -> Result<(), SqlxError> {
+) -> Result<HashSet<DeliveryId>, SqlxError> {
     let now = time::unix_ms();
+    let mut not_stored = HashSet::new();
     // By handler, each of which has its own counter.
     let mut plain: Vec<(&str, Vec<&NewDelivery>)> = Vec::new();
     for delivery in deliveries {
         if let Some(unique) = delivery.unique
             && !takes_key(conn, delivery.id, unique, now).await?
         {
+            not_stored.insert(delivery.id);
             continue;
         }
         if let Some(key) = delivery.order {
-            insert_ordered(conn, delivery, key, now).await?;
+            if !insert_ordered(conn, delivery, key, now).await? {
+                not_stored.insert(delivery.id);
+            }
             continue;
         }
         match plain.iter_mut().find(|(handler, _)| **handler == *delivery.handler) {
@@ -145,12 +154,37 @@ pub(super) async fn insert<'d>(
                 for delivery in chunk {
                     insert = bind(insert, delivery, time::due_at(delivery.delay), now);
                 }
-                insert.bind(handler).execute(&mut *conn).await?;
+                let inserted = inserted(&insert.bind(handler).execute(&mut *conn).await?);
+                if inserted < rows as u64 {
+                    not_stored.extend(there_before(conn, chunk, inserted).await?);
+                }
                 rest = after;
             }
         }
     }
-    Ok(())
+    Ok(not_stored)
+}
+
+/// How many rows an insert has stored: it counts them in one more.
+fn inserted(done: &SqliteQueryResult) -> u64 {
+    done.rows_affected().saturating_sub(1)
+}
+
+/// Which of these were there before the last insert, which stored so many of them: new ones have the highest numbers.
+async fn there_before(
+    conn: &mut SqliteConnection,
+    deliveries: &[&NewDelivery],
+    inserted: u64,
+) -> Result<Vec<DeliveryId>, SqlxError> {
+    let there: Vec<Vec<u8>> = query_scalar(
+        "select id from evented_deliveries
+         where id in (select unhex(value) from json_each(?1)) and seq <= (select max(seq) from evented_deliveries) - ?2",
+    )
+    .bind(hex_json(deliveries.iter().map(|delivery| &delivery.id)))
+    .bind(i64::try_from(inserted).unwrap_or(i64::MAX))
+    .fetch_all(conn)
+    .await?;
+    there.iter().map(|id| Ok(DeliveryId::from_bytes(id_bytes(id)?))).collect()
 }
 
 type Insert<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
@@ -197,13 +231,13 @@ async fn takes_key(
     Ok(taken.rows_affected() > 0)
 }
 
-/// Inserts a delivery that waits for those of its order key before it.
+/// Inserts a delivery that waits for those of its order key before it; answers whether it was not there.
 async fn insert_ordered(
     conn: &mut SqliteConnection,
     delivery: &NewDelivery,
     key: Key,
     now: i64,
-) -> Result<(), SqlxError> {
+) -> Result<bool, SqlxError> {
     static INSERT: LazyLock<Arc<str>> = LazyLock::new(|| {
         format!(
             "insert into evented_deliveries (handler, id, event_id, own_due_at, attempts_max, backoff_first_ms,
@@ -217,8 +251,7 @@ async fn insert_ordered(
     let due_at = time::due_at(delivery.delay);
     let insert = query(AssertSqlSafe(Arc::clone(&INSERT)));
     let insert = bind(insert, delivery, due_at, now).bind(bytes(key.to_bytes())).bind(NEVER);
-    insert.bind(&*delivery.handler).execute(conn).await?;
-    Ok(())
+    Ok(inserted(&insert.bind(&*delivery.handler).execute(conn).await?) > 0)
 }
 
 /// Lets the next delivery of an order key go, after the one before it has gone.
