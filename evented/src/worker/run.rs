@@ -14,14 +14,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    attempt::{Decoded, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
     def::ErasedCall,
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
     guard::guarded,
     instance::{SCOPE, Scope},
-    judge::{decode, judge, judge_dead, note_lost},
-    lease::Hold,
     origin::Cause,
     registry::{Linked, registry},
     retry::Policy,
@@ -31,7 +28,10 @@ use crate::{
 
 use super::{
     Worker,
-    held::{BlockingSlot, Waiting},
+    attempt::{Decoded, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    lease::Hold,
+    turn::{BlockingSlot, Waiting},
+    verdict::{decode, judge, judge_dead, note_lost},
 };
 
 /// How long a delivery waits whose transaction could not be begun or committed.
@@ -96,7 +96,7 @@ impl Worker {
             Err(error) => return Some(judge_dead(handler, claimed, claimed.failed, error)),
         };
         let began = time::now();
-        let delivery = Delivery::start(Starting {
+        let delivery = Delivery::new(Starting {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
             origin: claimed.origin.clone(),
@@ -137,7 +137,7 @@ impl Worker {
                 }
             }
             _ if stored.call.is_async() => {
-                let interrupts = self.interrupts(policy.timeout, &attempt.hold);
+                let interrupts = self.interrupts(policy.timeout, &delivery, &attempt.hold);
                 let running =
                     run_async(stored.call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
                 SCOPE.scope(attempt.scope, interrupts.or(running)).instrument(attempt.span).await
@@ -173,7 +173,7 @@ impl Worker {
         claimed: &Claimed,
     ) -> Result<TxEnd, StoreError> {
         let timeout = self.timeout(&registry().handlers[attempt.index], attempt.policy);
-        let interrupts = self.interrupts(timeout, &attempt.hold);
+        let interrupts = self.interrupts(timeout, &attempt.delivery, &attempt.hold);
         let Attempt { event, delivery, scope, span, .. } = attempt;
         let beside = self.outbox.is_some();
         run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts)
@@ -200,7 +200,7 @@ impl Worker {
         let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
         self.shared.instance.blocking.enter(index);
         let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, span, Arc::clone(&hold), slot));
-        let ended = self.interrupts(policy.timeout, &hold).or(&mut running).await;
+        let ended = self.interrupts(policy.timeout, &delivery, &hold).or(&mut running).await;
         // It may look whether its time is over.
         delivery.cancel();
         match ended.as_ref().err().and_then(|error| error.downcast_ref()) {
@@ -242,8 +242,9 @@ impl Worker {
         }
     }
 
-    fn interrupts(&self, timeout: Duration, hold: &Arc<Hold>) -> Interrupts {
-        Interrupts { timeout, hold: Arc::clone(hold), aborting: self.shared.aborting.clone() }
+    fn interrupts(&self, timeout: Duration, delivery: &Delivery, hold: &Arc<Hold>) -> Interrupts {
+        let (delivery, hold) = (delivery.clone(), Arc::clone(hold));
+        Interrupts { timeout, delivery, hold, aborting: self.shared.aborting.clone() }
     }
 }
 
