@@ -22,7 +22,7 @@ use crate::{
     origin::Cause,
     registry::{Linked, registry},
     retry::Policy,
-    store::{Blame, Claimed, INBOX_RETENTION, Outbox, Outcome, TxEnd},
+    store::{Blame, CHARGES_MAX, Claimed, INBOX_RETENTION, Outbox, Outcome, TxEnd},
     time,
 };
 
@@ -36,9 +36,6 @@ use super::{
 
 /// How long a delivery waits whose transaction could not be begun or committed.
 const TX_TROUBLE: Duration = Duration::from_secs(1);
-/// A delivery against which so many charges are held is a dead letter.
-const CHARGES_MAX: u32 = 3;
-
 /// What one attempt is made of.
 struct Attempt {
     index: usize,
@@ -122,7 +119,11 @@ impl Worker {
                         // Beside the handler's data, the delivery was settled in the same commit.
                         return self.outbox.is_none().then_some(Outcome::Completed);
                     }
-                    Ok(TxEnd::Lost) => return note_lost(handler, claimed),
+                    Ok(TxEnd::Lost) => {
+                        // The store says so. It is not given back: what loses its lease each time it runs would run without a pause.
+                        note_lost(handler, claimed);
+                        return None;
+                    }
                     Ok(TxEnd::Failed(error)) => Err(error),
                     // Nothing changes until somebody changes something: what waits behind it must not wait for ever.
                     Err(error) if !error.is_transient() => Err(error.into()),
