@@ -110,7 +110,7 @@ async fn a_store_of_the_first_layout_is_gone_on_with() {
     lay_out(&redis);
     let before = generation(&redis, "layout");
     let (store, other) = (open(&redis.url()).await, open(&redis.url()).await);
-    assert_eq!(redis.ask(&["HMGET", "{evented}:store", "version", "min_compatible"]).unwrap(), "2\n2");
+    assert_eq!(redis.ask(&["HMGET", "{evented}:store", "version", "min_compatible"]).unwrap(), "3\n2");
     assert_eq!(store.about.identity(), other.about.identity());
     let catalogue = store.catalogue.read().await.unwrap();
     assert_eq!((catalogue.generation.to_string(), catalogue.handlers.len(), catalogue.retired.len()), (before, 1, 1));
@@ -171,7 +171,7 @@ async fn a_process_of_the_release_before_is_refused_whatever_it_asks() {
     assert_eq!(layout_1!(redis, "sweep", "604800000000", "10").unwrap(), "0");
     assert_eq!(content(&redis), before);
     // One that starts now reads what is said since ever: that it must be newer.
-    assert_eq!(layout_1!(redis, "open", "1", "1").unwrap(), "2\n2");
+    assert_eq!(layout_1!(redis, "open", "1", "1").unwrap(), "3\n2");
     assert_eq!(content(&redis), before);
 
     // What it held comes back when its lease ends.
