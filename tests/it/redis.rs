@@ -90,7 +90,7 @@ async fn try_push(store: &Store, deliveries: Vec<NewDelivery>) -> Result<Pushed,
 }
 
 async fn push(store: &Store, deliveries: Vec<NewDelivery>) {
-    assert_eq!(try_push(store, deliveries).await.unwrap(), Pushed::Stored(Vec::new()));
+    assert!(try_push(store, deliveries).await.unwrap().is_stored());
 }
 
 fn claim_of(wanted: usize, handlers: &[(&str, u32, Priority)]) -> Claim {

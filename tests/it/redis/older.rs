@@ -116,7 +116,8 @@ async fn a_store_of_the_first_layout_is_gone_on_with() {
     assert_eq!((catalogue.generation.to_string(), catalogue.handlers.len(), catalogue.retired.len()), (before, 1, 1));
     // Each is stored once, as it was: also the one that died, and the one whose worker goes on to hold it.
     let again = Push::of(catalogue.generation, ["dies", "runs", "waits"].map(|key| delivery("mail", key))).once();
-    assert_eq!(store.queue.push(again).await.unwrap(), Pushed::Stored(Vec::new()));
+    let known = again.deliveries.iter().map(|delivery| delivery.id).collect();
+    assert_eq!(store.queue.push(again).await.unwrap(), Pushed::Stored(known));
     let counted = count(&other, "mail").await;
     assert_eq!((counted.waiting, counted.running, counted.dead), (1, 1, 1));
     assert!(claim(&other, 10, "mail").await.is_empty(), "what waits does so for the one that runs");
