@@ -9,8 +9,8 @@ use crate::{
     retry::Policy,
     store::{
         AdminStore, CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lapsed, Lease,
-        Letters, NewDelivery, OutboxStore, Outcome, Push, Pushed, Record, Route, Settlement, Store, StoreTime,
-        StoredCount, Swap,
+        Letters, NewDelivery, OutboxStore, Outcome, Push, Record, Route, Settlement, Store, StoreTime, StoredCount,
+        Swap,
     },
     terms::Priority,
     time::{self, Instant},
