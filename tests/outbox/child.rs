@@ -11,11 +11,11 @@ use std::{
 };
 
 use evented::{App, InTx, Role, sqlx::Pool};
-use evented_tests::{children::until_dismissed, clock};
+use evented_tests::{children::until_dismissed, clock, dice::Dice};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
-use crate::{dice::Dice, load::Load, notes::Notes};
+use crate::{load::Load, notes::Notes};
 
 /// The shortest, so that what a killed process held goes on soon.
 pub const LEASE: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::{mem::replace, str::FromStr, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use evented::{App, Role};
-use evented_tests::{children::Child, clock, figures::Line};
+use evented_tests::{children::Child, clock, dice::Dice, figures::Line};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
@@ -15,7 +15,6 @@ use tokio::{
 
 use crate::{
     child::{LEASE, Task},
-    dice::Dice,
     judge::judge,
     load::Load,
 };

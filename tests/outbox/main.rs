@@ -25,7 +25,6 @@
 //! `--store sqlite,postgres,mysql`; all of them unless it is given. A server that is not installed is skipped.
 
 mod base;
-mod dice;
 mod notes;
 mod load;
 mod child;

@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod twin;
 pub mod args;
 pub mod clock;
+pub mod dice;
 pub mod figures;
 pub mod children;
 pub mod ground;
