@@ -189,7 +189,7 @@ pub async fn one_of_concurrent_deliveries_of_a_key_is_stored(site: &impl Site) {
         let push = Push { once: number % 3 == 0, ..Push::of(generation, of_both) };
         pushing.spawn(async move { store.queue.push(push).await.answered() });
     }
-    assert_eq!(pushing.join_all().await, vec![Pushed::Stored(Vec::new()); 40]);
+    assert!(pushing.join_all().await.iter().all(Pushed::is_stored));
     let claimed = claim(&stores[0], &["mail"], LONG).await;
     let of = |value: &str| claimed.iter().filter(|claimed| claimed.payload.ends_with(value.as_bytes())).count();
     assert_eq!((of("order 17"), of("order 18"), claimed.len()), (1, 1, 2));
