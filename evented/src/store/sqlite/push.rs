@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::{AssertSqlSafe, Error as SqlxError, SqliteConnection, query, query_scalar};
+use sqlx::{
+    AssertSqlSafe, Error as SqlxError, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteQueryResult,
+};
 
 use crate::{
     id::{DeliveryId, Key},
@@ -14,7 +16,7 @@ use crate::{
     time,
 };
 
-use super::queue::{NEVER, generation, id_bytes};
+use super::queue::{NEVER, id_bytes};
 
 /// At most so many marks whose time is over are deleted in one commit: no more than its own work may take.
 const FORGOTTEN_MAX: usize = 2_000;
@@ -44,7 +46,7 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
     if pushes.is_empty() {
         return Ok(Vec::new());
     }
-    let generation = generation(conn).await?;
+    let (generation, last) = generation_and_last(conn).await?;
     // Nobody else writes between this look at the clock and the commit.
     let now = time::unix_ms();
     let answer = |push: &&Push| {
@@ -56,17 +58,43 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
             Pushed::CatalogueMoved
         }
     };
-    let answers: Vec<_> = pushes.iter().map(answer).collect();
+    let mut answers: Vec<_> = pushes.iter().map(answer).collect();
     let stored = || pushes.iter().zip(&answers).filter(|(_, answer)| answer.is_stored()).map(|(push, _)| *push);
     let once = stored().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
     let repeated = remember(conn, once.map(|delivery| delivery.id).collect(), now).await?;
+    let pushed: usize = stored().map(|push| push.deliveries.len()).sum();
     let deliveries = stored().flat_map(|push| push.deliveries.iter());
-    insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.id))).await?;
+    let inserted = insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.id))).await?;
     let finished: Vec<_> = stored().flat_map(|push| push.finished.iter()).collect();
     if !finished.is_empty() {
         forget(conn, &finished, now).await?;
     }
+    if inserted < u64::try_from(pushed).unwrap_or(u64::MAX) {
+        let mut new = stored_after(conn, last).await?;
+        for (push, answer) in pushes.iter().zip(&mut answers) {
+            if let Pushed::Stored(not_stored) = answer {
+                // Of two that are the same, the first is the one that was stored.
+                let others = push.deliveries.iter().filter(|delivery| !new.remove(&delivery.id));
+                not_stored.extend(others.map(|delivery| delivery.id));
+            }
+        }
+    }
     Ok(answers)
+}
+
+/// The catalogue's generation, and the number of the last delivery that is stored: in one statement, since each is a way to the
+/// connection's thread and back.
+async fn generation_and_last(conn: &mut SqliteConnection) -> Result<(u64, i64), SqlxError> {
+    let sql = "select catalogue, (select max(seq) from evented_deliveries) from evented_schema";
+    let found: Option<(i64, Option<i64>)> = query_as(sql).fetch_optional(conn).await?;
+    Ok(found.map_or((0, 0), |(generation, last)| (generation.cast_unsigned(), last.unwrap_or(0))))
+}
+
+/// The deliveries that were stored after this one: numbers only grow.
+async fn stored_after(conn: &mut SqliteConnection, last: i64) -> Result<HashSet<DeliveryId>, SqlxError> {
+    let sql = "select id from evented_deliveries where seq > ?";
+    let ids: Vec<Vec<u8>> = query_scalar(sql).bind(last).fetch_all(conn).await?;
+    ids.iter().map(|id| Ok(DeliveryId::from_bytes(id_bytes(id)?))).collect()
 }
 
 /// Remembers deliveries whose push may be repeated; answers those that were remembered before.
@@ -114,12 +142,13 @@ pub(super) fn hex_json<'a>(deliveries: impl IntoIterator<Item = &'a DeliveryId>)
     format!("[{}]", deliveries.into_iter().map(hex).collect::<Vec<_>>().join(","))
 }
 
-/// Inserts deliveries, those excepted whose unique key another has.
+/// Inserts deliveries, those excepted whose unique key another has; answers how many were not there.
 pub(super) async fn insert<'d>(
     conn: &mut SqliteConnection,
     deliveries: impl Iterator<Item = &'d NewDelivery>,
-) -> Result<(), SqlxError> {
+) -> Result<u64, SqlxError> {
     let now = time::unix_ms();
+    let mut inserted = 0;
     // By handler, each of which has its own counter.
     let mut plain: Vec<(&str, Vec<&NewDelivery>)> = Vec::new();
     for delivery in deliveries {
@@ -129,7 +158,7 @@ pub(super) async fn insert<'d>(
             continue;
         }
         if let Some(key) = delivery.order {
-            insert_ordered(conn, delivery, key, now).await?;
+            inserted += insert_ordered(conn, delivery, key, now).await?;
             continue;
         }
         match plain.iter_mut().find(|(handler, _)| **handler == *delivery.handler) {
@@ -145,12 +174,17 @@ pub(super) async fn insert<'d>(
                 for delivery in chunk {
                     insert = bind(insert, delivery, time::due_at(delivery.delay), now);
                 }
-                insert.bind(handler).execute(&mut *conn).await?;
+                inserted += without_count(&insert.bind(handler).execute(&mut *conn).await?);
                 rest = after;
             }
         }
     }
-    Ok(())
+    Ok(inserted)
+}
+
+/// How many rows an insert has stored, of what it changed with its `COUNT`: that changes the handler's row.
+fn without_count(changed: &SqliteQueryResult) -> u64 {
+    changed.rows_affected().saturating_sub(1)
 }
 
 type Insert<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
@@ -197,13 +231,13 @@ async fn takes_key(
     Ok(taken.rows_affected() > 0)
 }
 
-/// Inserts a delivery that waits for those of its order key before it.
+/// Inserts a delivery that waits for those of its order key before it; answers how many that were.
 async fn insert_ordered(
     conn: &mut SqliteConnection,
     delivery: &NewDelivery,
     key: Key,
     now: i64,
-) -> Result<(), SqlxError> {
+) -> Result<u64, SqlxError> {
     static INSERT: LazyLock<Arc<str>> = LazyLock::new(|| {
         format!(
             "insert into evented_deliveries (handler, id, event_id, own_due_at, attempts_max, backoff_first_ms,
@@ -217,8 +251,7 @@ async fn insert_ordered(
     let due_at = time::due_at(delivery.delay);
     let insert = query(AssertSqlSafe(Arc::clone(&INSERT)));
     let insert = bind(insert, delivery, due_at, now).bind(bytes(key.to_bytes())).bind(NEVER);
-    insert.bind(&*delivery.handler).execute(conn).await?;
-    Ok(())
+    Ok(without_count(&insert.bind(&*delivery.handler).execute(conn).await?))
 }
 
 /// Lets the next delivery of an order key go, after the one before it has gone.
