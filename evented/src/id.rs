@@ -156,8 +156,8 @@ impl fmt::Debug for SessionId {
 
 /// Another generation of a catalogue: random, so that none comes again after a store was restored; from 1, and one that a
 /// signed column holds.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "redis"))]
-pub(crate) fn new_generation() -> u64 {
+#[must_use]
+pub fn new_generation() -> u64 {
     (u64::from_be_bytes(random_bytes()) >> 1).max(1)
 }
 

@@ -43,14 +43,12 @@ mod open;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use catalogue::number_of;
-#[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub(crate) use claim::pick;
 pub(crate) use open::{QUEUE_DEFAULT, exists};
 pub use {
     catalogue::{CatalogueEntry, CatalogueState, Record, Route, Swap},
     claim::{
         Blame, CHARGES_MAX, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lapsed, Lease, Outcome,
-        Settlement, Suspected, Suspects, TRIED_FROM, lived_for_trial,
+        Settlement, Suspected, Suspects, TRIED_FROM, lived_for_trial, pick,
     },
     identity::Identity,
     limits::{Limits, Locks, Term},
@@ -68,6 +66,7 @@ pub use {
     url::StoreUrl,
 };
 
+pub use crate::id::new_generation;
 pub use sqlx;
 
 /// A future of a store's method.
@@ -97,7 +96,7 @@ pub trait About: Send + Sync + 'static {
 /// Where deliveries wait, are leased and are settled.
 pub trait QueueStore: Send + Sync + 'static {
     /// Stores all of the batch or nothing, in one commit. A delivery whose id is there already is left as it is, and so
-    /// is, where the push says [`once`](Push::once), one that such a push has stored before, even if it is settled by now.
+    /// is, where the push says [`once`](Push::once), one that such a push has had before, even if it is settled by now.
     /// One whose [unique key](UniqueKey) another took is not stored until the time of that is over: neither the end of the
     /// other, nor pushing it again, changes its time.
     ///
@@ -149,8 +148,8 @@ pub trait QueueStore: Send + Sync + 'static {
     /// Renews a session, and leases of it, until `lease` from now. Answers for each lease whether it is still held; a lost one
     /// stays lost.
     ///
-    /// A session that was dead by then is alive again: the deaths that it was for its deliveries are taken back, and those that
-    /// wait as suspects for no other reason are due again.
+    /// A session that was dead by then is alive again: what it was the last death of has one death less, and is due again
+    /// where it waits as a suspect for no other reason.
     ///
     /// Does not queue behind `push` and `exchange`. Where one write transaction locks the whole store, as in SQLite,
     /// it waits for that one, and fails when it takes too long.

@@ -42,6 +42,9 @@
 //! }
 //! ```
 //!
+//! The [`Model`] is the same in code: a queue store in memory, in which each rule stands in one place. A store of your own can be
+//! compared with it, and a test of yours may run on it, with a [`Clock`] that it moves.
+//!
 //! An outbox store implements [`OutboxSite`] for its site too, and adds
 //! [`outbox_contract_suite!`](crate::outbox_contract_suite).
 //!
@@ -72,10 +75,14 @@ mod transact;
 mod inbox;
 mod suite;
 mod table;
+mod clock;
+mod model;
 
 #[doc(hidden)]
 pub use self::suite::hold;
 pub use self::{
+    clock::Clock,
+    model::Model,
     promise::{Check, Guarantee, Promise},
     site::{End, OutboxSite, Site},
     suite::{outbox_promises, queue_promises},

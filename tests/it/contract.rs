@@ -5,6 +5,7 @@ pub mod postgres;
 pub mod redis;
 pub mod sqlite;
 
+evented::contract_suite! { queue_in_the_model: evented::testing::Model }
 evented::contract_suite! { queue_in_sqlite: crate::contract::sqlite::Queue }
 evented::contract_suite! { queue_in_postgres: crate::contract::postgres::Queue }
 evented::contract_suite! { queue_in_redis: crate::contract::redis::Queue }

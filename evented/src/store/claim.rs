@@ -208,8 +208,10 @@ pub enum Outcome {
 
 /// What a claim takes of a queue, from the due deliveries of each of its handlers, oldest first: by priority, and evenly among
 /// the handlers of one, so that a long backlog starves no neighbour. Answers also whether more is due than was taken.
-#[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub(crate) fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
+///
+/// `due` has a list for each of the queue's handlers, in their order: all that is due of it, or one more than the queue wants.
+#[must_use]
+pub fn pick<T: Copy>(queue: &ClaimQueue, due: &[Vec<T>]) -> (Vec<T>, bool) {
     let mut picked = Vec::new();
     let mut priorities: Vec<_> = queue.handlers.iter().map(|handler| handler.priority).collect();
     priorities.sort_unstable_by(|a, b| b.cmp(a));

@@ -24,6 +24,7 @@ mod writer;
 
 use std::{
     any::TypeId,
+    collections::HashSet,
     path::Path,
     pin::Pin,
     str::FromStr,
@@ -360,7 +361,7 @@ impl QueueStore for SqliteStore {
             if settlements.is_empty() {
                 // Looks before it locks: an idle worker writes nothing.
                 let Some(claim) = &claim else { return Ok(Exchanged::default()) };
-                let found = self.read(async |conn| queue::due(conn, claim, &[]).await).await?;
+                let found = self.read(async |conn| queue::due(conn, claim, &HashSet::new()).await).await?;
                 if found.rows.is_empty() {
                     let claims = Claims { next_due: found.next, ..Claims::default() };
                     return Ok(Exchanged { claims, generation: Some(found.generation), ..Exchanged::default() });

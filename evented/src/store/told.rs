@@ -80,7 +80,6 @@ pub struct Step {
 
 /// A delivery that will not be tried again until a person says so.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct DeadLetter {
     /// The delivery.
     pub id: DeliveryId,

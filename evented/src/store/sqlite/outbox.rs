@@ -141,7 +141,7 @@ pub(super) fn relay<'a>(conn: &'a mut SqliteConnection, relay: &'a Relay) -> Run
         go(conn, relay, going, &mut changes, &mut relayed).await?;
         change(conn, &changes).await?;
         let claims = match &relay.claim {
-            Some(asked) if relayed.done > 0 => claim(conn, asked, &[]).await?,
+            Some(asked) if relayed.done > 0 => claim(conn, asked).await?,
             _ => Claims::default(),
         };
         if relayed.done + relayed.put_off + relayed.claimed.len() == 0 {

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use sqlx::{AssertSqlSafe, Error as SqlxError, SqliteConnection, query, query_scalar, sqlite::SqliteQueryResult};
+use sqlx::{
+    AssertSqlSafe, Error as SqlxError, SqliteConnection, query, query_as, query_scalar, sqlite::SqliteQueryResult,
+};
 
 use crate::{
     id::{DeliveryId, Key},
@@ -14,7 +16,7 @@ use crate::{
     time,
 };
 
-use super::queue::{NEVER, generation, id_bytes};
+use super::queue::{NEVER, id_bytes};
 
 /// At most so many marks whose time is over are deleted in one commit: no more than its own work may take.
 const FORGOTTEN_MAX: usize = 2_000;
@@ -44,7 +46,7 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
     if pushes.is_empty() {
         return Ok(Vec::new());
     }
-    let generation = generation(conn).await?;
+    let (generation, last) = generation_and_last(conn).await?;
     // Nobody else writes between this look at the clock and the commit.
     let now = time::unix_ms();
     let answer = |push: &&Push| {
@@ -56,22 +58,43 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
             Pushed::CatalogueMoved
         }
     };
-    let answers: Vec<_> = pushes.iter().map(answer).collect();
+    let mut answers: Vec<_> = pushes.iter().map(answer).collect();
     let stored = || pushes.iter().zip(&answers).filter(|(_, answer)| answer.is_stored()).map(|(push, _)| *push);
     let once = stored().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
     let repeated = remember(conn, once.map(|delivery| delivery.id).collect(), now).await?;
+    let pushed: usize = stored().map(|push| push.deliveries.len()).sum();
     let deliveries = stored().flat_map(|push| push.deliveries.iter());
-    let mut not_stored = insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.id))).await?;
-    not_stored.extend(repeated);
+    let inserted = insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.id))).await?;
     let finished: Vec<_> = stored().flat_map(|push| push.finished.iter()).collect();
     if !finished.is_empty() {
         forget(conn, &finished, now).await?;
     }
-    let answer = |(push, answer): (&&Push, Pushed)| match answer {
-        Pushed::Stored(_) => Pushed::Stored(push.among(&not_stored)),
-        refused => refused,
-    };
-    Ok(pushes.iter().zip(answers).map(answer).collect())
+    if inserted < u64::try_from(pushed).unwrap_or(u64::MAX) {
+        let mut new = stored_after(conn, last).await?;
+        for (push, answer) in pushes.iter().zip(&mut answers) {
+            if let Pushed::Stored(not_stored) = answer {
+                // Of two that are the same, the first is the one that was stored.
+                let others = push.deliveries.iter().filter(|delivery| !new.remove(&delivery.id));
+                not_stored.extend(others.map(|delivery| delivery.id));
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// The catalogue's generation, and the number of the last delivery that is stored: in one statement, since each is a way to the
+/// connection's thread and back.
+async fn generation_and_last(conn: &mut SqliteConnection) -> Result<(u64, i64), SqlxError> {
+    let sql = "select catalogue, (select max(seq) from evented_deliveries) from evented_schema";
+    let found: Option<(i64, Option<i64>)> = query_as(sql).fetch_optional(conn).await?;
+    Ok(found.map_or((0, 0), |(generation, last)| (generation.cast_unsigned(), last.unwrap_or(0))))
+}
+
+/// The deliveries that were stored after this one: numbers only grow.
+async fn stored_after(conn: &mut SqliteConnection, last: i64) -> Result<HashSet<DeliveryId>, SqlxError> {
+    let sql = "select id from evented_deliveries where seq > ?";
+    let ids: Vec<Vec<u8>> = query_scalar(sql).bind(last).fetch_all(conn).await?;
+    ids.iter().map(|id| Ok(DeliveryId::from_bytes(id_bytes(id)?))).collect()
 }
 
 /// Remembers deliveries whose push may be repeated; answers those that were remembered before.
@@ -119,26 +142,23 @@ pub(super) fn hex_json<'a>(deliveries: impl IntoIterator<Item = &'a DeliveryId>)
     format!("[{}]", deliveries.into_iter().map(hex).collect::<Vec<_>>().join(","))
 }
 
-/// Inserts deliveries, those excepted whose unique key another has, and those that are there; answers these.
+/// Inserts deliveries, those excepted whose unique key another has; answers how many were not there.
 pub(super) async fn insert<'d>(
     conn: &mut SqliteConnection,
     deliveries: impl Iterator<Item = &'d NewDelivery>,
-) -> Result<HashSet<DeliveryId>, SqlxError> {
+) -> Result<u64, SqlxError> {
     let now = time::unix_ms();
-    let mut not_stored = HashSet::new();
+    let mut inserted = 0;
     // By handler, each of which has its own counter.
     let mut plain: Vec<(&str, Vec<&NewDelivery>)> = Vec::new();
     for delivery in deliveries {
         if let Some(unique) = delivery.unique
             && !takes_key(conn, delivery.id, unique, now).await?
         {
-            not_stored.insert(delivery.id);
             continue;
         }
         if let Some(key) = delivery.order {
-            if !insert_ordered(conn, delivery, key, now).await? {
-                not_stored.insert(delivery.id);
-            }
+            inserted += insert_ordered(conn, delivery, key, now).await?;
             continue;
         }
         match plain.iter_mut().find(|(handler, _)| **handler == *delivery.handler) {
@@ -154,37 +174,17 @@ pub(super) async fn insert<'d>(
                 for delivery in chunk {
                     insert = bind(insert, delivery, time::due_at(delivery.delay), now);
                 }
-                let inserted = inserted(&insert.bind(handler).execute(&mut *conn).await?);
-                if inserted < rows as u64 {
-                    not_stored.extend(there_before(conn, chunk, inserted).await?);
-                }
+                inserted += without_count(&insert.bind(handler).execute(&mut *conn).await?);
                 rest = after;
             }
         }
     }
-    Ok(not_stored)
+    Ok(inserted)
 }
 
-/// How many rows an insert has stored: it counts them in one more.
-fn inserted(done: &SqliteQueryResult) -> u64 {
-    done.rows_affected().saturating_sub(1)
-}
-
-/// Which of these were there before the last insert, which stored so many of them: new ones have the highest numbers.
-async fn there_before(
-    conn: &mut SqliteConnection,
-    deliveries: &[&NewDelivery],
-    inserted: u64,
-) -> Result<Vec<DeliveryId>, SqlxError> {
-    let there: Vec<Vec<u8>> = query_scalar(
-        "select id from evented_deliveries
-         where id in (select unhex(value) from json_each(?1)) and seq <= (select max(seq) from evented_deliveries) - ?2",
-    )
-    .bind(hex_json(deliveries.iter().map(|delivery| &delivery.id)))
-    .bind(i64::try_from(inserted).unwrap_or(i64::MAX))
-    .fetch_all(conn)
-    .await?;
-    there.iter().map(|id| Ok(DeliveryId::from_bytes(id_bytes(id)?))).collect()
+/// How many rows an insert has stored, of what it changed with its `COUNT`: that changes the handler's row.
+fn without_count(changed: &SqliteQueryResult) -> u64 {
+    changed.rows_affected().saturating_sub(1)
 }
 
 type Insert<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
@@ -231,13 +231,13 @@ async fn takes_key(
     Ok(taken.rows_affected() > 0)
 }
 
-/// Inserts a delivery that waits for those of its order key before it; answers whether it was not there.
+/// Inserts a delivery that waits for those of its order key before it; answers how many that were.
 async fn insert_ordered(
     conn: &mut SqliteConnection,
     delivery: &NewDelivery,
     key: Key,
     now: i64,
-) -> Result<bool, SqlxError> {
+) -> Result<u64, SqlxError> {
     static INSERT: LazyLock<Arc<str>> = LazyLock::new(|| {
         format!(
             "insert into evented_deliveries (handler, id, event_id, own_due_at, attempts_max, backoff_first_ms,
@@ -251,7 +251,7 @@ async fn insert_ordered(
     let due_at = time::due_at(delivery.delay);
     let insert = query(AssertSqlSafe(Arc::clone(&INSERT)));
     let insert = bind(insert, delivery, due_at, now).bind(bytes(key.to_bytes())).bind(NEVER);
-    Ok(inserted(&insert.bind(&*delivery.handler).execute(conn).await?) > 0)
+    Ok(without_count(&insert.bind(&*delivery.handler).execute(conn).await?))
 }
 
 /// Lets the next delivery of an order key go, after the one before it has gone.

@@ -13,7 +13,7 @@ use crate::{
     id::{DeliveryId, EventId, LeaseToken, SessionId},
     origin::Origin,
     retry::{Backoff, Policy},
-    store::{Blame, Claim, Claimed, Claims, Exchanged, Lapsed, Lease, Outcome, Settlement, pick},
+    store::{Blame, Claim, Claimed, Claims, Exchanged, Lapsed, Lease, Settlement, pick},
     time,
 };
 
@@ -44,13 +44,15 @@ pub(super) struct Due {
     pub generation: u64,
 }
 
-/// Finds due rows of queues that are not paused. What was `settled` just now is left for another claim.
-pub(super) async fn due(conn: &mut SqliteConnection, claim: &Claim, settled: &[Settlement]) -> Result<Due, SqlxError> {
+/// Finds due rows of queues that are not paused. What was `given_back` just now is left for another claim.
+pub(super) async fn due(
+    conn: &mut SqliteConnection,
+    claim: &Claim,
+    given_back: &HashSet<i64>,
+) -> Result<Due, SqlxError> {
     let now = time::unix_ms();
     let mut due = Due::default();
     let mut next: Option<i64> = None;
-    let given_back = |settled: &&Settlement| matches!(settled.outcome, Outcome::Released | Outcome::Retry { .. });
-    let given_back: HashSet<i64> = settled.iter().filter(given_back).map(|settled| settled.lease.row).collect();
     if claim.queues.is_empty() {
         due.generation = generation(&mut *conn).await?;
     }
@@ -130,7 +132,10 @@ pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchang
         let due = if let Some(due) = &exchange.due {
             due
         } else {
-            found = self::due(conn, claim, &exchange.settlements).await?;
+            // A late settlement has given nothing back: the row may be another's by now, or due again.
+            let settled = exchange.settlements.iter().zip(&held).filter(|(_, held)| **held);
+            let given_back = settled.map(|(settled, _)| settled.lease.row).collect();
+            found = self::due(conn, claim, &given_back).await?;
             &found
         };
         let claims = lease(conn, due, claim, &mut counts).await?;
@@ -139,13 +144,9 @@ pub(super) fn exchange<'a>(conn: &'a mut SqliteConnection, exchange: &'a Exchang
     })
 }
 
-/// Claims what is due. What was `settled` just now is left for another claim.
-pub(super) async fn claim(
-    conn: &mut SqliteConnection,
-    claim: &Claim,
-    settled: &[Settlement],
-) -> Result<Claims, SqlxError> {
-    let due = due(conn, claim, settled).await?;
+/// Claims what is due.
+pub(super) async fn claim(conn: &mut SqliteConnection, claim: &Claim) -> Result<Claims, SqlxError> {
+    let due = due(conn, claim, &HashSet::new()).await?;
     let mut counts = Counts::default();
     let claims = lease(conn, &due, claim, &mut counts).await?;
     counts.write(conn).await?;
