@@ -1,6 +1,6 @@
 //! What is pushed, and what a push answers.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     id::{DeliveryId, EventId, Key},
@@ -31,15 +31,6 @@ impl Push {
     /// A push that is not repeated.
     pub fn of(generation: u64, deliveries: impl Into<Arc<[NewDelivery]>>) -> Self {
         Self { generation, once: false, until: None, deliveries: deliveries.into(), finished: [].into() }
-    }
-
-    /// Those of its deliveries that are among these, in its own order, as [`Pushed::Stored`] has them.
-    #[must_use]
-    pub fn among(&self, not_stored: &HashSet<DeliveryId>) -> Vec<DeliveryId> {
-        if not_stored.is_empty() {
-            return Vec::new();
-        }
-        self.deliveries.iter().map(|delivery| delivery.id).filter(|id| not_stored.contains(id)).collect()
     }
 
     /// The same, as one that may be repeated.
