@@ -166,3 +166,8 @@ async fn on_postgres() {
 async fn on_mysql() {
     nothing_is_lost_or_counted_wrongly::<crate::contract::mysql::Outbox>().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_redis() {
+    nothing_is_lost_or_counted_wrongly::<crate::contract::redis::Queue>().await;
+}

@@ -202,17 +202,17 @@ pub(super) async fn lease(
     let token = LeaseToken::mint();
     let held = hold(conn, due.rows.iter().copied(), concat!("d.due_at <= ", now_ms!()), token).await?;
     let found = held.len();
-    let (ended, mut taken): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.is_leased);
-    for held in &taken {
+    let (ended, mut leasing): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.is_leased);
+    for held in &leasing {
         counts.add(held.handler, Counted::Running, 1);
     }
     if !ended.is_empty() {
-        taken.extend(suspects::accuse(conn, ended, counts).await?);
+        leasing.extend(suspects::accuse(conn, ended, counts).await?);
     }
-    let suspects = taken.len() < found;
+    let suspects = leasing.len() < found;
     let mut statements = Vec::new();
-    if !taken.is_empty() {
-        statements.push(lease_text(&taken, token, claim.lease, claim.session));
+    if !leasing.is_empty() {
+        statements.push(lease_text(&leasing, token, claim.lease, claim.session));
     }
     statements.extend(counts.statements());
     write_all(conn, statements).await?;
@@ -226,8 +226,8 @@ pub(super) async fn lease(
     };
     // Run them in the order in which they were due.
     let order: HashMap<i64, usize> = due.rows.iter().enumerate().map(|(at, row)| (*row, at)).collect();
-    taken.sort_by_key(|held| order.get(&held.row).copied());
-    let deliveries = taken.into_iter().map(Held::into_claimed).collect();
+    leasing.sort_by_key(|held| order.get(&held.row).copied());
+    let deliveries = leasing.into_iter().map(Held::into_claimed).collect();
     Ok(Claims { deliveries, next_due, suspects })
 }
 

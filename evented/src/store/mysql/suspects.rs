@@ -115,7 +115,9 @@ async fn claim_some(conn: &mut MySqlConnection, asked: &Suspects) -> Result<(Sus
     let mut statements = Vec::new();
     let mut counts = Counts::default();
     for held in [&exposed, &tried] {
-        held.iter().for_each(|held| counts.add(held.handler, Counted::Running, 1));
+        for held in held {
+            counts.add(held.handler, Counted::Running, 1);
+        }
         if !held.is_empty() {
             statements.push(lease_text(held, token, asked.lease, asked.session));
         }
