@@ -166,9 +166,8 @@ impl Side {
             session: self.sessions[asked.session],
             lapsed: if asked.take { Lapsed::Take } else { Lapsed::Leave },
         });
-        let exchanged = match self.store().queue.exchange(settlements.into(), claim_of).await {
-            Ok(exchanged) => exchanged,
-            Err(_) => return "refused".to_owned(),
+        let Ok(exchanged) = self.store().queue.exchange(settlements.into(), claim_of).await else {
+            return "refused".to_owned();
         };
         let tells_generation = exchanged.generation.map(|told| told == self.generation);
         let claimed = claim.map(|asked| self.claimed(asked, exchanged.claims.deliveries)).unwrap_or_default();
