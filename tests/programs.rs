@@ -111,6 +111,34 @@ fn outbox_prints_how_fast_it_is_with_few_and_many_events_in_a_transaction() {
     }
 }
 
+/// Asserts that a program refuses these arguments at once, and says what there is.
+#[track_caller]
+fn assert_refused(program: &str, args: &[&str], what: &str) {
+    let done = Command::new(program).args(args).output().expect("the program starts");
+    assert!(!done.status.success(), "{args:?}");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains(what), "{args:?}: {said}");
+}
+
+/// How it runs takes minutes, and is no test.
+#[test]
+fn outage_names_the_outages_that_there_are() {
+    let program = env!("CARGO_BIN_EXE_outage");
+    assert_refused(program, &["--by", "fire"], "`fire` is no outage; there are `cut` and `hang`");
+    assert_refused(program, &["--store", "mysql"], "`mysql` is no store; there are `sqlite`, `postgres` and `redis`");
+    assert_refused(program, &["--lease-seconds", "-1"], "`--lease-seconds -1`");
+}
+
+/// The same.
+#[test]
+fn poison_names_the_kinds_that_there_are() {
+    let program = env!("CARGO_BIN_EXE_poison");
+    let kinds = "`cake` is no poison; there are `handler`, `decoder`, `hang` and `all`";
+    assert_refused(program, &["--kind", "cake"], kinds);
+    assert_refused(program, &["--seeds", "0"], "`--seeds` is one at the least");
+    assert_refused(program, &["--store", "mysql"], "`mysql` is no store; there are `sqlite`, `postgres` and `redis`");
+}
+
 #[test]
 fn growth_measures_each_table_three_times_and_says_which_is_flat() {
     let lines = lines(env!("CARGO_BIN_EXE_growth"), &["--store", "sqlite", "--seconds", "4", "--rate", "100"]);

@@ -3,13 +3,14 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use crate::{
+    flag::Flag,
     id::{DeliveryId, EventId},
     origin::Origin,
     time::{self, Instant},
@@ -28,7 +29,10 @@ struct Inner {
     attempt: u32,
     attempts_max: u32,
     emitted_unix_ms: i64,
-    deadline: Instant,
+    timeout: Duration,
+    /// Set when the handler begins.
+    deadline: OnceLock<Instant>,
+    begun: Flag,
     cancelled: AtomicBool,
 }
 
@@ -45,8 +49,8 @@ pub(crate) struct Starting {
 }
 
 impl Delivery {
-    /// The delivery of an attempt that starts now.
-    pub(crate) fn start(starting: Starting) -> Self {
+    /// The delivery of an attempt, whose time begins when its handler does: a transaction or a thread may be waited for until then.
+    pub(crate) fn new(starting: Starting) -> Self {
         Self(Arc::new(Inner {
             id: starting.id,
             event_id: starting.event_id,
@@ -54,9 +58,23 @@ impl Delivery {
             attempt: starting.attempt,
             attempts_max: starting.attempts_max,
             emitted_unix_ms: starting.emitted_unix_ms,
-            deadline: time::after(starting.timeout),
+            timeout: starting.timeout,
+            deadline: OnceLock::new(),
+            begun: Flag::default(),
             cancelled: AtomicBool::new(false),
         }))
+    }
+
+    /// The handler begins.
+    pub(crate) fn begin(&self) {
+        let _begun_before = self.0.deadline.set(time::after(self.0.timeout));
+        self.0.begun.raise();
+    }
+
+    /// Waits until the handler's time is up; for ever where it does not begin.
+    pub(crate) async fn time_is_up(&self) {
+        self.0.begun.raised().await;
+        time::sleep(self.time_left()).await;
     }
 
     /// Tells what still runs of it that the attempt is over.
@@ -68,7 +86,7 @@ impl Delivery {
     #[must_use]
     pub fn test() -> Self {
         let event_id = EventId::new();
-        Self::start(Starting {
+        let delivery = Self::new(Starting {
             id: DeliveryId::derive(event_id, "test"),
             event_id,
             origin: Origin::of(event_id),
@@ -76,7 +94,9 @@ impl Delivery {
             attempts_max: 21,
             emitted_unix_ms: time::unix_ms(),
             timeout: Duration::from_mins(5),
-        })
+        });
+        delivery.begin();
+        delivery
     }
 
     /// The same in every attempt: give it to a service that takes an idempotency key.
@@ -125,13 +145,18 @@ impl Delivery {
     /// How long this attempt has until its timeout.
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        self.0.deadline.saturating_duration_since(time::now())
+        self.when().saturating_duration_since(time::now())
     }
 
     /// The end of this attempt's time, on the monotonic clock.
     #[must_use]
     pub fn deadline(&self) -> std::time::Instant {
-        self.0.deadline.into_std()
+        self.when().into_std()
+    }
+
+    /// The end of its time, which has begun: who has a delivery is its handler.
+    fn when(&self) -> Instant {
+        *self.0.deadline.get_or_init(|| time::after(self.0.timeout))
     }
 
     /// When the event was emitted, by the store's clock, in whole milliseconds.

@@ -57,8 +57,9 @@
 //!
 //! A failed attempt is tried again with exponential backoff, then kept as a dead letter, until [`App::requeue`] makes it a
 //! delivery again. A worker that dies is noticed by the end of its leases (30 seconds, see [`Run::lease`]), and its
-//! deliveries run again at no cost of attempts: one after the other, with nothing beside them in their process, since one of
-//! them may have been what killed the worker. One that is running alone so at three deaths of its worker is a dead letter.
+//! deliveries run again at no cost of attempts, eight at a time beside other work, since one of them may have been what killed
+//! the worker. What two workers have died with is tried singly, by a process that has lived for a while; what three have died of
+//! so is a dead letter, which tells of these deaths. A worker that was cut off from its store, and lived, suspects nothing.
 //!
 //! # Changing an event
 //!
@@ -136,11 +137,6 @@ mod names;
 mod dispatch;
 mod emit;
 mod emit_in;
-mod lease;
-mod capacity;
-mod in_flight;
-mod attempt;
-mod judge;
 mod worker;
 mod relay;
 mod watch;

@@ -17,13 +17,15 @@ use crate::{
     context::States,
     error::{Error, ErrorKind, StoreError, in_one_line},
     instance::{self, Instance},
-    lease::{Keeper, Kept, Leases},
     origin::Traces,
     registry::{Linked, registry},
     relay::relay_until_stopped,
     store::{self, Feed, Outbox, Pending, QUEUE_DEFAULT, Retention, Route, Store, StoreUrl, placed},
     watch::watch_catalogue,
-    worker::{Shared, Worker},
+    worker::{
+        Shared, Worker,
+        lease::{Keeper, Kept, Leases},
+    },
 };
 
 /// The longest lease.

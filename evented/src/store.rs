@@ -47,8 +47,8 @@ pub(crate) use open::{QUEUE_DEFAULT, exists};
 pub use {
     catalogue::{CatalogueEntry, CatalogueState, Record, Route, Swap},
     claim::{
-        Blame, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lapsed, Lease, Outcome, Settlement,
-        Suspected, Suspects, TRIED_FROM, lived_for_trial, pick,
+        Blame, CHARGES_MAX, Claim, ClaimHandler, ClaimQueue, Claimed, Claims, Exchanged, Lapsed, Lease, Outcome,
+        Settlement, Suspected, Suspects, TRIED_FROM, lived_for_trial, pick,
     },
     identity::Identity,
     limits::{Limits, Locks, Term},

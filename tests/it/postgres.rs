@@ -7,6 +7,7 @@ mod marks;
 mod outbox;
 mod rows;
 mod schema;
+mod sessions;
 
 use std::{
     collections::HashMap,

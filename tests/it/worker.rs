@@ -152,38 +152,48 @@ mod leases {
         drop((app, beside));
     }
 
+    /// The session 7 has died.
+    const DEAD: &str = "insert into evented_sessions (id, until, lease_ms) values (7, 1, 1000)";
+
     #[tokio::test]
-    async fn what_a_dead_worker_held_runs_alone_in_its_process_and_costs_no_attempt() {
+    async fn what_a_dead_worker_held_runs_beside_the_rest_and_costs_no_attempt() {
         let _turn = TURN.lock().await;
         let (place, seen) = (Place::new(), Seen::default());
         let app = run!(place, seen).role(Role::Emit).await.unwrap();
+        app.emit(Job { waits: true }).await.unwrap();
         app.emit_all((0..20).map(|_| Job { waits: false })).await.unwrap();
         app.stop().await;
-        // Five were held by a worker that is gone, and their leases have ended.
-        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1 where seq <= 5").await;
+        tamper(&place, DEAD).await;
+        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1, session = 7 where seq between 2 and 16")
+            .await;
 
+        // The first one runs as long as it is let, and holds up none of the others.
         let app = run!(place, seen).await.unwrap();
-        app.until_idle().await.unwrap();
+        eventually("all others are done", async || count_of(&app, "Job/work").await.done == 20).await;
         let count = count_of(&app, "Job/work").await;
-        assert_eq!((count.done, count.retried, count.dead), (20, 0, 0));
-        let seen = seen.all();
-        let alone = seen.windows(2).filter(|pair| pair == &["beside 0", "left"]).count();
-        assert!(alone >= 5, "five ran with nothing beside them: {seen:?}");
+        assert_eq!((count.retried, count.dead), (0, 0));
+        let marked = "select count(*) from evented_deliveries where suspect > 0 or died_with is not null";
+        assert_eq!(query_scalar::<_, i64>(marked).fetch_one(&file(&place).await).await.unwrap(), 0);
+        drop(app);
     }
 
     #[tokio::test]
-    async fn what_killed_its_worker_three_times_while_alone_is_a_dead_letter() {
+    async fn what_is_charged_with_three_deaths_is_a_dead_letter_that_tells_of_them() {
         let _turn = TURN.lock().await;
         let (place, seen) = (Place::new(), Seen::default());
         let app = run!(place, seen).role(Role::Emit).await.unwrap();
         app.emit(Job { waits: false }).await.unwrap();
         app.stop().await;
-        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1, alone = 2, deaths = 2").await;
+        tamper(&place, DEAD).await;
+        // Its third trial, in which its process died.
+        let tried = "lease = 1, due_at = 1, session = 7, suspect = 2, deaths = 4, charges = 2";
+        tamper(&place, &format!("update evented_deliveries set {tried}")).await;
 
-        let app = run!(place, seen).await.unwrap();
-        app.until_idle().await.unwrap();
-        let letters = app.dead_letters().await.unwrap();
-        assert_eq!(letters[0].error, "its worker died 3 times while it ran this delivery alone");
+        let app = run!(place, seen).lease(Duration::from_secs(1)).await.unwrap();
+        eventually("it is a dead letter", async || !app.dead_letters().await.unwrap().is_empty()).await;
+        let letter = app.dead_letters().await.unwrap().pop().unwrap();
+        let told = "5 processes died while they had this delivery: 2 beside other work, then 3 that tried it as the only suspect";
+        assert!(letter.error.starts_with(told), "{}", letter.error);
         assert!(seen.all().is_empty());
     }
 }
@@ -237,8 +247,6 @@ mod stuck {
         let app = start(Role::Emit).await;
         app.emit(Stuck).await.unwrap();
         app.stop().await;
-        // It outlived a lease, so it is to run alone.
-        tamper(&place, "update evented_deliveries set lease = 1, due_at = 1, alone = 1").await;
         for round in 1..=4 {
             let app = start(Role::All).await;
             eventually("it hangs", async || seen.count("hangs") == round).await;
@@ -513,13 +521,14 @@ mod still {
         let (place, first, second) = (Place::new(), Seen::default(), Seen::default());
         let emits = run(&place, &first).role(Role::Emit).await.unwrap();
         emits.emit_all((0..2).map(|number| Stood { number })).await.unwrap();
+        // It claims nothing anew when it goes on: it would have a lease for that.
         let stands = thread::spawn({
-            let run = run(&place, &first).role(Role::Work);
+            let (run, first) = (run(&place, &first).role(Role::Work), first.clone());
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     let app = run.await.unwrap();
-                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    eventually("it has stood still", async || first.count("began 0") == 1).await;
                     app.stop().await;
                 });
             }

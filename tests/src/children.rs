@@ -2,7 +2,11 @@
 //!
 //! A child ends when its standard input does, so that none outlives its parent, in whichever way that ends.
 
-use std::{env, io, process::Stdio, time::Duration};
+use std::{
+    env, io,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use tokio::{
@@ -69,6 +73,11 @@ impl Child {
         let orders = self.orders.as_mut().context("the child was dismissed")?;
         orders.write_all(format!("{line}\n").as_bytes()).await?;
         Ok(())
+    }
+
+    /// How it ended, where it has.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.process.try_wait()?)
     }
 
     /// Kills it with SIGKILL; once this returns it is gone.

@@ -147,10 +147,16 @@ pub struct Suspected {
 /// At so many deaths a delivery is exposed no more, and tried singly.
 pub const TRIED_FROM: u32 = 2;
 
+/// At so many charges a delivery is a dead letter: it is claimed for that alone.
+pub const CHARGES_MAX: u32 = 3;
+
 /// How long a session must have lived that tries a delivery against which so many charges are held: one, two, four leases. A
-/// process that is killed each few seconds from outside charges nobody.
+/// process that is killed each few seconds from outside charges nobody. What is not run any more need not wait.
 #[must_use]
 pub fn lived_for_trial(lease: Duration, charges: u32) -> Duration {
+    if charges >= CHARGES_MAX {
+        return Duration::ZERO;
+    }
     lease.saturating_mul(1_u32.checked_shl(charges).unwrap_or(u32::MAX))
 }
 

@@ -23,6 +23,7 @@
 mod admin;
 mod catalogue;
 mod claim;
+mod counts;
 mod exchange;
 mod floors;
 mod keys;
@@ -36,6 +37,7 @@ mod relay;
 mod schema;
 mod sql;
 mod stir;
+mod suspects;
 mod transact;
 mod writer;
 
@@ -54,12 +56,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     error::{Error, StoreError},
-    id::DeliveryId,
+    id::{DeliveryId, SessionId},
     store::{
         About, AdminStore, CatalogueState, CatalogueStore, Claim, DeadLetter, Exchanged, Feed, Fence, Identity, Lease,
         Letters, Limits, Locks, OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore, Record,
-        Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Swap, Swept, Term, Told,
-        TxCall, TxEnd, borrowed,
+        Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Suspected, Suspects, Swap,
+        Swept, Term, Told, TxCall, TxEnd, borrowed,
         tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
@@ -205,7 +207,7 @@ impl PostgresStore {
         self.counted.store(0, Ordering::Relaxed);
         let counter = Arc::clone(&self.counter);
         tokio::spawn(async move {
-            if let Err(error) = counter.run(&(), |session, ()| Box::pin(exchange::add_up(session))).await {
+            if let Err(error) = counter.run(&(), |session, ()| Box::pin(counts::add_up(session))).await {
                 tracing::debug!(error = %crate::error::in_one_line(&error), "counts were not added up; later");
             }
         });
@@ -294,18 +296,27 @@ impl QueueStore for PostgresStore {
         Box::pin(self.exchange(settlements, claim))
     }
 
-    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+    fn suspects(&self, asked: Suspects) -> Pending<'_, Suspected> {
         Box::pin(async move {
-            let asked = (leases, lease);
-            self.keeper.run(&asked, |session, asked| Box::pin(exchange::extend(session, asked.0, asked.1))).await
+            self.reader.transact(&asked, |session, asked| Box::pin(suspects::claim(session, asked))).await
         })
     }
 
-    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
+    fn extend<'a>(&'a self, session: SessionId, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
         Box::pin(async move {
-            let asked = (lease, runs);
-            self.reader.run(&asked, |session, asked| Box::pin(exchange::runs_alone(session, asked.0, asked.1))).await
+            let (held, came_back) = suspects::extend(&self.keeper, session, leases, lease).await?;
+            if came_back {
+                // What was held against it is due again.
+                self.changes.tell();
+            }
+            Ok(held)
         })
+    }
+
+    fn leave(&self, session: SessionId) -> Pending<'_, ()> {
+        Box::pin(
+            async move { self.reader.run(&session, |link, session| Box::pin(suspects::leave(link, *session))).await },
+        )
     }
 
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {

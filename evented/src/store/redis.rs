@@ -8,7 +8,7 @@
 //!
 //! | key | kind | what |
 //! |---|---|---|
-//! | `store` | hash | `version`, `min_compatible`; the store's own name, `identity`; the catalogue's `generation`; `lanes`, the highest number of a handler; `forgotten`, how many marks were forgotten early since that was told last; `heads`, where a delivery was lost that may have had an order key's turn, and `heads_swept`: from where on claims and sweeps look at `parked` |
+//! | `store` | hash | `version`, `min_compatible`; the store's own name, `identity`; the catalogue's `generation`; `lanes`, the highest number of a handler; `forgotten`, how many marks were forgotten early since that was told last; `heads`, where a delivery was lost that may have had an order key's turn, and `heads_swept`: from where on claims and sweeps look at `parked`; `suspects_swept`: from where on a sweep looks at `suspects` |
 //! | `catalogue` | hash | handler's id -> its entry, in JSON (`catalogue.rs`) |
 //! | `lanes` | hash | handler's id -> its number, and the payload versions that were ever stored for it: `3:1,2` |
 //! | `retired` | set | ids of retired handlers |
@@ -16,8 +16,13 @@
 //! | `deliveries` | hash | delivery's id -> what never changes of it (`body.rs`) |
 //! | `due:<handler's number>:<version>` | zset | a lane: ids of deliveries that wait, by when they may be claimed, in microseconds since 1970; `inf` while they wait for another of their order key |
 //! | `leased:<handler's number>:<version>` | zset | ids of those that are leased, by the end of their lease |
-//! | `held` | hash | delivery's id -> token, handler's number and version, while leased |
-//! | `states` | hash | delivery's id -> failed attempts, alone, deaths, last error; only where these are not as at first |
+//! | `held` | hash | delivery's id -> token, handler's number and version, session, while leased |
+//! | `states` | hash | delivery's id -> failed attempts, last error; only where some failed |
+//! | `sessions` | zset | sessions by when they have died, unless they are renewed |
+//! | `session_leases` | zset | sessions by when the last of their leases has ended, unless they are renewed |
+//! | `suspects` | hash | delivery's id -> what is held against it (`blame.lua`), while it is a suspect: waiting, or leased |
+//! | `exposed:<handler's number>:<version>`, `tried:..` | zset | ids of suspects that wait to be exposed, or tried singly, by when their first suspicious lease ended; they are in no lane |
+//! | `died:<session>` | hash | id of a suspect that died with it last -> exposed or tried then, handler's number, version; it expires |
 //! | `order:<key>` | list | ids of an order key's deliveries; the head is due, the others are parked |
 //! | `parked` | hash | id of a parked delivery -> its own time, its lane and its key |
 //! | `unique:<key>` | text | the delivery that stands for the others of its unique key; it expires |
@@ -31,7 +36,7 @@
 //! | `leases`, `handlers`, `letters` | text | in the place of what layout 1 has there: its scripts are refused before they write |
 //!
 //! A server that lost its data, or a part, is gone on with: a delivery without its body is dropped, a settlement of a lease
-//! that is gone changes nothing, and each process records the handlers again that it knew, in the store that has the name that it
+//! that is gone changes nothing, nobody has died of a session that is gone, and each process records the handlers again that it knew, in the store that has the name that it
 //! knew; where none has a name, it has that one. A process that opens a store without a name asks those who listen to it first.
 //! The generation is a number of 63 bits, which no script reads as a number.
 
@@ -44,6 +49,7 @@ mod layout;
 mod link;
 mod queue;
 mod script;
+mod suspects;
 mod writer;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -53,10 +59,11 @@ use tokio::task::AbortHandle;
 
 use crate::{
     error::StoreError,
+    id::SessionId,
     store::{
         About, AdminStore, CatalogueState, CatalogueStore, Claim, DeadLetter, Exchanged, Identity, Lease, Letters,
         Limits, Pending, Push, Pushed, QueueStore, Record, Retention, Settlement, Stats, Step, Store, StoreTime,
-        StoreUrl, Swap, Swept, Term,
+        StoreUrl, Suspected, Suspects, Swap, Swept, Term,
     },
 };
 
@@ -106,6 +113,13 @@ impl RedisStore {
         });
         Ok(Store::new(&store).with_admin(store))
     }
+
+    fn say_dropped(&self, deliveries: u64) {
+        if deliveries > 0 {
+            tracing::error!(deliveries, store = %self.name,
+                "redis has lost what these deliveries were made of; they are dropped");
+        }
+    }
 }
 
 impl Drop for RedisStore {
@@ -130,10 +144,7 @@ impl QueueStore for RedisStore {
     fn exchange(&self, settlements: Arc<[Settlement]>, claim: Option<Claim>) -> Pending<'_, Exchanged> {
         Box::pin(async move {
             let found = queue::exchange(&self.link, &self.changes, &settlements, claim.as_ref()).await?;
-            if found.dropped > 0 {
-                tracing::error!(deliveries = found.dropped, store = %self.name,
-                    "redis has lost what these deliveries were made of; they are dropped");
-            }
+            self.say_dropped(found.dropped);
             let mut exchanged = found.exchanged;
             let is_another = found.identity.is_none_or(|identity| identity != self.known.identity());
             if claim.is_some() && (exchanged.generation.is_none() || is_another || found.lacks_lane) {
@@ -148,12 +159,20 @@ impl QueueStore for RedisStore {
         })
     }
 
-    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
-        Box::pin(queue::extend(&self.keeper, leases, lease))
+    fn suspects(&self, asked: Suspects) -> Pending<'_, Suspected> {
+        Box::pin(async move {
+            let (suspected, dropped) = suspects::claim(&self.link, &asked).await?;
+            self.say_dropped(dropped);
+            Ok(suspected)
+        })
     }
 
-    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
-        Box::pin(queue::runs_alone(&self.link, lease, runs))
+    fn extend<'a>(&'a self, session: SessionId, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+        Box::pin(queue::extend(&self.keeper, session, leases, lease))
+    }
+
+    fn leave(&self, session: SessionId) -> Pending<'_, ()> {
+        Box::pin(suspects::leave(&self.link, session))
     }
 
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {

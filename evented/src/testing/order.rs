@@ -334,7 +334,7 @@ pub async fn no_delivery_is_stranded_between_a_push_and_a_settlement_of_its_key(
                     pushed.fetch_add(1, Ordering::SeqCst);
                     let deliveries = [ordered(&handler, "ada", 2 * number + pusher)];
                     let push = Push::of(generation, deliveries);
-                    assert_eq!(store.queue.push(push).await.answered(), Pushed::Stored(Vec::new()));
+                    assert!(store.queue.push(push).await.answered().is_stored());
                 }
             });
         }

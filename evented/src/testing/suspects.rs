@@ -248,7 +248,7 @@ pub async fn a_death_while_it_is_tried_is_a_charge(site: &impl Site) {
     for charges in 0..3 {
         let worker = Worker::that_lives(&store).await;
         let long_enough = lived_for_trial(LONG, charges);
-        let young = worker.suspects(8, Some(long_enough - Duration::from_millis(1)), LONG).await;
+        let young = worker.suspects(8, Some(long_enough.saturating_sub(Duration::from_millis(1))), LONG).await;
         assert!(young.tried.is_none() && young.more, "{charges}: {young:?}");
         let tried = worker.suspects(8, Some(long_enough), LONG).await.tried.expect("it may be tried");
         assert_eq!(tried.blame, blame(2 + charges, charges));

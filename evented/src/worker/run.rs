@@ -14,31 +14,28 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    attempt::{Decoded, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
     def::ErasedCall,
     delivery::{Delivery, Starting},
     error::{HandlerResult, StoreError, in_one_line},
     guard::guarded,
     instance::{SCOPE, Scope},
-    judge::{decode, judge, judge_dead, note_lost},
-    lease::Hold,
     origin::Cause,
     registry::{Linked, registry},
     retry::Policy,
-    store::{Blame, Claimed, INBOX_RETENTION, Outbox, Outcome, TxEnd},
+    store::{Blame, CHARGES_MAX, Claimed, INBOX_RETENTION, Outbox, Outcome, TxEnd},
     time,
 };
 
 use super::{
     Worker,
-    held::{BlockingSlot, Waiting},
+    attempt::{Decoded, Interrupt, Interrupts, run_async, run_blocking, run_in_tx},
+    lease::Hold,
+    turn::{BlockingSlot, Waiting},
+    verdict::{decode, judge, judge_dead, note_lost},
 };
 
 /// How long a delivery waits whose transaction could not be begun or committed.
 const TX_TROUBLE: Duration = Duration::from_secs(1);
-/// A delivery against which so many charges are held is a dead letter.
-const CHARGES_MAX: u32 = 3;
-
 /// What one attempt is made of.
 struct Attempt {
     index: usize,
@@ -96,7 +93,7 @@ impl Worker {
             Err(error) => return Some(judge_dead(handler, claimed, claimed.failed, error)),
         };
         let began = time::now();
-        let delivery = Delivery::start(Starting {
+        let delivery = Delivery::new(Starting {
             id: claimed.lease.delivery,
             event_id: claimed.event_id,
             origin: claimed.origin.clone(),
@@ -122,7 +119,11 @@ impl Worker {
                         // Beside the handler's data, the delivery was settled in the same commit.
                         return self.outbox.is_none().then_some(Outcome::Completed);
                     }
-                    Ok(TxEnd::Lost) => return note_lost(handler, claimed),
+                    Ok(TxEnd::Lost) => {
+                        // The store says so. It is not given back: what loses its lease each time it runs would run without a pause.
+                        note_lost(handler, claimed);
+                        return None;
+                    }
                     Ok(TxEnd::Failed(error)) => Err(error),
                     // Nothing changes until somebody changes something: what waits behind it must not wait for ever.
                     Err(error) if !error.is_transient() => Err(error.into()),
@@ -137,7 +138,7 @@ impl Worker {
                 }
             }
             _ if stored.call.is_async() => {
-                let interrupts = self.interrupts(policy.timeout, &attempt.hold);
+                let interrupts = self.interrupts(policy.timeout, &delivery, &attempt.hold);
                 let running =
                     run_async(stored.call, attempt.event, attempt.delivery, attempt.scope.instance.clone(), None);
                 SCOPE.scope(attempt.scope, interrupts.or(running)).instrument(attempt.span).await
@@ -173,7 +174,7 @@ impl Worker {
         claimed: &Claimed,
     ) -> Result<TxEnd, StoreError> {
         let timeout = self.timeout(&registry().handlers[attempt.index], attempt.policy);
-        let interrupts = self.interrupts(timeout, &attempt.hold);
+        let interrupts = self.interrupts(timeout, &attempt.delivery, &attempt.hold);
         let Attempt { event, delivery, scope, span, .. } = attempt;
         let beside = self.outbox.is_some();
         run_in_tx(outbox, beside.then_some(claimed.lease), call, event, delivery, scope, interrupts)
@@ -200,7 +201,7 @@ impl Worker {
         let slot = BlockingSlot { slot: Some(slot), worker: Arc::clone(self), handler: index };
         self.shared.instance.blocking.enter(index);
         let mut running = pin!(run_blocking(call, event, delivery.clone(), scope, span, Arc::clone(&hold), slot));
-        let ended = self.interrupts(policy.timeout, &hold).or(&mut running).await;
+        let ended = self.interrupts(policy.timeout, &delivery, &hold).or(&mut running).await;
         // It may look whether its time is over.
         delivery.cancel();
         match ended.as_ref().err().and_then(|error| error.downcast_ref()) {
@@ -242,8 +243,9 @@ impl Worker {
         }
     }
 
-    fn interrupts(&self, timeout: Duration, hold: &Arc<Hold>) -> Interrupts {
-        Interrupts { timeout, hold: Arc::clone(hold), aborting: self.shared.aborting.clone() }
+    fn interrupts(&self, timeout: Duration, delivery: &Delivery, hold: &Arc<Hold>) -> Interrupts {
+        let (delivery, hold) = (delivery.clone(), Arc::clone(hold));
+        Interrupts { timeout, delivery, hold, aborting: self.shared.aborting.clone() }
     }
 }
 

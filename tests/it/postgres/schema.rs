@@ -9,7 +9,13 @@ use evented::{
 use evented_tests::{DEADLINE, count_of, eventually, servers::Postgres};
 use tokio::time::timeout;
 
-/// From the tables of this release to those of the one before, an application's: a queue and an outbox.
+/// From the tables of this release to those of the one before.
+const THIRD: &str = "drop table evented_sessions;
+    alter table evented_deliveries drop column session, drop column died_with, drop column charges, drop column suspect,
+        drop column pending;
+    update evented_schema set version = 3;";
+
+/// From there to the second, an application's: a queue and an outbox.
 const SECOND: &str = "drop table evented_outbox_keys;
     alter table evented_schema drop column id, drop column feeds; alter table evented_handlers drop column stored,
         drop column running, drop column retired_at;
@@ -47,7 +53,7 @@ async fn tables_of_earlier_releases_are_brought_up() {
         run.queue(&url).outbox(pool.clone())
     };
     start().await.unwrap().stop().await;
-    server.ask(&url, &format!("{SECOND} {DELIVERIES}; {EMIT}; update evented_outbox set lease = 77")).unwrap();
+    server.ask(&url, &format!("{THIRD} {SECOND} {DELIVERIES}; {EMIT}; update evented_outbox set lease = 77")).unwrap();
     let app = start().await.unwrap();
     let count = count_of(&app, "old").await;
     assert_eq!((count.waiting, count.running), (1, 1), "what was there is counted");
@@ -59,25 +65,25 @@ async fn tables_of_earlier_releases_are_brought_up() {
     let refused = server.ask(&url, leases).unwrap_err();
     assert!(refused.contains("column \"lease\""), "{refused}");
     app.stop().await;
-    server.ask(&url, &format!("{SECOND} {FIRST}")).unwrap();
+    server.ask(&url, &format!("{THIRD} {SECOND} {FIRST}")).unwrap();
     let app = start().await.unwrap();
     let mut conn = PgConnection::connect(&url).await.unwrap();
     let sql = "select version, min_compatible from evented_schema";
     let versions: (i64, i64) = query_as(sql).fetch_one(&mut conn).await.unwrap();
-    assert_eq!(versions, (3, 3), "older code would count nothing");
+    assert_eq!(versions, (4, 3), "older code would count nothing");
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_goes_on_where_a_person_dropped_the_table_that_says_what_the_others_are() {
     let Some(server) = Postgres::shared() else { return };
-    for older in [String::new(), SECOND.to_owned(), format!("{SECOND} {FIRST}")] {
+    for older in [String::new(), THIRD.to_owned(), format!("{THIRD} {SECOND}"), format!("{THIRD} {SECOND} {FIRST}")] {
         let url = server.database();
         drop(open_outbox(&url).await.unwrap());
         server.ask(&url, &format!("{older}; drop table evented_schema")).unwrap();
         let store = open_outbox(&url).await.unwrap_or_else(|error| panic!("after {older}: {error:?}"));
         let shape =
-            "select count(*), max(id) from evented_schema where version = 3 and feeds is null and identity <> ''";
+            "select count(*), max(id) from evented_schema where version = 4 and feeds is null and identity <> ''";
         assert_eq!(server.ask(&url, shape).unwrap(), "1|1");
         let keys =
             "select conname from pg_constraint where conrelid = 'evented_schema'::regclass and contype in ('p', 'c')";
@@ -103,7 +109,7 @@ async fn a_migration_behind_a_long_transaction_holds_nobody_up_for_long() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database();
     drop(open_outbox(&url).await.unwrap());
-    server.ask(&url, SECOND).unwrap();
+    server.ask(&url, &format!("{THIRD} {SECOND}")).unwrap();
     let mut long = PgConnection::connect(&url).await.unwrap();
     let mut tx = long.begin().await.unwrap();
     query(EMIT).execute(&mut *tx).await.unwrap();
@@ -133,7 +139,7 @@ async fn a_migration_and_a_transaction_that_goes_on_to_other_tables_both_come_to
     for later in [Duration::ZERO, Duration::from_millis(600), Duration::from_millis(1_200)] {
         let url = server.database();
         drop(open_outbox(&url).await.unwrap());
-        server.ask(&url, SECOND).unwrap();
+        server.ask(&url, &format!("{THIRD} {SECOND}")).unwrap();
         let mut other = PgConnection::connect(&url).await.unwrap();
         let mut tx = other.begin().await.unwrap();
         query(EMIT).execute(&mut *tx).await.unwrap();

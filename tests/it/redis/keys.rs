@@ -11,7 +11,7 @@ use std::{
 
 use evented::{
     Priority,
-    store::{Letters, NewDelivery, Outcome, Retention, Settlement},
+    store::{Blame, Letters, NewDelivery, Outcome, Retention, Settlement},
 };
 use evented_tests::{DEADLINE, eventually};
 use tokio::{task::JoinSet, time::timeout};
@@ -272,7 +272,7 @@ async fn dead_letters_are_read_requeued_discarded_and_swept_beyond_a_page() {
     assert_eq!(crate::store::requeue(&store, Letters::One(letters[0].id)).await, 1);
     assert_eq!(crate::store::requeue(&store, Letters::One(letters[0].id)).await, 0);
     let back = claim(&store, 10, "mail").await;
-    assert_eq!((payloads(&back), back[0].failed, back[0].lost), (vec!["1299".to_owned()], 0, false));
+    assert_eq!((payloads(&back), back[0].failed, back[0].blame), (vec!["1299".to_owned()], 0, Blame::default()));
     assert_eq!(crate::store::discard(&store, Letters::One(letters[1].id)).await, 1);
     let kept = Retention { age: Duration::from_hours(1), count: 699 };
     let swept = crate::store::admin(&store).sweep(kept).await.unwrap();

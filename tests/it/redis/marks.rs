@@ -15,7 +15,7 @@ const MARKS: &str = "{evented}:once";
 async fn push_once(store: &Store, keys: &[&str]) {
     let generation = store.catalogue.read().await.unwrap().generation;
     let deliveries: Vec<_> = keys.iter().map(|key| delivery("mail", key)).collect();
-    assert_eq!(store.queue.push(Push::of(generation, deliveries).once()).await.unwrap(), Pushed::Stored(Vec::new()));
+    assert!(store.queue.push(Push::of(generation, deliveries).once()).await.unwrap().is_stored());
 }
 
 async fn finish(store: &Store, keys: &[&str]) {

@@ -110,13 +110,14 @@ async fn a_store_of_the_first_layout_is_gone_on_with() {
     lay_out(&redis);
     let before = generation(&redis, "layout");
     let (store, other) = (open(&redis.url()).await, open(&redis.url()).await);
-    assert_eq!(redis.ask(&["HMGET", "{evented}:store", "version", "min_compatible"]).unwrap(), "2\n2");
+    assert_eq!(redis.ask(&["HMGET", "{evented}:store", "version", "min_compatible"]).unwrap(), "3\n2");
     assert_eq!(store.about.identity(), other.about.identity());
     let catalogue = store.catalogue.read().await.unwrap();
     assert_eq!((catalogue.generation.to_string(), catalogue.handlers.len(), catalogue.retired.len()), (before, 1, 1));
     // Each is stored once, as it was: also the one that died, and the one whose worker goes on to hold it.
     let again = Push::of(catalogue.generation, ["dies", "runs", "waits"].map(|key| delivery("mail", key))).once();
-    assert_eq!(store.queue.push(again).await.unwrap(), Pushed::Stored(Vec::new()));
+    let known = again.deliveries.iter().map(|delivery| delivery.id).collect();
+    assert_eq!(store.queue.push(again).await.unwrap(), Pushed::Stored(known));
     let counted = count(&other, "mail").await;
     assert_eq!((counted.waiting, counted.running, counted.dead), (1, 1, 1));
     assert!(claim(&other, 10, "mail").await.is_empty(), "what waits does so for the one that runs");
@@ -171,7 +172,7 @@ async fn a_process_of_the_release_before_is_refused_whatever_it_asks() {
     assert_eq!(layout_1!(redis, "sweep", "604800000000", "10").unwrap(), "0");
     assert_eq!(content(&redis), before);
     // One that starts now reads what is said since ever: that it must be newer.
-    assert_eq!(layout_1!(redis, "open", "1", "1").unwrap(), "2\n2");
+    assert_eq!(layout_1!(redis, "open", "1", "1").unwrap(), "3\n2");
     assert_eq!(content(&redis), before);
 
     // What it held comes back when its lease ends.

@@ -9,8 +9,8 @@ use evented::{
 use evented_tests::{eventually, servers::Redis};
 
 use super::{
-    LONG, claim, claim_of, completed, count, delivery, exchange, open, ordered, payloads, push, record, settle, shared,
-    unique,
+    KEEPER, LONG, claim, claim_of, completed, count, delivery, exchange, open, ordered, payloads, push, record, settle,
+    shared, unique,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,13 +27,13 @@ async fn a_node_of_a_cluster_takes_all_operations() {
         ordered("mail", "second", "b"),
         NewDelivery { version: 2, ..delivery("mail", "newer") },
     ];
+    let not_stored = deliveries[2].id;
     let push = Push::of(generation, deliveries).once();
-    assert_eq!(store.queue.push(push).await.unwrap(), Pushed::Stored(Vec::new()));
+    assert_eq!(store.queue.push(push).await.unwrap(), Pushed::Stored(vec![not_stored]));
     let claimed = claim(&store, 10, "mail").await;
     assert_eq!(payloads(&claimed), ["plain", "unique", "first"]);
     let leases: Vec<_> = claimed.iter().map(|claimed| claimed.lease).collect();
-    assert_eq!(store.queue.extend(&leases, LONG).await.unwrap(), [true; 3]);
-    assert!(store.queue.runs_alone(leases[0], true).await.unwrap());
+    assert_eq!(store.queue.extend(KEEPER, &leases, LONG).await.unwrap(), [true; 3]);
     let error = || "no such address".to_owned();
     assert!(settle(&store, leases[0], Outcome::Dead { failed: 1, error: error() }).await);
     assert!(settle(&store, leases[1], Outcome::Retry { delay: Duration::ZERO, error: error() }).await);
@@ -179,7 +179,7 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
         redis.ask(&["SCRIPT", "FLUSH"]).unwrap();
         let claimed = claim(&store, 10, "mail").await;
         redis.ask(&["SCRIPT", "FLUSH"]).unwrap();
-        assert_eq!(store.queue.extend(&[claimed[0].lease], LONG).await.unwrap(), [true]);
+        assert_eq!(store.queue.extend(KEEPER, &[claimed[0].lease], LONG).await.unwrap(), [true]);
         redis.ask(&["SCRIPT", "FLUSH"]).unwrap();
         assert!(settle(&store, claimed[0].lease, Outcome::Completed).await);
     }

@@ -12,7 +12,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{claim, completed, count, delivery, exchange, open, ordered, payloads, push, record, settle, try_push};
+use super::{
+    KEEPER, claim, completed, count, delivery, exchange, open, ordered, payloads, push, record, settle, try_push,
+};
 
 /// Longer than any operation may take: to connect and to be answered.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -96,7 +98,7 @@ async fn a_network_that_hangs_holds_nothing_up_for_ever() {
     record(&store, &["mail"]).await;
     push(&store, vec![delivery("mail", "order 17")]).await;
     let claimed = claim(&store, 10, "mail").await;
-    assert_eq!(store.queue.extend(&[claimed[0].lease], LIMIT * 4).await.unwrap(), [true]);
+    assert_eq!(store.queue.extend(KEEPER, &[claimed[0].lease], LIMIT * 4).await.unwrap(), [true]);
     let mut mark = 0;
     eventually("it is quiet", async || {
         let seen = mark;
@@ -114,7 +116,7 @@ async fn a_network_that_hangs_holds_nothing_up_for_ever() {
     let (pushed, exchanged, extended, ended) = tokio::join!(
         store.queue.push(Push::of(generation, deliveries)),
         store.queue.exchange(completed(&claimed).into(), None),
-        store.queue.extend(&leases, LIMIT),
+        store.queue.extend(KEEPER, &leases, LIMIT),
         store.queue.wait(mark, LIMIT),
     );
     assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
@@ -142,7 +144,7 @@ async fn a_network_that_hangs_holds_nothing_up_for_ever() {
 
     proxy.mend().await;
     eventually("it goes on", async || try_push(&store, vec![delivery("mail", "order 20")]).await.is_ok()).await;
-    assert_eq!(store.queue.extend(&[claimed[0].lease], LIMIT).await.unwrap().len(), 1);
+    assert_eq!(store.queue.extend(KEEPER, &[claimed[0].lease], LIMIT).await.unwrap().len(), 1);
     // It hears of the others again.
     eventually("it hears the others", async || {
         let mark = store.queue.wait(0, Duration::ZERO).await;
@@ -194,7 +196,7 @@ async fn a_server_that_forgot_everything_is_gone_on_with() {
 
     let (held, claims) = exchange(&store, completed(&claimed), 10, "mail").await;
     assert_eq!((held, payloads(&claims.deliveries)), (vec![false; 2], vec!["after".to_owned()]));
-    assert_eq!(store.queue.extend(&[claimed[0].lease], LIMIT).await.unwrap(), [false]);
+    assert_eq!(store.queue.extend(KEEPER, &[claimed[0].lease], LIMIT).await.unwrap(), [false]);
     assert_eq!(claim(&other, 10, "stock").await.len(), 1);
 
     // Where nobody emits, a worker that looks is enough.
@@ -238,7 +240,7 @@ async fn deliveries_without_their_bodies_are_dropped() {
     push(&store, (0..3).map(|number| delivery("mail", &format!("held {number}"))).collect()).await;
     let leases: Vec<_> = claim(&store, 3, "mail").await.iter().map(|claimed| claimed.lease).collect();
     redis.ask(&["DEL", "{evented}:deliveries"]).unwrap();
-    assert_eq!(store.queue.extend(&leases, Duration::from_millis(50)).await.unwrap(), [true; 3]);
+    assert_eq!(store.queue.extend(KEEPER, &leases, Duration::from_millis(50)).await.unwrap(), [true; 3]);
     eventually("only the whole one is left", async || {
         assert!(claim(&store, 100, "mail").await.is_empty());
         let count = count(&store, "mail").await;
@@ -404,8 +406,7 @@ async fn a_full_server_refuses_pushes_and_lets_the_work_go_on() {
     let claimed = claim(&store, 10, "mail").await;
     assert_eq!(payloads(&claimed), ["order 17", "order 18"]);
     let leases: Vec<_> = claimed.iter().map(|claimed| claimed.lease).collect();
-    assert_eq!(store.queue.extend(&leases, LIMIT).await.unwrap(), [true, true]);
-    assert!(store.queue.runs_alone(leases[0], true).await.unwrap());
+    assert_eq!(store.queue.extend(KEEPER, &leases, LIMIT).await.unwrap(), [true, true]);
     assert_eq!(exchange(&store, completed(&claimed), 10, "mail").await.0, [true, true]);
     assert_eq!(count(&store, "mail").await.done, 2);
     redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();

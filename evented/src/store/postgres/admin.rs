@@ -1,5 +1,7 @@
 //! What a person looks at and decides: counts, paused queues, dead letters.
 
+use std::time::Duration;
+
 use sqlx::{Error as SqlxError, Executor as _, Row as _, postgres::PgRow};
 
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
 
 use super::{
     catalogue::route,
-    exchange, keys,
+    counts, keys,
     link::{Link, Session},
     sql,
 };
@@ -246,6 +248,15 @@ const INBOX_OVER: &str = concat!(
     " - $1 order by at limit $2 for update skip locked))"
 );
 
+/// A session is remembered for longer than any lease.
+const SESSION_KEPT: Duration = Duration::from_hours(48);
+
+const SESSIONS_OVER: &str = concat!(
+    "delete from evented_sessions where id = any(array(select id from evented_sessions where until < ",
+    sql::now_ms!(),
+    " - $1 order by until limit $2 for update skip locked))"
+);
+
 const LETTERS_OVER: &str = concat!(
     "delete from evented_dead_letters where seq = any(array(select seq from evented_dead_letters where died_at < ",
     sql::now_ms!(),
@@ -314,7 +325,7 @@ async fn recount(session: &mut Session) -> Result<u64, SqlxError> {
 
 /// One step of each, past what another process deletes at the same time.
 pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {
-    let mut more = link.run(&(), |session, ()| Box::pin(exchange::add_up(session))).await?;
+    let mut more = link.run(&(), |session, ()| Box::pin(counts::add_up(session))).await?;
     let mut step = async |text: &'static str, value: i64| {
         let deleted = link
             .run(&(text, value), |session, (text, value)| {
@@ -333,6 +344,7 @@ pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, St
     let forgotten_early = if is_last { step(ONCE_BEYOND, ONCE_COUNT.cast_signed()).await? } else { 0 };
     step(UNIQUE_OVER, 0).await?;
     step(INBOX_OVER, time::millis(INBOX_RETENTION)).await?;
+    step(SESSIONS_OVER, time::millis(SESSION_KEPT)).await?;
     let age = time::millis(retention.age).min(i64::MAX / 4);
     let count = i64::try_from(retention.count).unwrap_or(i64::MAX);
     let dead_letters = step(LETTERS_OVER, age).await? + step(LETTERS_BEYOND, count).await?;

@@ -1,9 +1,6 @@
 //! Settling, and claiming with it: one statement where all was completed, a transaction where not.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use sqlx::{Error as SqlxError, Row as _, postgres::PgRow};
 
@@ -16,10 +13,12 @@ use crate::{
 
 use super::{
     claim::{self, Answer, Asked, CLAIM, CLAIM_BESIDE, answer, claim},
+    counts::{Counts, count},
     floors::{Floors, GOOD_FOR, handlers},
     keys,
     link::{Link, Session},
     sql::{self, fence, storable},
+    suspects,
 };
 
 /// Deletes what is completed and still leased.
@@ -50,15 +49,15 @@ macro_rules! settled {
 /// and which is settled now is due.
 const EXCHANGE: &str = concat!(
     "with ",
-    settled!("$11", "$12"),
+    settled!("$13", "$14"),
     ", ",
-    claim!("", "and (d.lease is null or d.id <> all($11::bytea[]))"),
+    claim!("", "and (d.lease is null or d.id <> all($13::bytea[]))"),
     ",
     counted as (
         insert into evented_counts (handler, done, retried, dead, stored, running)
         select c.handler, sum(c.done), 0, 0, -sum(c.done), sum(c.running) from (
             select s.handler, 1 as done, -1 as running from settled s
-            union all select l.handler, 0, 1 from leased l where l.fresh) c
+            union all select l.handler, 0, 1 from leased l) c
         group by c.handler
     )
     select e.*, ",
@@ -91,13 +90,13 @@ pub(super) async fn exchange(
     let known = floors.of(claim);
     let from_the_beginning = known.is_none();
     let beginning = || handlers(claim).map(|_| 0).collect();
-    let asked = Asked { claim, floors: known.unwrap_or_else(beginning) };
+    let asked = Asked { claim, floors: known.unwrap_or_else(beginning), lapsed: claim.lapsed };
     let began = time::now();
     let (held, mut answer) = run(link, settlements, Some(&asked)).await?;
     floors.learn(claim, &answer, from_the_beginning.then(|| began.elapsed()));
     let mut surely = from_the_beginning;
-    if answer.claims.deliveries.is_empty() && !from_the_beginning && floors.may_read_on() {
-        let asked = Asked { claim, floors: beginning() };
+    if answer.claims.deliveries.is_empty() && answer.ended.is_empty() && !from_the_beginning && floors.may_read_on() {
+        let asked = Asked { claim, floors: beginning(), lapsed: claim.lapsed };
         let began = time::now();
         // What is settled is settled: should this fail, the next exchange says so.
         if let Ok((_, looked)) = run(link, &[], Some(&asked)).await {
@@ -107,9 +106,26 @@ pub(super) async fn exchange(
         }
     }
     let (mut claims, generation) = (answer.claims, answer.generation);
+    if !answer.ended.is_empty() {
+        // What is settled is settled here as well.
+        match suspects::judge(link, claim, answer.ended).await {
+            Ok(judged) => {
+                // They were stored before the others, most likely.
+                claims.deliveries.splice(..0, judged.interrupted);
+                claims.suspects = judged.suspects;
+            }
+            Err(error) => {
+                tracing::debug!(error = %crate::error::in_one_line(&error), "ended leases are left to the next claim");
+            }
+        }
+    }
     if !surely {
         // The next claim after this reads from the beginning, and says when.
         claims.next_due = Some(claims.next_due.unwrap_or(GOOD_FOR).min(GOOD_FOR));
+    }
+    if claims.suspects {
+        // They took the places of others that are due.
+        claims.next_due = Some(Duration::ZERO);
     }
     Ok(Exchanged { held, claims, generation })
 }
@@ -191,19 +207,14 @@ fn read_held<'a>(row: &PgRow, leases: impl Iterator<Item = &'a Lease>) -> Result
     let tokens: Option<Vec<i64>> = row.try_get(2)?;
     let ended: HashSet<_> = ids.unwrap_or_default().into_iter().zip(tokens.unwrap_or_default()).collect();
     let all = ended.is_empty() && count > 0;
-    Ok(leases.map(|lease| all || ended.contains(&key(lease))).collect())
-}
-
-fn key(lease: &Lease) -> ([u8; 16], i64) {
-    (lease.delivery.to_bytes(), lease.token.to_i64())
+    Ok(leases.map(|lease| all || ended.contains(&sql::key(lease))).collect())
 }
 
 /// What a transaction of settlements has found so far.
 #[derive(Default)]
 struct Settled {
     held: HashSet<([u8; 16], i64)>,
-    /// By handler: done, retried, dead, stored, running.
-    counts: BTreeMap<i32, [i64; 5]>,
+    counts: Counts,
 }
 
 impl Settled {
@@ -266,7 +277,7 @@ async fn settle_all(
         }
         None => Answer::default(),
     };
-    let held = settlements.iter().map(|settlement| settled.held.contains(&key(&settlement.lease))).collect();
+    let held = settlements.iter().map(|settlement| settled.held.contains(&sql::key(&settlement.lease))).collect();
     Ok((held, answer))
 }
 
@@ -291,7 +302,8 @@ async fn retry(session: &mut Session, retried: &[(&Lease, Duration, &str)]) -> R
             "with clock as materialized (select ",
             sql::now_ms!(),
             " as ms)
-             update evented_deliveries d set lease = null, alone = 0, failed = d.failed + 1, error = ",
+             update evented_deliveries d set lease = null, failed = d.failed + 1, suspect = 0, deaths = 0,
+                charges = 0, pending = false, died_with = null, error = ",
             sql::readable!("r.error"),
             ",
                 due_at = (select ms from clock) + r.delay
@@ -338,13 +350,16 @@ async fn bury(session: &mut Session, dead: &[(&Lease, u32, &str)]) -> Result<Vec
         .await
 }
 
+/// Gives deliveries back: a suspect is the suspect that it was.
 async fn release(session: &mut Session, leases: &[&Lease]) -> Result<Vec<PgRow>, SqlxError> {
     let (ids, tokens) = fence(leases.iter().copied());
     session
         .sql(concat!(
-            "update evented_deliveries d set lease = null, alone = (d.alone > 0)::int4, due_at = ",
+            "update evented_deliveries d set lease = null,
+                due_at = case when d.suspect = 0 then ",
             sql::now_ms!(),
-            " from unnest($1::bytea[], $2::int8[]) r(id, lease)
+            " else 9223372036854775807 - d.suspect end
+             from unnest($1::bytea[], $2::int8[]) r(id, lease)
              where d.id = any($1::bytea[]) and d.id = r.id and d.lease = r.lease
              returning d.id, r.lease, d.handler"
         ))
@@ -352,96 +367,4 @@ async fn release(session: &mut Session, leases: &[&Lease]) -> Result<Vec<PgRow>,
         .bind(tokens)
         .fetch_all(&mut session.conn)
         .await
-}
-
-async fn count(session: &mut Session, counts: &BTreeMap<i32, [i64; 5]>) -> Result<(), SqlxError> {
-    if counts.is_empty() {
-        return Ok(());
-    }
-    let column = |at: usize| counts.values().map(|counts| counts[at]).collect::<Vec<_>>();
-    session
-        .sql(
-            "insert into evented_counts (handler, done, retried, dead, stored, running)
-             select * from unnest($1::int4[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])",
-        )
-        .bind(counts.keys().copied().collect::<Vec<_>>())
-        .bind(column(0))
-        .bind(column(1))
-        .bind(column(2))
-        .bind(column(3))
-        .bind(column(4))
-        .execute(&mut session.conn)
-        .await?;
-    Ok(())
-}
-
-/// At most so many rows of counts are added up at once.
-const ADD_UP_ROWS: i64 = 4_000;
-
-/// Adds what was counted to the handlers' own counters, and answers whether there may be more. Who comes while another does it
-/// finds nothing to do.
-pub(super) async fn add_up(session: &mut Session) -> Result<bool, SqlxError> {
-    let row = session
-        .sql(
-            "with taken as (
-                delete from evented_counts where num = any(array(
-                    select num from evented_counts order by num limit $1 for update skip locked))
-                returning handler, done, retried, dead, stored, running
-             ),
-             sums as materialized (
-                select handler, sum(done)::int8 as done, sum(retried)::int8 as retried, sum(dead)::int8 as dead,
-                    sum(stored)::int8 as stored, sum(running)::int8 as running
-                from taken group by handler order by handler
-             ),
-             added as (
-                update evented_handlers h set done = h.done + s.done, retried = h.retried + s.retried,
-                    dead = h.dead + s.dead, stored = h.stored + s.stored, running = h.running + s.running
-                from sums s where h.num = s.handler
-             )
-             select count(*) from taken",
-        )
-        .bind(ADD_UP_ROWS)
-        .fetch_one(&mut session.conn)
-        .await?;
-    Ok(row.try_get::<i64, _>(0)? == ADD_UP_ROWS)
-}
-
-/// Notes whether a delivery runs alone now.
-pub(super) async fn runs_alone(session: &mut Session, lease: Lease, runs: bool) -> Result<bool, SqlxError> {
-    let held = session
-        .sql("update evented_deliveries set alone = $3 where id = $1 and lease = $2")
-        .bind(lease.delivery.to_bytes())
-        .bind(lease.token.to_i64())
-        .bind(if runs { 2_i16 } else { 1_i16 })
-        .execute(&mut session.conn)
-        .await?;
-    Ok(held.rows_affected() > 0)
-}
-
-/// Renews what is still held, as far as nobody else has its row in hand: the claim that would take it passes such a row by as
-/// well, and a settlement in between needs no renewal. Answers for each lease whether it is held.
-pub(super) async fn extend(session: &mut Session, leases: &[Lease], lease: Duration) -> Result<Vec<bool>, SqlxError> {
-    let (ids, tokens) = fence(leases.iter());
-    let row = session
-        .sql(concat!(
-            "with renewed as (
-                update evented_deliveries d set due_at = ",
-            sql::now_ms!(),
-            " + $3 where d.id = any(array(
-                    select d.id from evented_deliveries d where ",
-            sql::leased!("$1", "$2"),
-            " for update skip locked))
-             )
-             select array_agg(d.id), array_agg(d.lease) from evented_deliveries d where ",
-            sql::leased!("$1", "$2")
-        ))
-        .bind(ids)
-        .bind(tokens)
-        .bind(time::delay_ms(lease))
-        .fetch_one(&mut session.conn)
-        .await?;
-    let ids: Vec<[u8; 16]> = row.try_get::<Option<_>, _>(0)?.unwrap_or_default();
-    let tokens: Vec<i64> = row.try_get::<Option<_>, _>(1)?.unwrap_or_default();
-    let held: HashSet<_> = ids.into_iter().zip(tokens).collect();
-    Ok(leases.iter().map(|lease| held.contains(&key(lease))).collect())
 }

@@ -13,7 +13,7 @@ use crate::{
 use super::{
     keys,
     link::{Link, Session, Sql},
-    sql::{self, NEVER, backoff_columns, version_column},
+    sql::{self, backoff_columns, version_column},
 };
 
 /// The clock, the catalogue's generation, and the handlers' numbers, looked up once for each name: a number that is not found is
@@ -49,7 +49,7 @@ macro_rules! columns {
     };
 }
 
-/// Counts what was stored, and answers what the catalogue's generation is, and the clock.
+/// Counts what was stored, and answers what the catalogue's generation is, the clock, and which were stored where it is not all.
 macro_rules! count_and_answer {
     ($more:expr) => {
         concat!(
@@ -58,7 +58,9 @@ macro_rules! count_and_answer {
         select s.handler, 0, 0, 0, count(*) from stored s group by s.handler
     )",
             $more,
-            " select coalesce((select catalogue from schema), 0), (select ms from clock)"
+            " select coalesce((select catalogue from schema), 0), (select ms from clock),
+                case when (select count(*) from stored) < cardinality($8::bytea[]) then
+                    coalesce((select array_agg(s.id) from stored s), '{}') end"
         )
     };
 }
@@ -94,7 +96,7 @@ macro_rules! insert {
             u(kind, id, event_id, delay, emitted_at, correlation, payload, order_key, push)
         where (select live from pushes)[u.push]
             and (not ($18::bool[])[u.push] or u.id in (select id from remembered))
-        on conflict (id) do nothing returning handler
+        on conflict (id) do nothing returning handler, id
     )",
             count_and_answer!($more)
         )
@@ -117,7 +119,7 @@ const INSERT_ALIKE: &str = concat!(
         from unnest($7::int4[], $8::bytea[], $9::bytea[], $10::int8[], $11::int8[], $12::bytea[], $13::bytea[])
             u(kind, id, event_id, delay, emitted_at, correlation, payload)
         where $14::int8 = (select catalogue from schema)
-        on conflict (id) do nothing returning handler
+        on conflict (id) do nothing returning handler, id
     )",
     count_and_answer!("")
 );
@@ -157,8 +159,6 @@ const FORGET: &str =
 /// In the place of a generation: it was looked at before, in the same transaction.
 const LOOKED_AT: i64 = -1;
 
-const _: () = assert!(NEVER == 9_223_372_036_854_775_807, "as `INSERT` has it");
-
 /// Whether a push can be stored without a look at keys.
 fn is_plain(push: &Push) -> bool {
     push.deliveries.iter().all(|delivery| delivery.unique.is_none() && delivery.order.is_none())
@@ -167,9 +167,9 @@ fn is_plain(push: &Push) -> bool {
 /// Stores pushes in one commit; two where some are plain and some are not.
 pub(super) async fn push(link: &Link, pushes: &[&Push]) -> Result<Vec<Pushed>, crate::error::StoreError> {
     let (plain, keyed): (Vec<&Push>, Vec<&Push>) = pushes.iter().partition(|push| is_plain(push));
-    let mut seen = [Seen::default(); 2];
+    let mut answers = [Answers::default(), Answers::default()];
     if !plain.is_empty() {
-        seen[0] = if let Some(generation) = alike(&plain) {
+        answers[0] = if let Some(generation) = alike(&plain) {
             let rows = (Rows::of(plain.iter().flat_map(|push| push.deliveries.iter())), generation);
             link.run(&rows, |session, (rows, generation)| Box::pin(rows.insert_alike(session, *generation))).await?
         } else {
@@ -178,9 +178,9 @@ pub(super) async fn push(link: &Link, pushes: &[&Push]) -> Result<Vec<Pushed>, c
         };
     }
     if !keyed.is_empty() {
-        seen[1] = link.transact(&keyed, |session, keyed| Box::pin(store_keyed(session, keyed))).await?;
+        answers[1] = link.transact(&keyed, |session, keyed| Box::pin(store_keyed(session, keyed))).await?;
     }
-    Ok(pushes.iter().map(|push| seen[usize::from(!is_plain(push))].answer(push)).collect())
+    Ok(pushes.iter().map(|push| answers[usize::from(!is_plain(push))].take(push)).collect())
 }
 
 /// The catalogue and the clock as a push met them.
@@ -191,37 +191,57 @@ struct Seen {
 }
 
 impl Seen {
-    fn read(row: &PgRow) -> Result<Self, SqlxError> {
-        Ok(Self { generation: row.try_get::<i64, _>(0)?.cast_unsigned(), ms: row.try_get(1)? })
-    }
-
-    /// What becomes of the push; the same as `INSERT` decides.
-    fn answer(self, push: &Push) -> Pushed {
+    /// Why nothing of the push is stored; the same as `INSERT` decides.
+    fn refused(self, push: &Push) -> Option<Pushed> {
         if push.until.is_some_and(|until| until.0 < self.ms) {
-            Pushed::TooLate
-        } else if push.generation == self.generation {
-            Pushed::Stored(Vec::new())
+            Some(Pushed::TooLate)
         } else {
-            Pushed::CatalogueMoved
+            (push.generation != self.generation).then_some(Pushed::CatalogueMoved)
         }
     }
 }
 
+/// What is known for the answers to pushes that were stored together.
+#[derive(Default)]
+struct Answers {
+    seen: Seen,
+    /// Which deliveries were stored; `None`: all.
+    stored: Option<HashSet<DeliveryId>>,
+}
+
+impl Answers {
+    fn read(row: &PgRow) -> Result<Self, SqlxError> {
+        let seen = Seen { generation: row.try_get::<i64, _>(0)?.cast_unsigned(), ms: row.try_get(1)? };
+        let stored: Option<Vec<[u8; 16]>> = row.try_get(2)?;
+        Ok(Self { seen, stored: stored.map(|ids| ids.into_iter().map(DeliveryId::from_bytes).collect()) })
+    }
+
+    /// Answers a push. Of several with one delivery the first has stored it.
+    fn take(&mut self, push: &Push) -> Pushed {
+        if let Some(refused) = self.seen.refused(push) {
+            return refused;
+        }
+        let Some(stored) = &mut self.stored else { return Pushed::Stored(Vec::new()) };
+        let ids = push.deliveries.iter().map(|delivery| delivery.id);
+        Pushed::Stored(ids.filter(|id| !stored.remove(id)).collect())
+    }
+}
+
 /// Stores deliveries of which some have keys.
-async fn store_keyed(session: &mut Session, pushes: &[&Push]) -> Result<Seen, SqlxError> {
+async fn store_keyed(session: &mut Session, pushes: &[&Push]) -> Result<Answers, SqlxError> {
     let (generation, ms) = super::catalogue::generation(session).await?;
     let seen = Seen { generation, ms };
-    let planned: Vec<_> = pushes.iter().filter(|push| seen.answer(push).is_stored()).collect();
+    let planned: Vec<_> = pushes.iter().filter(|push| seen.refused(push).is_none()).collect();
     let once = planned.iter().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
     let repeated = remember(session, once.map(|delivery| delivery.id).collect()).await?;
     let deliveries = planned.iter().flat_map(|push| push.deliveries.iter());
     let new: Vec<_> = deliveries.filter(|delivery| !repeated.contains(&delivery.id)).collect();
-    insert_new(session, new).await?;
+    let stored = insert_new(session, new).await?;
     let finished = finished(pushes);
     if !finished.is_empty() {
         session.sql(FORGET).bind(finished).execute(&mut session.conn).await?;
     }
-    Ok(seen)
+    Ok(Answers { seen, stored: Some(stored) })
 }
 
 /// The deliveries that these pushes tell to be finished.
@@ -229,22 +249,26 @@ fn finished(pushes: &[&Push]) -> Vec<[u8; 16]> {
     sql::sorted(pushes.iter().flat_map(|push| push.finished.iter()).map(|id| id.to_bytes()))
 }
 
-/// Stores deliveries in the session's transaction, with a look at their keys.
-pub(super) async fn insert_new(session: &mut Session, new: Vec<&NewDelivery>) -> Result<(), SqlxError> {
+/// Stores deliveries in the session's transaction, with a look at their keys; answers which were stored.
+pub(super) async fn insert_new(
+    session: &mut Session,
+    new: Vec<&NewDelivery>,
+) -> Result<HashSet<DeliveryId>, SqlxError> {
     let new = keys::take_unique(session, new).await?;
     if new.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let order: Vec<_> = new.iter().filter_map(|delivery| delivery.order).map(crate::id::Key::to_bytes).collect();
     // From here until the commit nobody else stores or ends a delivery of these keys.
     keys::lock(session, &order).await?;
     let mut looked =
         Looked { generations: vec![LOOKED_AT], untils: vec![i64::MAX], once: vec![false], ..Looked::default() };
-    for delivery in new {
+    for delivery in &new {
         looked.add(delivery, 1);
     }
-    looked.insert(session).await?;
-    keys::let_heads_go(session, &order).await
+    let stored = looked.insert(session).await?.stored;
+    keys::let_heads_go(session, &order).await?;
+    Ok(stored.unwrap_or_else(|| new.iter().map(|delivery| delivery.id).collect()))
 }
 
 /// Remembers deliveries whose push may be repeated; answers those that were remembered before.
@@ -381,9 +405,9 @@ impl<'d> Rows<'d> {
             .bind(&self.payloads)
     }
 
-    async fn insert_alike(&self, session: &mut Session, generation: u64) -> Result<Seen, SqlxError> {
+    async fn insert_alike(&self, session: &mut Session, generation: u64) -> Result<Answers, SqlxError> {
         let statement = self.bind(session.sql(INSERT_ALIKE)).bind(generation.cast_signed());
-        Seen::read(&statement.fetch_one(&mut session.conn).await?)
+        Answers::read(&statement.fetch_one(&mut session.conn).await?)
     }
 }
 
@@ -414,7 +438,7 @@ impl<'d> Looked<'d> {
         self.pushes.push(push);
     }
 
-    async fn insert(&self, session: &mut Session) -> Result<Seen, SqlxError> {
+    async fn insert(&self, session: &mut Session) -> Result<Answers, SqlxError> {
         let statement = self
             .rows
             .bind(session.sql(if self.finished.is_empty() { INSERT } else { INSERT_AND_FORGET }))
@@ -426,6 +450,6 @@ impl<'d> Looked<'d> {
             .bind(&self.order)
             .bind(&self.pushes);
         let statement = if self.finished.is_empty() { statement } else { statement.bind(&self.finished) };
-        Seen::read(&statement.fetch_one(&mut session.conn).await?)
+        Answers::read(&statement.fetch_one(&mut session.conn).await?)
     }
 }

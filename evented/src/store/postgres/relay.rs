@@ -17,8 +17,8 @@ use crate::{
     id::{DeliveryId, EventId, Key, LeaseToken},
     origin::Origin,
     store::{
-        Claims, Elsewhere, Fan, Feed, INBOX_RETENTION, INBOX_SETTLED, Identity, NewDelivery, OutboxRow, PutBack, Relay,
-        Relayed, Taken,
+        Claims, Elsewhere, Fan, Feed, INBOX_RETENTION, INBOX_SETTLED, Identity, Lapsed, NewDelivery, OutboxRow,
+        PutBack, Relay, Relayed, Taken,
     },
     time,
 };
@@ -61,7 +61,12 @@ pub(super) async fn relay(link: &Link, floors: &Floors, relay: &Relay, told: boo
     }
     let beginning = |claim| floors::handlers(claim).map(|_| 0).collect();
     let claim = relay.claim.as_ref();
-    let claim = claim.map(|claim| Asked { claim, floors: floors.of(claim).unwrap_or_else(|| beginning(claim)) });
+    let claim = claim.map(|claim| Asked {
+        claim,
+        floors: floors.of(claim).unwrap_or_else(|| beginning(claim)),
+        // A claim of the worker's meets them soon enough.
+        lapsed: Lapsed::Leave,
+    });
     let asked = (relay, claim);
     link.transact(&asked, |session, asked| Box::pin(turn(session, asked.0, asked.1.as_ref()))).await
 }

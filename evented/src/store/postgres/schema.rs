@@ -20,9 +20,9 @@ use super::{
 };
 
 /// The schema that this code writes.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// The oldest code that may go on with it. Older code knows nothing of the counters beside the deliveries, which a sweep counts again
-/// where it may, and would send outbox rows to whatever queue it has.
+/// where it may, and would send outbox rows to whatever queue it has. Schema 3 may go on: what it claims it claims in nobody's name.
 const MIN_COMPATIBLE: i64 = 3;
 /// The oldest server whose statements these are.
 const SERVER_MIN: u32 = 150_000;
@@ -34,7 +34,7 @@ const LOCK_MAX: std::time::Duration = std::time::Duration::from_secs(3);
 const LOCK_GAP: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Each entry takes the schema from its index to the next version.
-const MIGRATIONS: &[&[&str]] = &[FIRST, OUTBOX, MEMORY];
+const MIGRATIONS: &[&[&str]] = &[FIRST, OUTBOX, MEMORY, SESSIONS];
 
 const FIRST: &[&str] = &[
     // Handlers of every process, by a small number that keeps deliveries narrow.
@@ -231,6 +231,26 @@ const MEMORY: &[&str] = &[
     "create index evented_outbox_keys_seq on evented_outbox_keys (seq)",
 ];
 
+/// Who holds a lease, and what is held against deliveries whose holders died.
+const SESSIONS: &[&str] = &[
+    // Until when a session lives that is renewed no more, and how long its leases are. Each renewal updates its row in place, so
+    // there is no index on that time.
+    "create table evented_sessions (
+        id       int8 not null primary key,
+        until    int8 not null,
+        lease_ms int8 not null
+    ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off)",
+    // `session` leases it, or did last. `suspect`: 1 where it is exposed, 2 where it is tried singly. One that waits as a suspect
+    // has a `due_at` of its own, that much before never: no claim finds it, and the index finds the suspects of a handler.
+    // `died_with` is the session that died with it last; `pending`: that was while it was tried.
+    "alter table evented_deliveries add column session int8, add column died_with int8,
+        add column charges int4 not null default 0, add column suspect int2 not null default 0,
+        add column pending bool not null default false",
+    "create index evented_deliveries_died on evented_deliveries (died_with) where died_with is not null",
+    // They were counted by another rule.
+    "update evented_deliveries set deaths = 0 where deaths <> 0",
+];
+
 /// What tells this database from others: a row of the outbox in another would never be delivered.
 const IDENTITY: &str =
     "alter table evented_schema add column if not exists identity text not null default gen_random_uuid()::text";
@@ -245,11 +265,12 @@ const AS_IT_WAS: &[&str] = &[IDENTITY, ONE_ROW];
 /// All of our tables that a migration may find, in the order in which they are locked.
 const TABLES: &str = "select array_agg(name order by place) from unnest(array['evented_schema', 'evented_handlers', 'evented_counts',
         'evented_deliveries', 'evented_order_keys', 'evented_unique', 'evented_once', 'evented_dead_letters', 'evented_queues',
-        'evented_outbox', 'evented_outbox_keys', 'evented_inbox']) with ordinality t(name, place)
+        'evented_outbox', 'evented_outbox_keys', 'evented_inbox', 'evented_sessions']) with ordinality t(name, place)
     where to_regclass(name) is not null";
 
 /// The version of tables whose `evented_schema` is empty: as far as they are there.
-const AS_THEY_ARE: &str = "select case when to_regclass('evented_outbox_keys') is not null then 3
+const AS_THEY_ARE: &str = "select case when to_regclass('evented_sessions') is not null then 4
+    when to_regclass('evented_outbox_keys') is not null then 3
     when to_regclass('evented_outbox') is not null then 2
     when to_regclass('evented_handlers') is not null then 1 else 0 end::int8";
 

@@ -1,9 +1,22 @@
 //! What statements share: the server's clock, and how values stand in columns.
 
-use crate::{retry::Backoff, store::Lease, time};
+use crate::{
+    retry::Backoff,
+    store::{Lease, TRIED_FROM},
+    time,
+};
 
 /// The `due_at` of a delivery that waits for another of its order key.
 pub(super) const NEVER: i64 = i64::MAX;
+/// The `due_at` of a suspect that waits to be exposed, and of one that waits to be tried singly: no time that comes, and none that
+/// [`NEVER`] is. It is never, less what `suspect` is.
+pub(super) const EXPOSED: i64 = NEVER - 1;
+pub(super) const TRIED: i64 = NEVER - 2;
+
+const _: () = assert!(
+    NEVER == 9_223_372_036_854_775_807 && TRIED == 9_223_372_036_854_775_805 && TRIED_FROM == 2,
+    "as the statements have it"
+);
 
 /// Milliseconds since 1970 by the server's clock, as it goes on during a transaction.
 macro_rules! now_ms {
@@ -48,6 +61,11 @@ pub(super) use {leased, now_ms, readable};
 /// The arrays of `leased!`.
 pub(super) fn fence<'a>(leases: impl Iterator<Item = &'a Lease>) -> (Vec<[u8; 16]>, Vec<i64>) {
     leases.map(|lease| (lease.delivery.to_bytes(), lease.token.to_i64())).unzip()
+}
+
+/// A lease as it is named.
+pub(super) fn key(lease: &Lease) -> ([u8; 16], i64) {
+    (lease.delivery.to_bytes(), lease.token.to_i64())
 }
 
 /// In the one order in which rows are locked, each once.

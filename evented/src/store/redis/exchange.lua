@@ -1,8 +1,9 @@
 -- Settles, then claims.
 --
--- ARGV: origin; the claim's token, and how long its leases are, in microseconds; groups of plain completions, and for
--- each: lease, deliveries, their ids; other settlements, and for each: kind, lease, id, a number, a text; queues, and
--- for each: name, wanted, handlers, and for each: name, version, priority, wanted.
+-- ARGV: origin; the claim's token, how long its leases are, in microseconds, its session, and 1 where it takes deliveries whose
+-- lease has ended; groups of plain completions, and for each: lease, deliveries, their ids; other settlements, and for each:
+-- kind, lease, id, a number, a text; queues, and for each: name, wanted, handlers, and for each: name, version, priority,
+-- wanted.
 --
 -- The answer: for each settlement in the order of ARGV whether its lease was held, 1 or 0, as one text; microseconds until
 -- the next is due, or -1; deliveries without a body that were dropped; where something was to be claimed the catalogue's
@@ -13,7 +14,9 @@
 -- So many bytes are claimed at most, and one delivery at least: they are all in one answer.
 local BYTES_MAX = 8 * 1024 * 1024
 local origin, token, lease_for = arg(), arg(), math.max(number(), 1000)
-local any_state = call('EXISTS', states) == 1
+local session, takes_ended = arg(), arg() == '1'
+local any_state, any_suspect = call('EXISTS', states, suspects) > 0, false
+if any_state then any_suspect = call('EXISTS', suspects) == 1 end
 local held, counts, tick, freed = {}, {}, now, false
 
 local function count(num, what, by)
@@ -26,6 +29,13 @@ local function remove(leased, num, ids, from, to)
     call('HDEL', deliveries, unpack(ids, from, to))
     call('ZREM', leased, unpack(ids, from, to))
     if any_state then call('HDEL', states, unpack(ids, from, to)) end
+    if any_suspect then
+        local blames = call('HMGET', suspects, unpack(ids, from, to))
+        for i = from, to do
+            local blame = blames[i - from + 1]
+            if blame then forgive(ids[i], read_blame(blame)) end
+        end
+    end
     count(num, 'done', done)
 end
 
@@ -36,9 +46,10 @@ for _ = 1, number() do
     while at <= last do
         local to = math.min(at + CHUNK - 1, last)
         local found = call('HMGET', leases, unpack(ARGV, at, to))
-        local all = true
-        for i = 1, #found do
-            if found[i] ~= lease then all = false end
+        -- They were claimed together, by one session.
+        local whole, all = found[1], is_of(found[1], lease)
+        for i = 2, #found do
+            if found[i] ~= whole then all = false end
         end
         if all then
             held[#held + 1] = string.rep('1', #found)
@@ -46,7 +57,7 @@ for _ = 1, number() do
         else
             local ids = {}
             for i = 1, #found do
-                local holds = found[i] == lease
+                local holds = is_of(found[i], lease)
                 held[#held + 1] = holds and '1' or '0'
                 if holds then ids[#ids + 1] = ARGV[at + i - 1] end
             end
@@ -58,23 +69,27 @@ end
 
 for _ = 1, number() do
     local kind, lease, id, how_much, text = arg(), arg(), arg(), number(), arg()
-    if call('HGET', leases, id) ~= lease then
+    if not is_of(call('HGET', leases, id), lease) then
         held[#held + 1] = '0'
     else
         held[#held + 1] = '1'
         local lane, leased, num = lane_of_lease(lease)
-        local failed, alone, deaths, failure = state_of(id)
+        local blame = any_suspect and blame_of(id)
         -- The first command that writes: from here on a full server refuses nothing.
         call('HDEL', leases, id)
         call('ZREM', leased, id)
         tick = tick + 1
+        if blame and kind ~= 'released' then forgive(id, blame) end
         if kind == 'retry' then
-            set_state(id, failed + 1, 0, deaths, text)
+            note_failure(id, failed_of(id) + 1, text)
             call('ZADD', lane, tick + how_much, id)
             count(num, 'retried', 1)
             freed = true
+        elseif blame and kind == 'released' then
+            -- It is the suspect that it was.
+            local _, version = read('>I4I4', lease, 9)
+            wait_as_suspect(num, version, id, blame)
         elseif kind == 'released' then
-            set_state(id, failed, math.min(alone, 1), deaths, failure)
             call('ZADD', lane, tick, id)
             freed = true
         else
@@ -90,8 +105,8 @@ for _ = 1, number() do
                 local place = sub(lease, 9, 16)
                 -- It died when its place among the letters says.
                 local died = math.floor(tick / 1000)
-                local letter = place .. pack('>I4I4I8I4', how_much, deaths, died, #text) .. text .. stored
-                call('HSET', base .. 'dead_letters', id, letter)
+                local numbers = pack('>I4I4I8I4', how_much, blame and blame.deaths or 0, died, #text)
+                call('HSET', base .. 'dead_letters', id, place .. numbers .. text .. stored)
                 call('ZADD', base .. 'dead', tick, id)
                 call('ZADD', base .. 'dead:' .. num, tick, id)
                 count(num, 'dead', 1)
@@ -105,8 +120,8 @@ for field, by in pairs(counts) do
 end
 
 local groups, dropped, bytes, full, next_due = {}, 0, 0, false, nil
-local now_text, lease_end = digits(now), digits(now + lease_for)
-local claims = false
+local now_text, lease_end = digits(now), now + lease_for
+local claims, accused = false, false
 
 -- How many deliveries of a source to look at together, up to `most`: those behind the first are presumed to be about as large.
 local function fitting(ids, most)
@@ -123,11 +138,17 @@ local function take(handler, source, ids)
         call('HDEL', leases, '')
         claims = true
     end
-    local lane, lost = source.lane, source.lost
+    local lane, ended = source.lane, source.ended
+    if ended then
+        local due = accuse(lane, ids)
+        if #due < #ids then accused, any_suspect = true, true end
+        if #due == 0 then return end
+        ids = due
+    end
     local bodies = call('HMGET', deliveries, unpack(ids))
     local known = any_state and call('HMGET', states, unpack(ids))
-    local lease = token .. pack('>I4I4', lane.num, lane.version)
-    local taken, taken_bodies, changed, held_now, ends = {}, {}, {}, {}, {}
+    local lease = token .. pack('>I4I4', lane.num, lane.version) .. session
+    local taken, taken_bodies, failed, held_now, ends = {}, {}, {}, {}, {}
     local place, looked = 0, 0
     for i = 1, #ids do
         local id, body = ids[i], bodies[i]
@@ -141,18 +162,12 @@ local function take(handler, source, ids)
             taken[place], taken_bodies[place] = id, body
             local two = 2 * place
             held_now[two - 1], held_now[two] = id, lease
-            ends[two - 1], ends[two] = lease_end, id
+            -- They keep their order: the oldest of those whose leases end is found first.
+            ends[two - 1], ends[two] = lease_end + place, id
             bytes = bytes + #body
-            if lost or (known and known[i]) then
-                local failed, alone, deaths, failure = state_of(id)
-                if lost and alone == 2 then deaths = deaths + 1 end
-                local to_be_alone = (lost or alone > 0) and 1 or 0
-                if lost or alone ~= to_be_alone then
-                    set_state(id, failed, to_be_alone, deaths, failure)
-                    any_state = true
-                end
-                local n = #changed
-                changed[n + 1], changed[n + 2], changed[n + 3], changed[n + 4] = place, failed, to_be_alone, deaths
+            if known and known[i] then
+                local n = #failed
+                failed[n + 1], failed[n + 2] = place, (read('>I4', known[i]))
             end
         else
             -- Its body was evicted, or deleted by hand.
@@ -164,12 +179,12 @@ local function take(handler, source, ids)
         end
     end
     -- They are its first.
-    if not lost and looked > 0 then call('ZREMRANGEBYRANK', lane.due, 0, looked - 1) end
+    if not ended and looked > 0 then call('ZREMRANGEBYRANK', lane.due, 0, looked - 1) end
     if place > 0 then
         call('HSET', leases, unpack(held_now))
         call('ZADD', lane.leased, unpack(ends))
         groups[#groups + 1] = {
-            handler.queue, handler.place, lane.num, lane.version, table.concat(taken), taken_bodies, changed,
+            handler.queue, handler.place, lane.num, lane.version, table.concat(taken), taken_bodies, failed,
         }
     end
 end
@@ -213,15 +228,17 @@ local function take_of(handler, wanted)
 end
 
 -- What is due of a sorted set, and when the next of it will be.
-local function look_into(handler, lane, key, lost)
+local function look_into(handler, lane, key, ended)
     local function comes(due)
         due = tonumber(due)
         if due and due < math.huge and (not next_due or due < next_due) then next_due = due end
     end
     local first = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
     if not first or tonumber(first) > now then return comes(first) end
-    handler.sources[#handler.sources + 1] = { lane = lane, key = key, lost = lost }
-    handler.count = handler.count + call('ZCOUNT', key, '-inf', now_text)
+    if takes_ended or not ended then
+        handler.sources[#handler.sources + 1] = { lane = lane, key = key, ended = ended }
+        handler.count = handler.count + call('ZCOUNT', key, '-inf', now_text)
+    end
     comes(call('ZRANGEBYSCORE', key, '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
 end
 
@@ -314,9 +331,12 @@ end
 
 if freed then publish(origin) end
 local wait = -1
-if more or dropped > 0 or full or heads then
+if more or dropped > 0 or full or heads or accused then
     wait = 0
 elseif next_due then
     wait = next_due - now
 end
-return { table.concat(held), wait, dropped, of_store[1] or '', of_store[2] or '', lane_lost and 1 or 0, groups }
+return {
+    table.concat(held), wait, dropped, of_store[1] or '', of_store[2] or '', lane_lost and 1 or 0, groups,
+    accused and 1 or 0,
+}

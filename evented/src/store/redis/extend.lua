@@ -1,8 +1,21 @@
--- Renews leases.
+-- Renews a session, and leases.
 --
--- ARGV: how long, in microseconds; groups, and for each: lease, deliveries, their ids. The answer has for each delivery
+-- ARGV: session; how long, in microseconds; groups, and for each: lease, deliveries, their ids. The answer has for each delivery
 -- whether its lease is still held, 1 or 0.
-local lease_end = digits(now + math.max(number(), 1000))
+local session, lease_for = arg(), math.max(number(), 1000)
+-- As in a claim: a full server lets sessions and leases live on.
+call('HDEL', leases, '')
+local ended = call('ZSCORE', sessions, session)
+if not ended then
+    forget_sessions(CHUNK)
+elseif tonumber(ended) <= now and take_back(session) then
+    -- Also to this process, which has not changed it by a claim.
+    publish('')
+end
+call('ZADD', sessions, now + lease_for, session)
+-- What it claims before that ends so much later.
+call('ZADD', session_leases, now + 2 * lease_for, session)
+local lease_end = digits(now + lease_for)
 local held = {}
 for _ = 1, number() do
     local lease, deliveries_of_it = arg(), number()
@@ -13,16 +26,12 @@ for _ = 1, number() do
         local found, due = call('HMGET', leases, unpack(ARGV, at, to)), {}
         for i = 1, #found do
             held[#held + 1] = '0'
-            if found[i] == lease then
+            if is_of(found[i], lease) then
                 held[#held] = '1'
                 due[#due + 1], due[#due + 2] = lease_end, ARGV[at + i - 1]
             end
         end
-        if #due > 0 then
-            -- As in a claim: a full server lets leases live on.
-            call('HDEL', leases, '')
-            call('ZADD', leased, 'XX', unpack(due))
-        end
+        if #due > 0 then call('ZADD', leased, 'XX', unpack(due)) end
         at = to + 1
     end
 end

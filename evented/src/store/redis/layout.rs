@@ -17,10 +17,11 @@ use super::{
 };
 
 /// The layout that this code writes.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// The oldest code that may go on with it. That of layout 1 forgets at once what is finished, so that a push which was held up is
 /// stored a second time, brings back handlers that were retired after it began, writes generations that it has rounded, and puts
-/// what waits for an order key into no lane. Where it runs already, its scripts are refused by the server (`prelude.lua`).
+/// what waits for an order key into no lane. Where it runs already, its scripts are refused by the server (`prelude.lua`). That of
+/// layout 2 goes on: its leases name no session, so that nobody dies of them, and it leaves suspects to others.
 pub(super) const MIN_COMPATIBLE: u32 = 2;
 
 /// How long those who know an emptied store have to name it: somebody who only emits looks around each second.

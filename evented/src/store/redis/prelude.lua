@@ -33,7 +33,18 @@ local function lane_of(num, version)
     return base .. 'due:' .. place, base .. 'leased:' .. place
 end
 
--- A lease is its token, 8 bytes, with the numbers of its handler and of its payload's version.
+-- Where those of a lane wait that are suspects: to be exposed, and to be tried singly.
+local function suspects_of(num, version)
+    local place = digits(num) .. ':' .. digits(version)
+    return base .. 'exposed:' .. place, base .. 'tried:' .. place
+end
+
+-- A lease is its token, 8 bytes, with the numbers of its handler and of its payload's version. While it is held, its session
+-- stands behind it, 8 bytes; none, where the release before holds it.
+local function is_of(held, lease)
+    return held and sub(held, 1, 16) == lease
+end
+
 local function lane_of_lease(lease)
     local num, version = read('>I4I4', lease, 9)
     local due, leased = lane_of(num, version)
@@ -45,21 +56,15 @@ local function publish(origin)
     redis.pcall('PUBLISH', base .. 'changes', origin)
 end
 
--- What is kept of a delivery only while it is not as it was stored: failed attempts, whether it outlived a lease (1) and
--- runs alone now (2), and its deaths; then the last error.
-local function state_of(id)
+-- What is kept of a delivery only while it is not as it was stored: failed attempts, 4 bytes; 5 bytes in which the release before
+-- has what is held against it; then the last error.
+local function failed_of(id)
     local state = call('HGET', states, id)
-    if not state then return 0, 0, 0, '' end
-    local failed, alone, deaths = read('>I4BI4', state)
-    return failed, alone, deaths, sub(state, 10)
+    return state and (read('>I4', state)) or 0
 end
 
-local function set_state(id, failed, alone, deaths, failure)
-    if failed == 0 and alone == 0 and deaths == 0 then
-        call('HDEL', states, id)
-    else
-        call('HSET', states, id, pack('>I4BI4', failed, alone, deaths) .. failure)
-    end
+local function note_failure(id, failed, failure)
+    call('HSET', states, id, pack('>I4BI4', failed, 0, 0) .. failure)
 end
 
 -- The order key of a stored delivery, where it has one.
@@ -118,13 +123,16 @@ local function queue_up(id, order, lane, due)
     return 'inf'
 end
 
--- Puts the first of an order key back into its lane where that was evicted: no lane has it, and nobody holds it. Where its
--- handler has payloads of several versions it is not known in which it was. The lane that is given is of one that waits for it.
+-- Puts the first of an order key back into its lane where that was evicted: no lane has it, nobody holds it, and it waits as no
+-- suspect. Where its handler has payloads of several versions it is not known in which it was. The lane that is given is of one
+-- that waits for it.
 local function put_back(order, lane)
     local first = call('LINDEX', order_list(order), 0)
     if not first or call('HEXISTS', leases, first) == 1 or call('ZSCORE', lane, first) then return false end
     local num, version = string.match(lane, ':(%d+):(%d+)$')
     if not num or call('ZSCORE', base .. 'leased:' .. num .. ':' .. version, first) then return false end
+    local exposed, tried = suspects_of(num, version)
+    if call('ZSCORE', exposed, first) or call('ZSCORE', tried, first) then return false end
     for _, known in ipairs(call('HVALS', base .. 'lanes')) do
         if known == num .. ':' .. version then
             call('ZADD', lane, digits(now), first)

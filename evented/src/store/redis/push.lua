@@ -3,7 +3,8 @@
 -- ARGV: origin; for how long those of a repeated push are remembered, and finished ones, in microseconds; how many are; lanes,
 -- and for each: handler, version; pushes, and for each: generation, terms, deliveries, and for each: lane, id, terms, body. A
 -- push's terms are nothing, as with most emits, or: once, its end in milliseconds since 1970 or nothing, finished deliveries,
--- their ids. The answer has for each push: stored, moved (planned from another catalogue), late, unknown handler.
+-- their ids. The answer has for each push: stored, moved (planned from another catalogue), late, unknown handler. Where some
+-- deliveries were not stored of pushes that were, it is that and a list: for each its push's place, and its own in that.
 --
 -- The first command that writes is one that a server refuses when it is full: nothing is stored then.
 local origin, retention, retention_finished, kept = arg(), number(), number(), number()
@@ -57,6 +58,8 @@ local function takes_key(id, key, within)
     return not owner or owner == id
 end
 
+-- By their places in ARGV, deliveries that are not stored of pushes that are: the number of the push. And where each push's are.
+local left_out, any_left_out, firsts = {}, false, {}
 local answers, new, seen, finished, marks = {}, {}, {}, {}, 0
 for answer = 1, number() do
     local planned, once = arg(), arg()
@@ -69,7 +72,7 @@ for answer = 1, number() do
     local count = number()
     local first, last = at, at + 4 * count - 1
     at = last + 1
-    answers[answer] = 's'
+    answers[answer], firsts[answer] = 's', first
     if ends and now > ends * 1000 then
         answers[answer] = 'l'
     elseif planned ~= generation then
@@ -92,8 +95,10 @@ for answer = 1, number() do
                 stores = takes_key(id, sub(terms, 25), (read('>I8', terms, 17)))
             end
             if stores and not seen[id] then
-                seen[id] = true
+                seen[id] = answer
                 new[#new + 1] = i
+            elseif seen[id] ~= answer then
+                left_out[i], any_left_out = answer, true
             end
         end
     end
@@ -128,6 +133,8 @@ for from = 1, #new, CHUNK do
             added[#added + 1], added[#added + 2] = due_at, id
             due = due + 1
             stored = stored + 1
+        else
+            left_out[place], any_left_out = seen[ids[i - from + 1]], true
         end
     end
     if #values > 0 then call('HSET', deliveries, unpack(values)) end
@@ -160,4 +167,13 @@ for from = 1, #finished, CHUNK do
 end
 if marks + #finished > 0 then forget(retention, kept, 2 * (marks + #finished)) end
 if stored > 0 then publish(origin) end
-return table.concat(answers)
+if not any_left_out then return table.concat(answers) end
+local places = {}
+for place in pairs(left_out) do places[#places + 1] = place end
+table.sort(places)
+local list = {}
+for _, place in ipairs(places) do
+    local answer = left_out[place]
+    list[#list + 1], list[#list + 2] = answer, (place - firsts[answer]) / 4 + 1
+end
+return { table.concat(answers), list }

@@ -1,4 +1,4 @@
-//! Deliveries under way: exchange, extend, alone.
+//! Deliveries under way: settled, claimed, and their leases renewed.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -6,8 +6,8 @@ use redis::{Cmd, Value};
 
 use crate::{
     error::StoreError,
-    id::{DeliveryId, LeaseToken},
-    store::{Claim, Claimed, Claims, Exchanged, Lease, Outcome, Settlement},
+    id::{DeliveryId, LeaseToken, SessionId},
+    store::{Blame, Claim, Claimed, Claims, Exchanged, Lapsed, Lease, Outcome, Settlement},
     time,
 };
 
@@ -15,11 +15,11 @@ use super::{
     body,
     changes::Changes,
     link::Link,
-    script::{ALONE, EXCHANGE, EXTEND, bytes, count, digits, int, list, strange, text, tuple},
+    script::{EXCHANGE, EXTEND, bytes, count, digits, int, list, strange, text, tuple},
 };
 
 /// A number of deliveries that stands for all.
-const MANY: usize = 1_000_000;
+pub(super) const MANY: usize = 1_000_000;
 
 /// What an exchange found out beside its answer.
 pub(super) struct Found {
@@ -46,7 +46,7 @@ pub(super) async fn exchange(
             fill(command, token, &plan, settlements, claim);
         })
         .await?;
-    let [held, wait, dropped, generation, identity, lacks_lane, groups] = tuple(answer)?;
+    let [held, wait, dropped, generation, identity, lacks_lane, groups, suspects] = tuple(answer)?;
     let held = plan.held(&bytes(held)?, settlements.len())?;
     let wait = int(&wait)?;
     let next_due = (wait >= 0).then(|| Duration::from_micros(wait.cast_unsigned()));
@@ -54,7 +54,7 @@ pub(super) async fn exchange(
         Some(claim) => claimed(claim, token, list(groups)?)?,
         None => Vec::new(),
     };
-    let claims = Claims { deliveries, next_due };
+    let claims = Claims { deliveries, next_due, suspects: int(&suspects)? == 1 };
     let (generation, identity) = (text(generation)?, text(identity)?);
     let generation =
         (!generation.is_empty()).then(|| digits(Value::BulkString(generation.into_bytes()))).transpose()?;
@@ -127,10 +127,16 @@ fn lease_bytes(lease: &Lease) -> [u8; 16] {
     bytes
 }
 
+pub(super) fn session_bytes(session: SessionId) -> [u8; 8] {
+    session.to_i64().to_be_bytes()
+}
+
 /// The arguments of exchange.lua, after the first.
 fn fill(command: &mut Cmd, token: LeaseToken, plan: &Plan, settlements: &[Settlement], claim: Option<&Claim>) {
     let lease = claim.map_or(Duration::ZERO, |claim| claim.lease);
-    command.arg(&token.to_i64().to_be_bytes()).arg(time::micros(lease));
+    let session = claim.map(|claim| session_bytes(claim.session)).unwrap_or_default();
+    let takes_ended = claim.is_some_and(|claim| claim.lapsed == Lapsed::Take);
+    command.arg(&token.to_i64().to_be_bytes()).arg(time::micros(lease)).arg(&session).arg(u8::from(takes_ended));
     command.arg(plan.groups.len());
     for (lease, places) in &plan.groups {
         command.arg(lease).arg(places.len());
@@ -163,7 +169,7 @@ fn claimed(claim: &Claim, token: LeaseToken, groups: Vec<Value>) -> Result<Vec<C
     let mut lists: Vec<Vec<Vec<Claimed>>> =
         claim.queues.iter().map(|queue| vec![Vec::new(); queue.handlers.len()]).collect();
     for group in groups {
-        let [queue, handler, num, version, ids, bodies, changed] = tuple(group)?;
+        let [queue, handler, num, version, ids, bodies, failed] = tuple(group)?;
         let (queue, handler): (usize, usize) = (count(&queue)?, count(&handler)?);
         let asked = queue.checked_sub(1).zip(handler.checked_sub(1));
         let known = asked.and_then(|(queue, handler)| {
@@ -171,7 +177,7 @@ fn claimed(claim: &Claim, token: LeaseToken, groups: Vec<Value>) -> Result<Vec<C
             Some((name, &mut lists[queue][handler]))
         });
         let (name, list) = known.ok_or_else(|| strange(&Value::Int(0)))?;
-        read_group(name, token, [&num, &version], &bytes(ids)?, self::list(bodies)?, &self::list(changed)?, list)?;
+        read_group(name, token, [&num, &version], &bytes(ids)?, self::list(bodies)?, &self::list(failed)?, list)?;
     }
     let mut claimed = Vec::new();
     for (queue, mut lists) in claim.queues.iter().zip(lists) {
@@ -195,47 +201,61 @@ fn read_group(
     [num, version]: [&Value; 2],
     ids: &[u8],
     bodies: Vec<Value>,
-    changed: &[Value],
+    failed: &[Value],
     list: &mut Vec<Claimed>,
 ) -> Result<(), StoreError> {
-    let (num, version): (u32, u32) = (count(num)?, count(version)?);
-    let row = i64::from(num) << 32 | i64::from(version);
     let (ids, rest) = ids.as_chunks::<16>();
     if ids.len() != bodies.len() || !rest.is_empty() {
         return Err(strange(&Value::Array(bodies)));
     }
     let first = list.len();
     for (id, stored) in ids.iter().zip(bodies) {
-        let stored = bytes(stored)?;
-        let body = body::unpack(&stored).ok_or_else(|| strange(&Value::BulkString(id.to_vec())))?;
-        let lease = Lease { delivery: DeliveryId::from_bytes(*id), row, token, ordered: body.ordered };
-        list.push(Claimed {
-            lease,
-            event_id: body.event_id,
-            handler: Arc::clone(name),
-            origin: body.origin,
-            version,
-            emitted_unix_ms: body.emitted_unix_ms,
-            failed: 0,
-            lost: false,
-            deaths: 0,
-            policy: body.policy,
-            payload: body.payload,
-        });
+        list.push(read_claimed(name, token, [num, version], *id, stored)?);
     }
-    let (changed, _) = changed.as_chunks::<4>();
-    for [place, failed, lost, deaths] in changed {
+    let (failed, _) = failed.as_chunks::<2>();
+    for [place, failed] in failed {
         let place: usize = count(place)?;
         let claimed = list.get_mut(first + place.saturating_sub(1)).ok_or_else(|| strange(failed))?;
-        (claimed.failed, claimed.lost, claimed.deaths) = (count(failed)?, int(lost)? == 1, count(deaths)?);
+        claimed.failed = count(failed)?;
     }
     Ok(())
 }
 
-pub(super) async fn extend(link: &Link, leases: &[Lease], lease: Duration) -> Result<Vec<bool>, StoreError> {
+/// One that has not failed, and against which nothing is held.
+pub(super) fn read_claimed(
+    name: &Arc<str>,
+    token: LeaseToken,
+    [num, version]: [&Value; 2],
+    id: [u8; 16],
+    stored: Value,
+) -> Result<Claimed, StoreError> {
+    let (num, version): (u32, u32) = (count(num)?, count(version)?);
+    let row = i64::from(num) << 32 | i64::from(version);
+    let stored = bytes(stored)?;
+    let body = body::unpack(&stored).ok_or_else(|| strange(&Value::BulkString(id.to_vec())))?;
+    Ok(Claimed {
+        lease: Lease { delivery: DeliveryId::from_bytes(id), row, token, ordered: body.ordered },
+        event_id: body.event_id,
+        handler: Arc::clone(name),
+        origin: body.origin,
+        version,
+        emitted_unix_ms: body.emitted_unix_ms,
+        failed: 0,
+        blame: Blame::default(),
+        policy: body.policy,
+        payload: body.payload,
+    })
+}
+
+pub(super) async fn extend(
+    link: &Link,
+    session: SessionId,
+    leases: &[Lease],
+    lease: Duration,
+) -> Result<Vec<bool>, StoreError> {
     let groups = by_lease(leases.iter().enumerate());
     let fill = |command: &mut Cmd| {
-        command.arg(time::micros(lease)).arg(groups.len());
+        command.arg(&session_bytes(session)).arg(time::micros(lease)).arg(groups.len());
         for (lease, places) in &groups {
             command.arg(lease).arg(places.len());
             for at in places {
@@ -245,11 +265,4 @@ pub(super) async fn extend(link: &Link, leases: &[Lease], lease: Duration) -> Re
     };
     let said = bytes(link.call(&EXTEND, fill).await?)?;
     put_back(&groups, &[], &said, leases.len())
-}
-
-pub(super) async fn runs_alone(link: &Link, lease: Lease, runs: bool) -> Result<bool, StoreError> {
-    let fill = |command: &mut Cmd| {
-        command.arg(&lease_bytes(&lease)).arg(&lease.delivery.to_bytes()).arg(if runs { 2 } else { 1 });
-    };
-    Ok(int(&link.call(&ALONE, fill).await?)? == 1)
 }

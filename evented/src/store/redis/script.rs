@@ -20,9 +20,9 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal)+) => {$(
+    ($($name:ident = $($file:literal)+)+) => {$(
         pub(super) static $name: Script = {
-            const CODE: &str = concat!(include_str!("prelude.lua"), include_str!($file));
+            const CODE: &str = concat!(include_str!("prelude.lua"), $(include_str!($file)),+);
             Script(LazyLock::new(|| redis::Script::new(CODE)), CODE)
         };
     )+};
@@ -31,9 +31,10 @@ macro_rules! scripts {
 scripts! {
     OPEN = "open.lua"
     PUSH = "push.lua"
-    EXCHANGE = "exchange.lua"
-    EXTEND = "extend.lua"
-    ALONE = "alone.lua"
+    EXCHANGE = "blame.lua" "exchange.lua"
+    SUSPECTS = "blame.lua" "suspects.lua"
+    EXTEND = "blame.lua" "extend.lua"
+    LEAVE = "blame.lua" "leave.lua"
     RECORD = "record.lua"
     CATALOGUE = "catalogue.lua"
     RETIRE = "retire.lua"
@@ -41,7 +42,7 @@ scripts! {
     STATS = "stats.lua"
     DEAD = "dead.lua"
     LETTERS = "letters.lua"
-    SWEEP = "sweep.lua"
+    SWEEP = "blame.lua" "sweep.lua"
 }
 
 /// An answer that no script of ours gives. Its shape is said, and not what is in it, which may be a payload.

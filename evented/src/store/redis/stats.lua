@@ -10,7 +10,8 @@ for i = 1, #handlers, 2 do
     local stored, running, due_for = 0, 0, -1
     for version in string.gmatch(versions, '%d+') do
         local due, leased = lane_of(num, version)
-        stored = stored + call('ZCARD', due) + call('ZCARD', leased)
+        local exposed, tried = suspects_of(num, version)
+        for _, key in ipairs({ due, leased, exposed, tried }) do stored = stored + call('ZCARD', key) end
         -- One whose lease has ended waits.
         running = running + call('ZCOUNT', leased, '(' .. digits(now), '+inf')
         for _, key in ipairs({ due, leased }) do

@@ -122,12 +122,7 @@ async fn write(link: &Link, changes: &Changes, group: Vec<Write>) -> Result<(), 
     }
     for (at, Write { push, reply, _place }) in group.into_iter().enumerate() {
         let answer = match &answers {
-            Ok(answers) => match answers[at] {
-                b's' => Ok(Pushed::Stored(Vec::new())),
-                b'm' => Ok(Pushed::CatalogueMoved),
-                b'l' => Ok(Pushed::TooLate),
-                _ => Err(unknown_handler(&push)),
-            },
+            Ok(answers) => answers.of(at, &push),
             Err(Answer::Failed(failure)) => Err(failure.clone().into()),
             Err(Answer::Strange(value)) => Err(script::strange(value)),
         };
@@ -145,11 +140,47 @@ enum Answer {
     Strange(Value),
 }
 
-fn read(answer: Value, pushes: usize) -> Result<Vec<u8>, Answer> {
-    match answer {
-        Value::BulkString(answers) if answers.len() == pushes => Ok(answers),
-        other => Err(Answer::Strange(other)),
+/// What became of the pushes of a group.
+struct Answers {
+    /// A letter for each.
+    said: Vec<u8>,
+    /// Deliveries that were not stored: the push's place and their own in it, in their order.
+    left_out: Vec<(usize, usize)>,
+}
+
+impl Answers {
+    fn of(&self, at: usize, push: &Push) -> Result<Pushed, StoreError> {
+        match self.said[at] {
+            b's' => {
+                let left_out = self.left_out.iter().filter(|(push, _)| *push == at);
+                let left_out = left_out.filter_map(|(_, place)| push.deliveries.get(*place));
+                Ok(Pushed::Stored(left_out.map(|delivery| delivery.id).collect()))
+            }
+            b'm' => Ok(Pushed::CatalogueMoved),
+            b'l' => Ok(Pushed::TooLate),
+            _ => Err(unknown_handler(push)),
+        }
     }
+}
+
+/// As push.lua answers: a text, or that and a list of what was not stored.
+fn read(answer: Value, pushes: usize) -> Result<Answers, Answer> {
+    let strange = |_| Answer::Strange(Value::Nil);
+    let (said, places) = match answer {
+        Value::Array(answer) => {
+            let [said, places] = script::tuple(Value::Array(answer)).map_err(strange)?;
+            (said, script::list(places).map_err(strange)?)
+        }
+        said => (said, Vec::new()),
+    };
+    let said = match said {
+        Value::BulkString(said) if said.len() == pushes => said,
+        other => return Err(Answer::Strange(other)),
+    };
+    let (places, _) = places.as_chunks::<2>();
+    let place = |value: &Value| script::count::<usize>(value).map(|place| place.saturating_sub(1)).map_err(strange);
+    let left_out = places.iter().map(|[push, delivery]| Ok((place(push)?, place(delivery)?)));
+    Ok(Answers { said, left_out: left_out.collect::<Result<_, Answer>>()? })
 }
 
 fn unknown_handler(push: &Push) -> StoreError {

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{
-    capacity::Found,
-    lease::Leases,
-    store::{Lease, Outcome, Settlement},
-};
+use crate::store::{Lease, Outcome, Settlement};
+
+use super::{capacity::Found, lease::Leases};
 
 /// A delivery that is over, with what it occupied.
-pub(crate) struct Ended {
+pub(super) struct Ended {
     pub lease: Lease,
     /// `None` when there is nothing to settle.
     pub outcome: Option<Outcome>,
@@ -22,14 +20,14 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    pub(crate) fn settlement(&self) -> Option<Settlement> {
+    pub(super) fn settlement(&self) -> Option<Settlement> {
         self.outcome.clone().map(|outcome| Settlement { lease: self.lease, outcome })
     }
 }
 
 /// What a claimed delivery occupies until it is settled, or until there is nothing to settle: however it ends, its drop
 /// lets the lease go and gives the room back.
-pub(crate) struct InFlight {
+pub(super) struct InFlight {
     leases: Arc<Leases>,
     lease: Lease,
     pub found: Option<Found>,
@@ -38,7 +36,7 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    pub(crate) fn new(
+    pub(super) fn new(
         leases: &Arc<Leases>,
         lease: Lease,
         found: Option<Found>,

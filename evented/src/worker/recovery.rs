@@ -1,4 +1,4 @@
-//! Suspects: deliveries whose process died while it had them. They wait apart in the store, and this loop claims them, a few at a
+//! Recovery: suspects, deliveries whose process died while it had them. They wait apart in the store, and this loop claims them, a few at a
 //! time beside all other work, and one to be tried singly.
 //!
 //! A suspect has its place until it is settled, and no more are claimed than there are places: what runs next is no suspect of
@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    error::in_one_line,
+    error::{StoreError, in_one_line},
     store::Suspects,
     time::{self, End, Instant},
 };
@@ -57,7 +57,7 @@ impl Worker {
         loop {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => break,
-                () = self.suspects.look.notified() => {}
+                () = self.suspicion.look.notified() => {}
                 () = time::sleep(wait) => {}
             }
             // Those of others are found so, and one that has to wait until this process is older.
@@ -79,21 +79,21 @@ impl Worker {
     }
 
     /// Claims as many as there are places for; answers whether others wait.
-    async fn claim_suspects(self: &Arc<Self>) -> Result<bool, crate::error::StoreError> {
+    async fn claim_suspects(self: &Arc<Self>) -> Result<bool, StoreError> {
         let Some(ended) = self.endings() else { return Ok(false) };
-        let exposed = self.suspects.exposed.available_permits();
-        let trial = Arc::clone(&self.suspects.tried).try_acquire_owned().ok();
+        let exposed = self.suspicion.exposed.available_permits();
+        let trial = Arc::clone(&self.suspicion.tried).try_acquire_owned().ok();
         let asked = Suspects {
             queues: self.queues.all(),
             lease: self.shared.lease,
             session: self.leases.session(),
             exposed,
-            tried: trial.is_some().then(|| self.suspects.born.elapsed()),
+            tried: trial.is_some().then(|| self.suspicion.born.elapsed()),
         };
         let until = End::after(self.shared.lease);
         let claimed = self.store.suspects(asked).await?;
         for suspect in claimed.exposed {
-            let place = Arc::clone(&self.suspects.exposed).try_acquire_owned().ok();
+            let place = Arc::clone(&self.suspicion.exposed).try_acquire_owned().ok();
             self.start(suspect, until, false, place, &ended);
         }
         if let Some(suspect) = claimed.tried {

@@ -1,7 +1,6 @@
-//! What an attempt's end means for its delivery, and the line in the log that says so.
+//! The verdict: what an attempt's end means for its delivery, and the line in the log that says so.
 
 use crate::{
-    attempt::{Decoded, Interrupt},
     def::Stores,
     error::{HandlerResult, Retry, in_one_line, retry_of, tamed},
     guard::{Guarded, guarded},
@@ -10,9 +9,11 @@ use crate::{
     store::{Claimed, Outcome},
 };
 
+use super::attempt::{Decoded, Interrupt};
+
 /// Decodes the payload; a panic of the event's own `Deserialize` is an error like others. What it said may quote the payload,
 /// and is left out.
-pub(crate) fn decode(stored: Stores, claimed: &Claimed) -> Result<Decoded, String> {
+pub(super) fn decode(stored: Stores, claimed: &Claimed) -> Result<Decoded, String> {
     let decoded = guarded(|| (stored.decode.read)(claimed.version, &claimed.payload));
     decoded.unwrap_or_else(|_| Err("its `Deserialize` panicked".into())).map(Guarded::new).map_err(|error| {
         format!(
@@ -24,7 +25,7 @@ pub(crate) fn decode(stored: Stores, claimed: &Claimed) -> Result<Decoded, Strin
 }
 
 /// What an attempt's end means for its delivery; `None` when there is nothing to settle.
-pub(crate) fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
+pub(super) fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
     let Err(error) = ended else { return Some(Outcome::Completed) };
     match error.downcast_ref::<Interrupt>() {
         Some(Interrupt::Lost) => return note_lost(handler, claimed),
@@ -49,13 +50,13 @@ pub(crate) fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: 
     Some(Outcome::Retry { delay, error: text })
 }
 
-pub(crate) fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {
+pub(super) fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {
     tracing::error!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
         event_id = %claimed.event_id, attempts = failed, %error, "a delivery goes to the dead letters");
     Outcome::Dead { failed, error }
 }
 
-pub(crate) fn note_lost(handler: &Linked, claimed: &Claimed) -> Option<Outcome> {
+pub(super) fn note_lost(handler: &Linked, claimed: &Claimed) -> Option<Outcome> {
     tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
         "the lease of a delivery was lost; it runs again, and no attempt is counted");
     // Where nobody has it yet, it need not wait for the end of its lease.

@@ -25,10 +25,10 @@ const RUNNING: usize = 64;
 /// batch for one that is done at once. Far below a quarter of the shortest lease.
 const AHEAD: Duration = Duration::from_millis(50);
 /// How many deliveries one exchange settles, and how many of a queue it claims.
-pub(crate) const BATCH: usize = 1_024;
+pub(super) const BATCH: usize = 1_024;
 
 /// The queues of a worker.
-pub(crate) struct Queues {
+pub(super) struct Queues {
     pub list: Vec<Queue>,
     /// How many deliveries of a queue one claim asks for at the most.
     most: AtomicUsize,
@@ -38,14 +38,14 @@ pub(crate) struct Queues {
 
 /// The handler behind a name.
 #[derive(Clone)]
-pub(crate) struct Found {
+pub(super) struct Found {
     pub handler: usize,
     pub queue: usize,
     /// Room for deliveries in flight, where the handler has a `concurrency` of its own; its names share it.
     pub limit: Option<Arc<Semaphore>>,
 }
 
-pub(crate) struct Queue {
+pub(super) struct Queue {
     pub name: Arc<str>,
     /// The names under which its handlers' deliveries are stored, those of higher priority first.
     pub handlers: Vec<Named>,
@@ -60,7 +60,7 @@ pub(crate) struct Queue {
 }
 
 /// A name under which a handler's deliveries are stored.
-pub(crate) struct Named {
+pub(super) struct Named {
     pub name: Arc<str>,
     pub handler: usize,
     pub version: u32,
@@ -69,7 +69,7 @@ pub(crate) struct Named {
 
 impl Queues {
     /// Those of handlers on stored routes.
-    pub(crate) fn of(handlers: impl Iterator<Item = usize>) -> Self {
+    pub(super) fn of(handlers: impl Iterator<Item = usize>) -> Self {
         let mut list: BTreeMap<&str, Queue> = BTreeMap::new();
         for (name, handler) in names_of(handlers) {
             let linked = &registry().handlers[handler];
@@ -94,26 +94,26 @@ impl Queues {
         Self { list, most: AtomicUsize::new(BATCH), by_name }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<&Found> {
+    pub(super) fn find(&self, name: &str) -> Option<&Found> {
         self.by_name.get(name)
     }
 
     /// A claim was not answered in time, perhaps since it was too much for the network: the next asks for a quarter.
-    pub(crate) fn ask_for_fewer(&self, claim: &Claim) {
+    pub(super) fn ask_for_fewer(&self, claim: &Claim) {
         self.ask_for_fewer_than(claim.queues.iter().map(|queue| queue.wanted).max().unwrap_or(BATCH));
     }
 
     /// The same where so many were answered so late that they were given back.
-    pub(crate) fn ask_for_fewer_than(&self, claimed: usize) {
+    pub(super) fn ask_for_fewer_than(&self, claimed: usize) {
         self.most.store((claimed / 4).max(1), Ordering::Relaxed);
     }
 
     /// One was: the next may ask for twice as much.
-    pub(crate) fn ask_for_more(&self) {
+    pub(super) fn ask_for_more(&self) {
         let most = self.most.load(Ordering::Relaxed);
         if most < BATCH {
             self.most.store((most * 2).min(BATCH), Ordering::Relaxed);
@@ -121,7 +121,7 @@ impl Queues {
     }
 
     /// All handlers, as suspects of them are asked for.
-    pub(crate) fn all(&self) -> Vec<ClaimQueue> {
+    pub(super) fn all(&self) -> Vec<ClaimQueue> {
         let queue = |queue: &Queue| {
             let handler = |named: &Named| {
                 let Named { version, priority, .. } = *named;
@@ -134,7 +134,7 @@ impl Queues {
     }
 
     /// What there is room for, counting the room that these deliveries give back; `None` where there is none.
-    pub(crate) fn wanted<'f>(&self, ended: impl Iterator<Item = &'f Found>) -> Option<Vec<ClaimQueue>> {
+    pub(super) fn wanted<'f>(&self, ended: impl Iterator<Item = &'f Found>) -> Option<Vec<ClaimQueue>> {
         let mut freed = vec![0; self.list.len()];
         let mut freed_of_handler: HashMap<usize, usize> = HashMap::new();
         for found in ended {
@@ -162,12 +162,12 @@ impl Queues {
 }
 
 /// The queue of a handler on a stored route.
-pub(crate) fn queue_of(handler: usize) -> &'static str {
+pub(super) fn queue_of(handler: usize) -> &'static str {
     registry().handlers[handler].stored.expect("a worker has stored handlers only").queue
 }
 
 impl Queue {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
             handlers: Vec::new(),
@@ -180,20 +180,20 @@ impl Queue {
     }
 
     /// With its handlers by priority, and by name within one.
-    pub(crate) fn sorted(mut self) -> Self {
+    pub(super) fn sorted(mut self) -> Self {
         self.handlers.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         self
     }
 
     /// How many more it can take, when so many of those in flight are settled.
-    pub(crate) fn wanted(&self, freed: usize) -> usize {
+    pub(super) fn wanted(&self, freed: usize) -> usize {
         let per_slot = AHEAD.as_micros() / u128::from(self.run_micros.load(Ordering::Relaxed).max(1));
         let ahead = usize::try_from(per_slot).unwrap_or(IN_FLIGHT).saturating_mul(RUNNING);
         let startable = (self.slots.available_permits() + ahead).saturating_sub(self.waiting.load(Ordering::Relaxed));
         (self.room.available_permits() + freed).min(startable).min(BATCH)
     }
 
-    pub(crate) fn note_run(&self, took: Duration) {
+    pub(super) fn note_run(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let before = self.run_micros.load(Ordering::Relaxed);
         let now = if before == u64::MAX { took } else { before - before / 8 + took / 8 };

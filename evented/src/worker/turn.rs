@@ -1,38 +1,10 @@
-//! What is held on the way of a delivery through a worker: room, and a slot.
+//! The turn: a claimed delivery waits for a slot, in which it runs.
 
 use std::sync::{Arc, atomic::Ordering};
 
-use tokio::sync::{MutexGuard, OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{
-    in_flight::Ended,
-    store::{Claim, Claims},
-    time::End,
-};
-
-use super::{SOON, Worker};
-
-/// Room that is kept while the relay claims for it.
-pub(crate) struct Offer<'w> {
-    pub(super) worker: &'w Arc<Worker>,
-    pub(super) _claiming: MutexGuard<'w, ()>,
-    pub(super) ended: mpsc::UnboundedSender<Ended>,
-    pub(super) until: End,
-    pub claim: Claim,
-}
-
-impl Offer<'_> {
-    /// Starts what was claimed.
-    pub(crate) fn start(self, claims: Claims) {
-        if claims.suspects {
-            self.worker.suspects.look();
-        }
-        self.worker.start_all(claims.deliveries, self.until, &self.ended);
-        if claims.next_due.is_some_and(|next| next <= SOON) {
-            self.worker.look_again.notify_one();
-        }
-    }
-}
+use super::Worker;
 
 /// One of those that wait for a slot.
 pub(super) struct Waiting {

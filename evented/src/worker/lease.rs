@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -32,6 +35,8 @@ pub(crate) struct Leases {
     session: SessionId,
     /// The store knows the session: a death of what is claimed before would not be noticed.
     registered: Flag,
+    /// The worker has ended: nothing is renewed any more.
+    left: AtomicBool,
     /// Until when ended leases are left to those who held them; none while the store answers as it should.
     left_until: Mutex<Option<Instant>>,
 }
@@ -77,12 +82,18 @@ impl Leases {
             held: Mutex::default(),
             session: SessionId::mint(),
             registered: Flag::default(),
+            left: AtomicBool::new(false),
             left_until: Mutex::default(),
         }
     }
 
     pub(crate) fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// Renews nothing any more: the session ends.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the store knows the session.
@@ -227,7 +238,7 @@ async fn renew_each_third(store: Arc<dyn QueueStore>, leases: Arc<Leases>, lease
 /// Renews what is held, and with it the session; answers whether there was anything to renew.
 async fn renew(store: &dyn QueueStore, leases: &Leases, lease: Duration, is_due: bool) -> Result<bool, StoreError> {
     let all = leases.all();
-    if all.is_empty() && !is_due {
+    if (all.is_empty() && !is_due) || leases.left.load(Ordering::Relaxed) {
         return Ok(false);
     }
     // Counted from before the store is asked: the store's clock starts later, so ours ends first.

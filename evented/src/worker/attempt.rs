@@ -12,20 +12,21 @@ use crate::{
     error::{BoxError, HandlerResult, StoreError, tamed},
     guard::Guarded,
     instance::{Instance, SCOPE, Scope, catch, catch_sync},
-    lease::Hold,
     store::{Fence, Lease, Outbox, TxCall, TxEnd},
-    time,
 };
 
+use super::lease::Hold;
+
 /// What ends an attempt from outside.
-pub(crate) struct Interrupts {
+pub(super) struct Interrupts {
     pub timeout: Duration,
+    pub delivery: Delivery,
     pub hold: Arc<Hold>,
     pub aborting: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Interrupt {
+pub(super) enum Interrupt {
     TimedOut(Duration),
     Lost,
     Stopped,
@@ -45,7 +46,7 @@ impl std::error::Error for Interrupt {}
 
 impl Interrupts {
     /// The handler's end, or the interruption that came first; the handler's future is dropped then, or never begun.
-    pub(crate) async fn or(mut self, running: impl Future<Output = HandlerResult>) -> HandlerResult {
+    pub(super) async fn or(mut self, running: impl Future<Output = HandlerResult>) -> HandlerResult {
         if self.hold.is_lost() {
             return Err(Interrupt::Lost.into());
         }
@@ -53,28 +54,29 @@ impl Interrupts {
             biased;
             ended = running => ended,
             () = self.hold.lost() => Err(Interrupt::Lost.into()),
-            () = time::sleep(self.timeout) => Err(Interrupt::TimedOut(self.timeout).into()),
+            () = self.delivery.time_is_up() => Err(Interrupt::TimedOut(self.timeout).into()),
             _ = self.aborting.wait_for(|abort| *abort) => Err(Interrupt::Stopped.into()),
         }
     }
 }
 
 /// An event that was decoded for a handler, which may leave it to us to drop.
-pub(crate) type Decoded = Guarded<Box<dyn Any + Send>>;
+pub(super) type Decoded = Guarded<Box<dyn Any + Send>>;
 
-pub(crate) async fn run_async(
+pub(super) async fn run_async(
     call: &'static dyn ErasedCall,
     mut event: Decoded,
     delivery: Delivery,
     instance: Arc<Instance>,
     tx: Option<&mut (dyn Any + Send)>,
 ) -> HandlerResult {
+    delivery.begin();
     let mut context = Context { states: &instance.states, delivery: Some(delivery), tx };
     catch(|| call.start(&mut **event, &mut context)).await.map_err(tamed)
 }
 
 /// Runs a transactional handler: with the lease of a delivery beside its data, or once for one of another store.
-pub(crate) async fn run_in_tx(
+pub(super) async fn run_in_tx(
     outbox: &Outbox,
     lease: Option<Lease>,
     call: &'static dyn ErasedCall,
@@ -102,7 +104,7 @@ pub(crate) async fn run_in_tx(
 
 /// Runs a plain function on the blocking pool, where a free `emit` finds its instance too. When this future is dropped,
 /// the function goes on to its end, in its slot, and its result is discarded.
-pub(crate) async fn run_blocking(
+pub(super) async fn run_blocking(
     call: &'static dyn ErasedCall,
     mut event: Decoded,
     delivery: Delivery,
@@ -117,6 +119,7 @@ pub(crate) async fn run_blocking(
             return Err(Interrupt::Lost.into());
         }
         let _entered = span.entered();
+        delivery.begin();
         let instance = Arc::clone(&scope.instance);
         SCOPE.sync_scope(scope, || {
             let mut context = Context { states: &instance.states, delivery: Some(delivery), tx: None };
