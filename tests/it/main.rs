@@ -20,6 +20,7 @@ mod in_process;
 mod inbox;
 mod late;
 mod memory;
+mod model;
 mod mysql;
 mod network;
 mod outbox;

@@ -203,7 +203,11 @@ impl AdminStore for Memory {
     }
 
     fn pause(&self, queue: String, paused: bool) -> Pending<'_, ()> {
-        self.write(move |kept, _| Ok(kept.pause(queue, paused)), |()| true)
+        let pause = move |kept: &mut Kept, _| {
+            kept.pause(queue, paused);
+            Ok(())
+        };
+        self.write(pause, |()| true)
     }
 
     fn dead_letters(&self, handler: Option<String>, limit: u32) -> Pending<'_, Vec<DeadLetter>> {

@@ -62,14 +62,14 @@ pub(super) async fn push(conn: &mut SqliteConnection, pushes: &[&Push]) -> Resul
     let stored = || pushes.iter().zip(&answers).filter(|(_, answer)| answer.is_stored()).map(|(push, _)| *push);
     let once = stored().filter(|push| push.once).flat_map(|push| push.deliveries.iter());
     let repeated = remember(conn, once.map(|delivery| delivery.id).collect(), now).await?;
-    let pushed: usize = stored().map(|push| push.deliveries.len()).sum();
+    let total: usize = stored().map(|push| push.deliveries.len()).sum();
     let deliveries = stored().flat_map(|push| push.deliveries.iter());
     let inserted = insert(conn, deliveries.filter(|delivery| !repeated.contains(&delivery.id))).await?;
     let finished: Vec<_> = stored().flat_map(|push| push.finished.iter()).collect();
     if !finished.is_empty() {
         forget(conn, &finished, now).await?;
     }
-    if inserted < u64::try_from(pushed).unwrap_or(u64::MAX) {
+    if inserted < u64::try_from(total).unwrap_or(u64::MAX) {
         let mut new = stored_after(conn, last).await?;
         for (push, answer) in pushes.iter().zip(&mut answers) {
             if let Pushed::Stored(not_stored) = answer {

@@ -15,7 +15,7 @@ impl Kept {
         let count = |(id, Handler { entry, done, retried, dead, .. }): (&String, &Handler)| {
             let stored = || self.deliveries.values().filter(|delivery| *delivery.pushed.handler == **id);
             let runs = stored().filter(|delivery| delivery.held.is_some() && !delivery.has_lapsed(now)).count();
-            let due = stored().filter_map(|delivery| self.due_at(delivery, &heads)).filter(|due_at| *due_at <= now);
+            let due = stored().filter_map(|delivery| delivery.due_at(&heads)).filter(|due_at| *due_at <= now);
             StoredCount {
                 handler: id.clone(),
                 event: entry.event.clone(),

@@ -67,7 +67,7 @@ impl Kept {
         let readable = of_handler.filter(|delivery| delivery.pushed.version <= handler.version);
         let takable = readable.filter(|delivery| lapsed == Lapsed::Take || delivery.held.is_none());
         let mut due: Vec<_> = takable
-            .filter_map(|delivery| Some((self.due_at(delivery, &heads)?, delivery.number, delivery.pushed.id)))
+            .filter_map(|delivery| Some((delivery.due_at(&heads)?, delivery.number, delivery.pushed.id)))
             .filter(|(due_at, ..)| *due_at <= now)
             .collect();
         due.sort_unstable();
@@ -78,7 +78,7 @@ impl Kept {
     fn next_due(&self, now: StoreTime, handler: &ClaimHandler) -> Option<StoreTime> {
         let heads = self.heads();
         let of_handler = self.deliveries.values().filter(|delivery| delivery.pushed.handler == handler.name);
-        of_handler.filter_map(|delivery| self.due_at(delivery, &heads)).filter(|due_at| *due_at > now).min()
+        of_handler.filter_map(|delivery| delivery.due_at(&heads)).filter(|due_at| *due_at > now).min()
     }
 
     /// A delivery is one session's alone from now on. One that was tried when its last session died, and is claimed again, is

@@ -133,17 +133,6 @@ impl Kept {
         }
         heads
     }
-
-    /// When a claim may take a delivery: at its time, or at the end of its lease. `None`: it waits for its turn, or apart as a
-    /// suspect.
-    pub fn due_at(&self, delivery: &Delivery, heads: &BTreeMap<Key, i64>) -> Option<StoreTime> {
-        let waits_for_its_turn = delivery.pushed.order.is_some_and(|key| heads[&key] != delivery.number);
-        match &delivery.held {
-            Some(held) => Some(held.until),
-            None if delivery.is_suspect() || waits_for_its_turn => None,
-            None => Some(delivery.due),
-        }
-    }
 }
 
 impl Delivery {
@@ -165,5 +154,15 @@ impl Delivery {
     /// Whether it was leased, and the lease has ended.
     pub fn has_lapsed(&self, now: StoreTime) -> bool {
         self.held.as_ref().is_some_and(|held| held.until <= now)
+    }
+
+    /// When a claim may take it: at its time, or at the end of its lease. `None`: it waits for its turn, or apart as a suspect.
+    pub fn due_at(&self, heads: &BTreeMap<Key, i64>) -> Option<StoreTime> {
+        let waits_for_its_turn = self.pushed.order.is_some_and(|key| heads[&key] != self.number);
+        match &self.held {
+            Some(held) => Some(held.until),
+            None if self.is_suspect() || waits_for_its_turn => None,
+            None => Some(self.due),
+        }
     }
 }
