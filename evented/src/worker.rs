@@ -194,7 +194,7 @@ impl Worker {
             let outcome = running.unwrap_or_else(|panic| {
                 let handler = &registry().handlers[handler];
                 let policy = handler.stored.map_or(claimed.policy, |stored| stored.policy);
-                judge(handler, policy, &claimed, Err(panic))
+                Some(judge(handler, policy, &claimed, Err(panic)))
             });
             // The loop outlives every task: it ends when the last sender is gone, or when it gives up.
             let once = worker.outbox.is_none() && registry().handlers[handler].takes_tx();

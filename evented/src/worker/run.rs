@@ -74,13 +74,13 @@ impl Worker {
             // Most find a slot at once, and then nothing else is asked.
             biased;
             slot = Arc::clone(&queue.slots).acquire_owned() => slot.expect("slots are never closed"),
-            () = hold.lost() => return note_lost(handler, claimed),
+            () = hold.lost() => return Some(note_lost(handler, claimed)),
             // What has not been started when the worker stops is given back at once.
             _ = stopping.wait_for(|stop| *stop) => return Some(Outcome::Released),
         };
         drop(waiting);
         if hold.is_lost() {
-            return note_lost(handler, claimed);
+            return Some(note_lost(handler, claimed));
         }
         if claimed.blame != Blame::default() {
             let Blame { deaths, charges } = claimed.blame;
@@ -121,7 +121,7 @@ impl Worker {
                     }
                     Ok(TxEnd::Lost) => {
                         // The store says so. It is not given back: what loses its lease each time it runs would run without a pause.
-                        note_lost(handler, claimed);
+                        let _later = note_lost(handler, claimed);
                         return None;
                     }
                     Ok(TxEnd::Failed(error)) => Err(error),
@@ -152,7 +152,7 @@ impl Worker {
             tracing::warn!(handler = %handler.id, place = %handler.place, took = ?began.elapsed(), timeout = ?policy.timeout,
                 "a handler went past its timeout without yielding; make it a plain `fn`, which runs on the blocking pool");
         }
-        judge(handler, policy, claimed, ended)
+        Some(judge(handler, policy, claimed, ended))
     }
 
     /// The span of one attempt, in which the handler runs.

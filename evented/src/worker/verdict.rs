@@ -24,30 +24,30 @@ pub(super) fn decode(stored: Stores, claimed: &Claimed) -> Result<Decoded, Strin
     })
 }
 
-/// What an attempt's end means for its delivery; `None` when there is nothing to settle.
-pub(super) fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Option<Outcome> {
-    let Err(error) = ended else { return Some(Outcome::Completed) };
+/// What an attempt's end means for its delivery.
+pub(super) fn judge(handler: &Linked, policy: Policy, claimed: &Claimed, ended: HandlerResult) -> Outcome {
+    let Err(error) = ended else { return Outcome::Completed };
     match error.downcast_ref::<Interrupt>() {
         Some(Interrupt::Lost) => return note_lost(handler, claimed),
         Some(Interrupt::Stopped) => {
             tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
                 "the grace of the stop is over: a running delivery was dropped, and will run again");
-            return Some(Outcome::Released);
+            return Outcome::Released;
         }
         Some(Interrupt::TimedOut(_)) | None => {}
     }
     let failed = claimed.failed.saturating_add(1);
     let text = in_one_line(&*error);
     let delay = match retry_of(&*error) {
-        Retry::Never => return Some(judge_dead(handler, claimed, failed, text)),
-        _ if failed >= policy.attempts_max => return Some(judge_dead(handler, claimed, failed, text)),
+        Retry::Never => return judge_dead(handler, claimed, failed, text),
+        _ if failed >= policy.attempts_max => return judge_dead(handler, claimed, failed, text),
         Retry::After(delay) => delay,
         Retry::WithBackoff => policy.backoff.delay(failed),
     };
     tracing::warn!(handler = %handler.id, place = %handler.place, delivery = %claimed.lease.delivery,
         event_id = %claimed.event_id, attempt = failed, attempts_max = policy.attempts_max, retry_in = ?delay, error = %text,
         "a delivery failed and will be tried again");
-    Some(Outcome::Retry { delay, error: text })
+    Outcome::Retry { delay, error: text }
 }
 
 pub(super) fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error: String) -> Outcome {
@@ -56,9 +56,9 @@ pub(super) fn judge_dead(handler: &Linked, claimed: &Claimed, failed: u32, error
     Outcome::Dead { failed, error }
 }
 
-pub(super) fn note_lost(handler: &Linked, claimed: &Claimed) -> Option<Outcome> {
+pub(super) fn note_lost(handler: &Linked, claimed: &Claimed) -> Outcome {
     tracing::warn!(handler = %handler.id, delivery = %claimed.lease.delivery,
         "the lease of a delivery was lost; it runs again, and no attempt is counted");
     // Where nobody has it yet, it need not wait for the end of its lease.
-    Some(Outcome::Released)
+    Outcome::Released
 }

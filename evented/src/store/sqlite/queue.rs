@@ -218,17 +218,19 @@ pub(super) async fn lease_rows(
     .await?;
     let mut claimed = Vec::with_capacity(leased.len());
     for row in &leased {
-        let (row, handler, read) = read(row, token)?;
+        let (handler, delivery) = read(row, token, names)?;
         counts.leased(handler, 1);
-        if let Some(name) = names.get(&row) {
-            claimed.push(read(Arc::clone(name)));
-        }
+        claimed.extend(delivery);
     }
     Ok(claimed)
 }
 
-/// A leased row's number and its handler's, and the delivery that it is for the handler of a name.
-fn read(row: &SqliteRow, token: LeaseToken) -> Result<(i64, i64, impl FnOnce(Arc<str>) -> Claimed + use<>), SqlxError> {
+/// The number of a leased row's handler, and the delivery that it is, for the handler of the name that its row has.
+fn read(
+    row: &SqliteRow,
+    token: LeaseToken,
+    names: &HashMap<i64, &Arc<str>>,
+) -> Result<(i64, Option<Claimed>), SqlxError> {
     let numbers: &str = row.try_get(0)?;
     let mut numbers = numbers.split(' ');
     let mut next =
@@ -250,10 +252,10 @@ fn read(row: &SqliteRow, token: LeaseToken) -> Result<(i64, i64, impl FnOnce(Arc
         timeout: time::from_millis(timeout),
     };
     let lease = Lease { delivery: id, row: seq, token, ordered };
-    let claimed = move |handler| Claimed {
+    let claimed = |name: &&Arc<str>| Claimed {
         lease,
         event_id,
-        handler,
+        handler: Arc::clone(name),
         origin,
         version,
         emitted_unix_ms,
@@ -262,7 +264,7 @@ fn read(row: &SqliteRow, token: LeaseToken) -> Result<(i64, i64, impl FnOnce(Arc
         policy,
         payload,
     };
-    Ok((seq, handler, claimed))
+    Ok((handler, names.get(&seq).map(claimed)))
 }
 
 pub(super) fn backoff(first_ms: i64, max_ms: Option<i64>) -> Backoff {
