@@ -12,7 +12,7 @@ use evented::{
     DeliveryId, EventId, Key, Origin, Policy, SessionId,
     sqlx::{AssertSqlSafe, SqlitePool, query, query_scalar},
     store::{
-        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Lapsed, NewDelivery, Outcome, Push, Pushed, Route,
+        CatalogueEntry, Claim, ClaimHandler, ClaimQueue, Claimed, Lapsed, NewDelivery, Outcome, Push, Route,
         Settlement, Store, open_outbox,
     },
 };

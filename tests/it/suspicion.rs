@@ -78,7 +78,7 @@ async fn settle(store: &Store, claimed: &[Claimed], outcome: impl Fn(usize) -> O
 /// Works in rounds; answers how many deliveries it stored, and how many it completed.
 async fn work(store: Store, mut dice: Dice) -> (usize, usize) {
     let generation = store.catalogue.read().await.unwrap().generation;
-    let (mut stored, mut completed) = (0, 0);
+    let (mut pushed, mut completed) = (0, 0);
     let mut session = SessionId::mint();
     let mut claimed = Vec::new();
     for _ in 0..60 {
@@ -131,10 +131,10 @@ async fn nothing_is_lost_or_counted_wrongly<S: Site>() {
         let store = stores[usize::from(worker % 2 == 0)].clone();
         tokio::spawn(work(store, Dice::new(seed, worker)))
     });
-    let (mut stored, mut completed) = (0, 0);
+    let (mut pushed, mut completed) = (0, 0);
     for worker in working.collect::<Vec<_>>() {
         let (more, done) = worker.await.unwrap();
-        (stored, completed) = (stored + more, completed + done);
+        (pushed, completed) = (pushed + more, completed + done);
     }
     let store = &stores[0];
     let session = SessionId::mint();
@@ -143,7 +143,7 @@ async fn nothing_is_lost_or_counted_wrongly<S: Site>() {
         let mut claimed = claim(store, session, LONG).await;
         claimed.extend(suspects(store, session, LONG).await);
         completed += settle(store, &claimed, |_| Outcome::Completed).await;
-        completed == stored
+        completed == pushed
     })
     .await;
     let stats = crate::store::admin(store).stats().await.unwrap();
