@@ -32,6 +32,7 @@ mod sea_orm;
 mod sqlite;
 mod store;
 mod stores;
+mod suspicion;
 mod terms;
 mod times;
 mod turns;

@@ -2,6 +2,8 @@
 //! transactions in it.
 
 mod kept;
+mod schema;
+mod sessions;
 
 use std::{sync::Arc, time::Duration};
 

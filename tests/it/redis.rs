@@ -6,7 +6,9 @@ mod app;
 mod keys;
 mod marks;
 mod older;
+mod second;
 mod server;
+mod suspects;
 mod trouble;
 mod whole;
 

@@ -32,6 +32,7 @@ mod push;
 mod relay;
 mod schema;
 mod sql;
+mod suspects;
 mod transact;
 
 use std::{
@@ -51,12 +52,12 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
     error::{Error, StoreError, Written},
-    id::DeliveryId,
+    id::{DeliveryId, SessionId},
     store::{
         About, AdminStore, CatalogueState, CatalogueStore, Claim, Claims, DeadLetter, Exchanged, Feed, Fence, Identity,
         Lease, Letters, Limits, Locks, OutboxRow, OutboxStore, Outcome, Pending, Push, Pushed, PutBack, QueueStore,
-        Record, Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Swap, Swept, Term,
-        Told, TxCall, TxEnd, borrowed,
+        Record, Relay, Relayed, Retention, Settlement, Stats, Step, Store, StoreTime, StoreUrl, Suspected, Suspects,
+        Swap, Swept, Term, Told, TxCall, TxEnd, borrowed,
         tx::{Beginning, Committing, Inserting, NewRow, Outboxed, Ran, Statement, Taken},
     },
 };
@@ -248,14 +249,28 @@ impl QueueStore for MySqlStore {
         Box::pin(self.exchange(settlements, claim))
     }
 
-    fn extend<'a>(&'a self, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+    fn suspects(&self, asked: Suspects) -> Pending<'_, Suspected> {
         Box::pin(async move {
-            self.keeper.transact(&(leases, lease), |conn, asked| exchange::extend(conn, asked.0, asked.1)).await
+            let (suspected, counts) = self.reader.transact(&asked, suspects::claim).await?;
+            self.counted(counts).await;
+            Ok(suspected)
         })
     }
 
-    fn runs_alone(&self, lease: Lease, runs: bool) -> Pending<'_, bool> {
-        Box::pin(async move { self.reader.run(&(lease, runs), exchange::runs_alone).await })
+    fn extend<'a>(&'a self, session: SessionId, leases: &'a [Lease], lease: Duration) -> Pending<'a, Vec<bool>> {
+        Box::pin(async move {
+            let asked = suspects::Renewal { session, leases, lease };
+            let (held, came_back) = self.keeper.transact(&asked, |conn, asked| suspects::extend(conn, asked)).await?;
+            if came_back {
+                // What was held against it is due again.
+                self.changes.tell();
+            }
+            Ok(held)
+        })
+    }
+
+    fn leave(&self, session: SessionId) -> Pending<'_, ()> {
+        Box::pin(async move { self.reader.run(&session, suspects::leave).await })
     }
 
     fn wait(&self, seen: u64, most: Duration) -> Pin<Box<dyn Future<Output = u64> + Send + '_>> {

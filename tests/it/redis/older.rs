@@ -1,4 +1,4 @@
-//! Beside a process of the release before, whose scripts stand in `layout_1` as they were.
+//! Beside a process of the first layout, whose scripts stand in `layout_1` as they were.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use evented_tests::servers::Redis;
 use super::{claim, completed, count, delivery, exchange, open, push, record, settle};
 
 /// Each argument may be bytes that are no text: `x` and their digits.
-const READ_ARGUMENTS: &str = "for i = 1, #ARGV do \
+pub(super) const READ_ARGUMENTS: &str = "for i = 1, #ARGV do \
      if string.sub(ARGV[i], 1, 1) == 'x' then ARGV[i] = string.gsub(string.sub(ARGV[i], 2), '%x%x', \
      function(hex) return string.char(tonumber(hex, 16)) end) end end ";
 
@@ -20,7 +20,7 @@ macro_rules! layout_1 {
     }};
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold("x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 

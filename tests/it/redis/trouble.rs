@@ -288,7 +288,7 @@ async fn one_after_the_other(store: &Store, mut settlements: Vec<Settlement>, un
 }
 
 /// As a person deletes a delivery.
-fn delete_body(redis: &Redis, key: &str) {
+pub(super) fn delete_body(redis: &Redis, key: &str) {
     let script = "return redis.call('HDEL', KEYS[1], (string.gsub(ARGV[1], '%x%x', \
                   function(hex) return string.char(tonumber(hex, 16)) end)))";
     let id = format!("{:032x}", u128::from_be_bytes(delivery("mail", key).id.to_bytes()));

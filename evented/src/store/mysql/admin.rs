@@ -1,6 +1,9 @@
 //! What a person looks at and decides: counts, paused queues, dead letters.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use sqlx::{Error as SqlxError, MySqlConnection, Row as _, mysql::MySqlRow};
 
@@ -230,7 +233,7 @@ pub(super) fn requeue<'a>(
             counts.add(letter.handler, Counted::Stored, 1);
         }
         if found > back.len() as u64 {
-            there_already(conn, back.iter().map(|letter| letter.id), again, &mut counts).await?;
+            let _stands_for_it = there_already(conn, back.iter().map(|letter| letter.id), again, &mut counts).await?;
         }
         let mut statements = vec![format!("delete from evented_dead_letters where seq in ({all})")];
         statements.extend(counts.statements());
@@ -252,6 +255,9 @@ pub(super) fn discard<'a>(
     })
 }
 
+/// How long a session is remembered that is renewed no more: longer than any lease.
+const SESSION_KEPT: Duration = Duration::from_hours(48);
+
 /// Deletes what is kept no longer: of each kind so much as a step has, each in a commit of its own.
 pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, StoreError> {
     let mut more = link.transact(&(), add_up).await?;
@@ -266,6 +272,9 @@ pub(super) async fn sweep(link: &Link, retention: Retention) -> Result<Swept, St
     delete(once, vec![time::millis(ONCE_RETENTION)]).await?;
     let inbox = concat!("delete from evented_inbox where at < ", now_ms!(), " - ? order by at limit ?");
     delete(inbox, vec![time::millis(INBOX_KEPT)]).await?;
+    let sessions =
+        concat!("delete from evented_sessions where until_ms < ", now_ms!(), " - ? order by until_ms limit ?");
+    delete(sessions, vec![time::millis(SESSION_KEPT)]).await?;
     let unique = concat!("delete from evented_unique where until_ms <= ", now_ms!(), " - ? order by until_ms limit ?");
     delete(unique, vec![0]).await?;
     let old = concat!("delete from evented_dead_letters where died_at < ", now_ms!(), " - ? order by died_at limit ?");

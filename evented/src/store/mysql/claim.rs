@@ -5,10 +5,10 @@ use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 use sqlx::{AssertSqlSafe, Error as SqlxError, MySqlConnection, Row as _, mysql::MySqlRow, query};
 
 use crate::{
-    id::LeaseToken,
+    id::{LeaseToken, SessionId},
     origin::Origin,
     retry::Policy,
-    store::{Claim, Claimed, Claims, Lease, Outcome, Settlement, pick},
+    store::{Blame, Claim, Claimed, Claims, Lapsed, Lease, Outcome, Settlement, pick},
     time,
 };
 
@@ -16,7 +16,8 @@ use super::{
     counts::{Counted, Counts, write_all},
     identity::generation,
     link::{NO_SUCH_TABLE, Running, code, read},
-    sql::{NEVER, backoff, count, delivery_id, event_id, now_ms, numbers},
+    sql::{NEVER, TRIED, backoff, count, delivery_id, event_id, now_ms, numbers},
+    suspects,
 };
 
 /// When rows are looked for again that another claim took first.
@@ -57,6 +58,7 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
         now_ms!(),
         ")"
     ));
+    let of_lapsed = if claim.lapsed == Lapsed::Take { "" } else { "and d.lease is null" };
     for (at, _) in handlers().enumerate() {
         const OF_HANDLER: &str = "from evented_deliveries d force index (evented_deliveries_due)
             where d.handler = (select h.num from evented_handlers h where h.id = ?)
@@ -66,12 +68,12 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
             concat!(
                 " union all (select {}, d.seq, d.due_at, 0 {} and d.due_at <= ",
                 now_ms!(),
-                " and d.version <= ? order by d.due_at, d.seq limit ?)
+                " and d.version <= ? {} order by d.due_at, d.seq limit ?)
                  union all (select {}, null, d.due_at, 0 {} and d.due_at > ",
                 now_ms!(),
                 " and d.due_at < {} order by d.due_at limit 1)"
             ),
-            at, OF_HANDLER, at, OF_HANDLER, NEVER
+            at, OF_HANDLER, of_lapsed, at, OF_HANDLER, TRIED
         )
         .expect("a string takes what is written to it");
     }
@@ -120,63 +122,113 @@ pub(super) async fn due(conn: &mut MySqlConnection, claim: &Claim, settled: &[Se
     Ok(Due { rows, next, generation })
 }
 
-/// Leases rows that are due, those excepted that others have in hand, and writes what is counted.
+/// A row that is due or waits as a suspect, which the transaction holds.
+pub(super) struct Held {
+    pub row: i64,
+    pub handler: i64,
+    pub is_leased: bool,
+    /// Who leases it, or did last.
+    pub holder: Option<i64>,
+    pub is_suspect: bool,
+    pub died_with: Option<i64>,
+    claimed: Claimed,
+}
+
+/// Holds rows, those excepted that others have in hand or of which this does not hold any more. They are read as what they are
+/// once they are leased with this token.
+pub(super) async fn hold(
+    conn: &mut MySqlConnection,
+    rows: impl IntoIterator<Item = i64>,
+    that: &str,
+    token: LeaseToken,
+) -> Result<Vec<Held>, SqlxError> {
+    // The handlers' rows are read by statements within this one, which locks the deliveries' alone.
+    let text = format!(
+        "select d.seq, d.id, d.event_id, (select h.id from evented_handlers h where h.num = d.handler),
+            d.correlation, d.version, d.emitted_at, d.failed, d.deaths, d.charges + d.pending, d.attempts_max,
+            d.backoff_first_ms, d.backoff_max_ms, d.timeout_ms, d.payload, d.order_key is not null,
+            cast(d.handler as signed), d.lease is not null, d.holder, d.suspect > 0, d.died_with
+         from evented_deliveries d where d.seq in ({}) and {that} for update skip locked",
+        numbers(rows)
+    );
+    let mut names = HashMap::new();
+    let held = |row: &MySqlRow| {
+        Ok(Held {
+            row: row.try_get(0)?,
+            handler: row.try_get(16)?,
+            is_leased: row.try_get(17)?,
+            holder: row.try_get(18)?,
+            is_suspect: row.try_get(19)?,
+            died_with: row.try_get(20)?,
+            claimed: claimed(row, token, &mut names)?,
+        })
+    };
+    read(conn, text).await?.iter().map(held).collect()
+}
+
+/// What leases these rows, in the name of a session. The charge of a death that was while it was tried counts from now on.
+pub(super) fn lease_text(held: &[Held], token: LeaseToken, lease: Duration, session: SessionId) -> String {
+    format!(
+        concat!(
+            "update evented_deliveries set charges = charges + pending, pending = 0, holder = {}, lease = {}, due_at = ",
+            now_ms!(),
+            " + {} where seq in ({})"
+        ),
+        session.to_i64(),
+        token.to_i64(),
+        time::delay_ms(lease),
+        numbers(held.iter().map(|held| held.row))
+    )
+}
+
+impl Held {
+    pub(super) fn into_claimed(self) -> Claimed {
+        self.claimed
+    }
+}
+
+/// Leases rows that are due, those excepted that others have in hand, and writes what is counted. Those whose holder died
+/// become suspects.
 pub(super) async fn lease(
     conn: &mut MySqlConnection,
     due: &Due,
-    lease: Duration,
+    claim: &Claim,
     counts: &mut Counts,
 ) -> Result<Claims, SqlxError> {
     if due.rows.is_empty() {
         write_all(conn, counts.statements()).await?;
         return Ok(Claims { next_due: due.next, ..Claims::default() });
     }
-    // The handlers' rows are read by statements within this one, which locks the deliveries' alone.
-    let text = format!(
-        concat!(
-            "select d.seq, d.id, d.event_id, (select h.id from evented_handlers h where h.num = d.handler),
-                d.correlation, d.version, d.emitted_at, d.failed, d.lease is not null or d.alone > 0,
-                d.deaths + (d.lease is not null and d.alone = 2), d.attempts_max, d.backoff_first_ms, d.backoff_max_ms,
-                d.timeout_ms, d.payload, d.order_key is not null, cast(d.handler as signed), d.lease is null
-             from evented_deliveries d where d.seq in ({}) and d.due_at <= ",
-            now_ms!(),
-            " for update skip locked"
-        ),
-        numbers(due.rows.iter().copied())
-    );
-    let rows = read(conn, text).await?;
     let token = LeaseToken::mint();
-    let mut names = HashMap::new();
-    let mut deliveries = rows.iter().map(|row| claimed(row, token, &mut names)).collect::<Result<Vec<_>, _>>()?;
-    for row in &rows {
-        // One whose worker died counts as running all the time.
-        if row.try_get(17)? {
-            counts.add(row.try_get(16)?, Counted::Running, 1);
-        }
+    let held = hold(conn, due.rows.iter().copied(), concat!("d.due_at <= ", now_ms!()), token).await?;
+    let found = held.len();
+    let (ended, mut leasing): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.is_leased);
+    for held in &leasing {
+        counts.add(held.handler, Counted::Running, 1);
     }
+    if !ended.is_empty() {
+        leasing.extend(suspects::accuse(conn, ended, counts).await?);
+    }
+    let suspects = leasing.len() < found;
     let mut statements = Vec::new();
-    if !deliveries.is_empty() {
-        // Assignments go from left to right, each with what the one before it left.
-        statements.push(format!(
-            concat!(
-                "update evented_deliveries set deaths = deaths + (lease is not null and alone = 2),
-                    alone = (lease is not null or alone > 0), lease = {}, due_at = ",
-                now_ms!(),
-                " + {} where seq in ({})"
-            ),
-            token.to_i64(),
-            time::delay_ms(lease),
-            numbers(deliveries.iter().map(|claimed| claimed.lease.row))
-        ));
+    if !leasing.is_empty() {
+        statements.push(lease_text(&leasing, token, claim.lease, claim.session));
     }
     statements.extend(counts.statements());
     write_all(conn, statements).await?;
-    let next_due =
-        if deliveries.len() < due.rows.len() { Some(due.next.unwrap_or(TAKEN_LOOK).min(TAKEN_LOOK)) } else { due.next };
+    let next_due = if suspects {
+        // They took the places of others that are due.
+        Some(Duration::ZERO)
+    } else if found < due.rows.len() {
+        Some(due.next.unwrap_or(TAKEN_LOOK).min(TAKEN_LOOK))
+    } else {
+        due.next
+    };
     // Run them in the order in which they were due.
     let order: HashMap<i64, usize> = due.rows.iter().enumerate().map(|(at, row)| (*row, at)).collect();
-    deliveries.sort_by_key(|claimed| order.get(&claimed.lease.row).copied());
-    Ok(Claims { deliveries, next_due })
+    leasing.sort_by_key(|held| order.get(&held.row).copied());
+    let deliveries = leasing.into_iter().map(Held::into_claimed).collect();
+    Ok(Claims { deliveries, next_due, suspects })
 }
 
 fn claimed(row: &MySqlRow, token: LeaseToken, names: &mut HashMap<String, Arc<str>>) -> Result<Claimed, SqlxError> {
@@ -200,8 +252,7 @@ fn claimed(row: &MySqlRow, token: LeaseToken, names: &mut HashMap<String, Arc<st
         version: number(5)?,
         emitted_unix_ms: row.try_get(6)?,
         failed: number(7)?,
-        lost: row.try_get(8)?,
-        deaths: number(9)?,
+        blame: Blame { deaths: number(8)?, charges: number(9)? },
         policy: Policy {
             attempts_max: number(10)?,
             backoff: backoff(row.try_get(11)?, row.try_get(12)?),

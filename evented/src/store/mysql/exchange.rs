@@ -1,14 +1,11 @@
 //! Settling, and claiming with it, in one transaction.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use sqlx::{AssertSqlSafe, Error as SqlxError, Executor as _, MySqlConnection, Row as _, query};
 
 use crate::{
-    store::{Claim, Exchanged, Lease, Outcome, Settlement},
+    store::{Claim, Exchanged, Outcome, Settlement},
     time,
 };
 
@@ -16,8 +13,8 @@ use super::{
     claim::{self, Due},
     counts::{Counted, Counts, write_all},
     keys,
-    link::{NO_SUCH_TABLE, Running, code, read, sql, write},
-    sql::{list, now_ms, numbers, sorted},
+    link::{NO_SUCH_TABLE, Running, code, read, write},
+    sql::{NEVER, now_ms, numbers, sorted},
 };
 
 /// What an exchange is asked for.
@@ -57,7 +54,7 @@ async fn settle_and_claim(conn: &mut MySqlConnection, asked: &Exchange<'_>) -> R
         found = claim::due(conn, claim, asked.settlements).await?;
         &found
     };
-    let claims = claim::lease(conn, due, claim.lease, &mut counts).await?;
+    let claims = claim::lease(conn, due, claim, &mut counts).await?;
     Ok((Exchanged { held, claims, generation: Some(due.generation) }, counts.rows()))
 }
 
@@ -118,12 +115,14 @@ async fn settle(
     retry(conn, &retried).await?;
     bury(conn, &dead).await?;
     if !released.is_empty() {
+        // A suspect is the suspect that it was.
         let text = format!(
             concat!(
-                "update evented_deliveries set lease = null, alone = (alone > 0), due_at = ",
+                "update evented_deliveries set lease = null, due_at = if(suspect = 0, ",
                 now_ms!(),
-                " where seq in ({})"
+                ", {} - suspect) where seq in ({})"
             ),
+            NEVER,
             numbers(released)
         );
         write(conn, text).await?;
@@ -144,7 +143,8 @@ async fn retry(conn: &mut MySqlConnection, retried: &[(i64, Duration, &str)]) ->
     let errors = retried.iter().map(|(row, ..)| format!(" when {row} then ?"));
     let text = format!(
         concat!(
-            "update evented_deliveries set lease = null, alone = 0, failed = failed + 1, due_at = ",
+            "update evented_deliveries set lease = null, suspect = 0, deaths = 0, charges = 0, pending = 0, died_with = null,
+                failed = failed + 1, due_at = ",
             now_ms!(),
             " + case seq{} end, error = case seq{} end where seq in ({})"
         ),
@@ -187,65 +187,4 @@ async fn bury(conn: &mut MySqlConnection, dead: &[(i64, u32, &str)]) -> Result<(
     }
     insert.execute(conn).await?;
     Ok(())
-}
-
-/// Notes whether a delivery runs alone now.
-pub(super) fn runs_alone<'a>(conn: &'a mut MySqlConnection, (lease, runs): &'a (Lease, bool)) -> Running<'a, bool> {
-    Box::pin(async move {
-        // The driver has the server count the rows that are found, also those that were so already.
-        let held = sql("update evented_deliveries set alone = ? where seq = ? and lease = ?")
-            .bind(if *runs { 2 } else { 1 })
-            .bind(lease.row)
-            .bind(lease.token.to_i64())
-            .execute(conn)
-            .await?;
-        Ok(held.rows_affected() > 0)
-    })
-}
-
-/// Renews what is still held, as far as nobody else has its row in hand: the claim that would take it passes such a row by as
-/// well, and a settlement in between needs no renewal. Answers for each lease whether it is held.
-pub(super) fn extend<'a>(
-    conn: &'a mut MySqlConnection,
-    leases: &'a [Lease],
-    lease: Duration,
-) -> Running<'a, Vec<bool>> {
-    Box::pin(async move {
-        if leases.is_empty() {
-            return Ok(Vec::new());
-        }
-        let fence = fence(leases.iter());
-        let free = format!(
-            "select seq, lease from evented_deliveries where seq in ({}) and {fence} for update skip locked",
-            numbers(leases.iter().map(|lease| lease.row))
-        );
-        let mut held = leased(conn, free).await?;
-        if !held.is_empty() {
-            let text = format!(
-                concat!("update evented_deliveries set due_at = ", now_ms!(), " + {} where seq in ({})"),
-                time::delay_ms(lease),
-                numbers(held.iter().map(|(row, _)| *row))
-            );
-            write(conn, text).await?;
-        }
-        if held.len() < leases.len() {
-            let others = format!(
-                "select seq, lease from evented_deliveries where seq in ({}) and {fence}",
-                numbers(leases.iter().map(|lease| lease.row))
-            );
-            held.extend(leased(conn, others).await?);
-        }
-        Ok(leases.iter().map(|lease| held.contains(&(lease.row, lease.token.to_i64()))).collect())
-    })
-}
-
-async fn leased(conn: &mut MySqlConnection, text: String) -> Result<HashSet<(i64, i64)>, SqlxError> {
-    let rows = read(conn, text).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
-}
-
-/// The rows and tokens of leases, in pairs.
-fn fence<'a>(leases: impl Iterator<Item = &'a Lease>) -> String {
-    let pairs = leases.map(|lease| format!("({},{})", lease.row, lease.token.to_i64()));
-    format!("(seq, lease) in ({})", list(pairs))
 }

@@ -75,7 +75,7 @@ async fn store(conn: &mut MySqlConnection, push: &Push) -> Result<(Pushed, u64),
     let mut counts = Counts::default();
     let repeated = if push.once { remember(conn, &push.deliveries).await? } else { HashSet::new() };
     let new = push.deliveries.iter().filter(|delivery| !repeated.contains(&delivery.id)).collect();
-    insert(conn, new, &mut counts).await?;
+    let mut stored = insert(conn, new, &mut counts).await?;
     finish(conn, &push.finished).await?;
     write_all(conn, counts.statements()).await?;
     if let Some(until) = push.until {
@@ -86,7 +86,12 @@ async fn store(conn: &mut MySqlConnection, push: &Push) -> Result<(Pushed, u64),
             return Ok((Pushed::TooLate, 0));
         }
     }
-    Ok((Pushed::Stored(Vec::new()), counts.rows()))
+    let not_stored = if stored.len() == push.deliveries.len() {
+        Vec::new()
+    } else {
+        push.deliveries.iter().map(|delivery| delivery.id).filter(|id| !stored.remove(id)).collect()
+    };
+    Ok((Pushed::Stored(not_stored), counts.rows()))
 }
 
 /// Remembers deliveries whose push may be repeated; answers those that were remembered before.
@@ -107,15 +112,18 @@ async fn remember(conn: &mut MySqlConnection, deliveries: &[NewDelivery]) -> Res
     read(conn, text).await?.iter().map(|row| delivery_id(row.try_get(0)?)).collect()
 }
 
-/// Inserts deliveries, those excepted whose unique key another has.
+/// Inserts deliveries, those excepted whose unique key another has; answers which were not there already.
 pub(super) async fn insert(
     conn: &mut MySqlConnection,
     mut deliveries: Vec<&NewDelivery>,
     counts: &mut Counts,
-) -> Result<(), SqlxError> {
-    let mut ids = HashSet::new();
-    deliveries.retain(|delivery| ids.insert(delivery.id));
+) -> Result<HashSet<DeliveryId>, SqlxError> {
+    let mut stored = HashSet::new();
+    deliveries.retain(|delivery| stored.insert(delivery.id));
     let deliveries = keys::take_unique(conn, deliveries).await?;
+    if deliveries.len() < stored.len() {
+        stored = deliveries.iter().map(|delivery| delivery.id).collect();
+    }
     let order: Vec<_> = deliveries.iter().filter_map(|delivery| delivery.order).map(crate::id::Key::to_bytes).collect();
     // From here until the commit nobody else stores or ends a delivery of these keys.
     keys::lock(conn, &order).await?;
@@ -137,27 +145,31 @@ pub(super) async fn insert(
         counts.stored(&delivery.handler);
     }
     if found > deliveries.len() as u64 {
-        there_already(conn, deliveries.iter().map(|delivery| delivery.id), again, counts).await?;
+        let there = there_already(conn, deliveries.iter().map(|delivery| delivery.id), again, counts).await?;
+        stored.retain(|id| !there.contains(id));
     }
-    keys::let_heads_go(conn, &order).await
+    keys::let_heads_go(conn, &order).await?;
+    Ok(stored)
 }
 
-/// Takes from what is counted as stored the deliveries that were there already.
+/// Takes from what is counted as stored the deliveries that were there already; answers them.
 pub(super) async fn there_already(
     conn: &mut MySqlConnection,
     deliveries: impl Iterator<Item = DeliveryId>,
     again: i64,
     counts: &mut Counts,
-) -> Result<(), SqlxError> {
+) -> Result<HashSet<DeliveryId>, SqlxError> {
     let asked: Vec<_> = deliveries.map(DeliveryId::to_bytes).collect();
     let text = format!(
-        "select cast(handler as signed), count(*) from evented_deliveries where id in ({}) and again = {again} group by handler",
+        "select cast(handler as signed), id from evented_deliveries where id in ({}) and again = {again}",
         ids(&asked)
     );
+    let mut there = HashSet::new();
     for row in read(conn, text).await? {
-        counts.add(row.try_get(0)?, Counted::Stored, -row.try_get::<i64, _>(1)?);
+        counts.add(row.try_get(0)?, Counted::Stored, -1);
+        there.insert(delivery_id(row.try_get(1)?)?);
     }
-    Ok(())
+    Ok(there)
 }
 
 fn fits(deliveries: &[&NewDelivery], rows: usize) -> bool {

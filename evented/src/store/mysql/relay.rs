@@ -169,7 +169,7 @@ async fn turn(conn: &mut MySqlConnection, relay: &Relay) -> Result<Turn, SqlxErr
             write_all(conn, statements).await?;
             delete_taken(conn, &sorted.done_later).await?;
             let due = claim::due(conn, asked, &[]).await?;
-            claim::lease(conn, &due, asked.lease, &mut counts).await?
+            claim::lease(conn, &due, asked, &mut counts).await?
         }
         _ => {
             statements.extend(counts.statements());

@@ -7,11 +7,18 @@ use sqlx::Error as SqlxError;
 use crate::{
     id::{DeliveryId, EventId},
     retry::Backoff,
+    store::TRIED_FROM,
     time,
 };
 
 /// The `due_at` of a delivery that waits for another of its order key.
 pub(super) const NEVER: i64 = i64::MAX;
+/// The `due_at` of a suspect that waits to be exposed, and of one that waits to be tried singly: no time that comes, and none that
+/// [`NEVER`] is. It is never, less what `suspect` is.
+pub(super) const EXPOSED: i64 = NEVER - 1;
+pub(super) const TRIED: i64 = NEVER - 2;
+
+const _: () = assert!(TRIED_FROM == 2, "as the statements have it");
 
 /// How many rows one step of a change of many has.
 pub(super) const STEP: usize = 1_000;

@@ -33,7 +33,7 @@ local function remove(leased, num, ids, from, to)
         local blames = call('HMGET', suspects, unpack(ids, from, to))
         for i = from, to do
             local blame = blames[i - from + 1]
-            if blame then forgive(ids[i], read_blame(blame)) end
+            if blame then suspicion().forgive(ids[i], suspicion().read_blame(blame)) end
         end
     end
     count(num, 'done', done)
@@ -74,12 +74,12 @@ for _ = 1, number() do
     else
         held[#held + 1] = '1'
         local lane, leased, num = lane_of_lease(lease)
-        local blame = any_suspect and blame_of(id)
+        local blame = any_suspect and suspicion().blame_of(id)
         -- The first command that writes: from here on a full server refuses nothing.
         call('HDEL', leases, id)
         call('ZREM', leased, id)
         tick = tick + 1
-        if blame and kind ~= 'released' then forgive(id, blame) end
+        if blame and kind ~= 'released' then suspicion().forgive(id, blame) end
         if kind == 'retry' then
             note_failure(id, failed_of(id) + 1, text)
             call('ZADD', lane, tick + how_much, id)
@@ -88,7 +88,7 @@ for _ = 1, number() do
         elseif blame and kind == 'released' then
             -- It is the suspect that it was.
             local _, version = read('>I4I4', lease, 9)
-            wait_as_suspect(num, version, id, blame)
+            suspicion().wait_as_suspect(num, version, id, blame)
         elseif kind == 'released' then
             call('ZADD', lane, tick, id)
             freed = true
@@ -120,8 +120,11 @@ for field, by in pairs(counts) do
 end
 
 local groups, dropped, bytes, full, next_due = {}, 0, 0, false, nil
-local now_text, lease_end = digits(now), now + lease_for
+local now_text, lease_end = digits(now), math.ceil((now + lease_for) / CHUNK)
 local claims, accused = false, false
+-- Leases of one claim end a microsecond one after the other, so that of those that have ended the oldest is found first. In a chunk
+-- their ends differ in two digits, so that not each of them is a number to be made a text.
+local DIGITS = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' }
 
 -- How many deliveries of a source to look at together, up to `most`: those behind the first are presumed to be about as large.
 local function fitting(ids, most)
@@ -140,7 +143,7 @@ local function take(handler, source, ids)
     end
     local lane, ended = source.lane, source.ended
     if ended then
-        local due = accuse(lane, ids)
+        local due = suspicion().accuse(lane, ids)
         if #due < #ids then accused, any_suspect = true, true end
         if #due == 0 then return end
         ids = due
@@ -149,7 +152,9 @@ local function take(handler, source, ids)
     local known = any_state and call('HMGET', states, unpack(ids))
     local lease = token .. pack('>I4I4', lane.num, lane.version) .. session
     local taken, taken_bodies, failed, held_now, ends = {}, {}, {}, {}, {}
-    local place, looked = 0, 0
+    local place, looked, tens, ones = 0, 0, 0, 0
+    local end_of_chunk = digits(lease_end)
+    lease_end = lease_end + 1
     for i = 1, #ids do
         local id, body = ids[i], bodies[i]
         if body and bytes > 0 and bytes + #body > BYTES_MAX then
@@ -162,8 +167,9 @@ local function take(handler, source, ids)
             taken[place], taken_bodies[place] = id, body
             local two = 2 * place
             held_now[two - 1], held_now[two] = id, lease
-            -- They keep their order: the oldest of those whose leases end is found first.
-            ends[two - 1], ends[two] = lease_end + place, id
+            ends[two - 1], ends[two] = end_of_chunk .. DIGITS[tens] .. DIGITS[ones], id
+            ones = ones + 1
+            if ones == 10 then tens, ones = tens + 1, 0 end
             bytes = bytes + #body
             if known and known[i] then
                 local n = #failed

@@ -7,8 +7,8 @@ local session, lease_for = arg(), math.max(number(), 1000)
 call('HDEL', leases, '')
 local ended = call('ZSCORE', sessions, session)
 if not ended then
-    forget_sessions(CHUNK)
-elseif tonumber(ended) <= now and take_back(session) then
+    suspicion().forget_sessions(CHUNK)
+elseif tonumber(ended) <= now and suspicion().take_back(session) then
     -- Also to this process, which has not changed it by a claim.
     publish('')
 end

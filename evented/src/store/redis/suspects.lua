@@ -14,6 +14,7 @@ local BYTES_MAX = 8 * 1024 * 1024
 local CANDIDATES = 100
 local token, lease_for, session = arg(), math.max(number(), 1000), arg()
 local wanted, tries = number(), arg()
+local blames = suspicion()
 local lanes, asked = {}, {}
 for queue = 1, number() do
     local paused = call('SISMEMBER', base .. 'paused', arg()) == 1
@@ -43,7 +44,7 @@ local function oldest(kind, most)
         for i = 1, #found, 2 do
             local id, since = found[i], tonumber(found[i + 1])
             -- Where the server has lost what is held against it, it is such a one all the same.
-            local blame = blame_of(id)
+            local blame = blames.blame_of(id)
                 or { kind = kind, pending = 0, deaths = kind, charges = 0, since = since, session = NOBODY }
             all[#all + 1] = { id = id, since = since, rank = #all, lane = lane, blame = blame }
         end
@@ -72,14 +73,14 @@ local function take(kind, suspect)
     if not body then
         -- It was evicted, or deleted by hand.
         dropped = dropped + 1
-        forgive(id, blame)
+        blames.forgive(id, blame)
         call('HDEL', states, id)
         note_lost()
         return false
     end
     bytes = bytes + #body
     blame.charges, blame.pending = blame.charges + blame.pending, 0
-    note_blame(id, blame)
+    blames.note_blame(id, blame)
     call('HSET', leases, id, token .. pack('>I4I4', lane.num, lane.version) .. session)
     call('ZADD', lane.leased, now + lease_for + #claimed, id)
     claimed[#claimed + 1] = {
@@ -96,7 +97,7 @@ local function is_cleared(session)
     if cleared[session] == nil then
         local last = call('ZSCORE', session_leases, session)
         cleared[session] = not last or tonumber(last) <= now
-        local with = cleared[session] and call('HGETALL', died_with(session)) or {}
+        local with = cleared[session] and call('HGETALL', blames.died_with(session)) or {}
         for i = 1, #with, 2 do
             local id, kind, num, version = with[i], read('>BI4I4', with[i + 1])
             -- One that neither runs nor waits was lost by the server.

@@ -18,11 +18,11 @@ else
     call('HSET', layout, 'heads_swept', from)
 end
 if freed then publish(origin) end
-forget_sessions(CHUNK)
+suspicion().forget_sessions(CHUNK)
 local found = call('HSCAN', suspects, call('HGET', layout, 'suspects_swept') or '0', 'COUNT', waiting)
 for i = 1, #found[2], 2 do
     local id = found[2][i]
-    if call('HEXISTS', deliveries, id) == 0 then forgive(id, read_blame(found[2][i + 1])) end
+    if call('HEXISTS', deliveries, id) == 0 then suspicion().forgive(id, suspicion().read_blame(found[2][i + 1])) end
 end
 if found[1] == '0' then
     call('HDEL', layout, 'suspects_swept')

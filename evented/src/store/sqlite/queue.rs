@@ -181,7 +181,7 @@ async fn lease(
     Ok(Claims { deliveries: claimed, next_due, suspects })
 }
 
-/// Leases rows whose time has come, or that are suspects. A row comes back in few columns, since each one costs allocations on its way
+/// Leases rows whose time has come, or that are suspects, those excepted that another has leased since they were found. A row comes back in few columns, since each one costs allocations on its way
 /// through the driver.
 pub(super) async fn lease_rows(
     conn: &mut SqliteConnection,
@@ -202,7 +202,8 @@ pub(super) async fn lease_rows(
                 session = ?5,
                 charges = charges + pending,
                 pending = 0
-             where seq in (select value from json_each(?3)) and (due_at <= ?4 or due_at between ?6 and ?6 + 1)
+             where seq in (select value from json_each(?3)) and lease is null
+                and (due_at <= ?4 or due_at between ?6 and ?6 + 1)
              returning format('%d %d %d %d %d %d %d %d %d %d %d %d', handler, seq, version, emitted_at, failed, deaths, charges,
                     attempts_max, backoff_first_ms, ifnull(backoff_max_ms, -1), timeout_ms, order_key is not null),
                 id || event_id, correlation, payload",

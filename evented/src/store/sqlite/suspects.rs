@@ -34,7 +34,7 @@ const _: () = assert!(SUSPECT == TRIED && SUSPECT + 1 == EXPOSED && TRIED_FROM =
 /// Of so many suspects of a handler that wait to be tried it is looked whether they can be.
 const CANDIDATES: i64 = 100;
 
-/// Of deliveries whose lease has ended, answers those that are due again since their session did not die. The others, and those
+/// Of deliveries whose lease has ended, gives back and answers those that are due again since their session did not die. The others, and those
 /// that were suspects, wait as suspects from now on.
 pub(super) async fn accuse(
     conn: &mut SqliteConnection,
@@ -61,6 +61,12 @@ pub(super) async fn accuse(
             (false, true) => waiting.push(row),
             (false, false) => interrupted.push(row),
         }
+    }
+    if !interrupted.is_empty() {
+        query("update evented_deliveries set lease = null where seq in (select value from json_each(?))")
+            .bind(to_json(&interrupted)?)
+            .execute(&mut *conn)
+            .await?;
     }
     if !waiting.is_empty() {
         query(
