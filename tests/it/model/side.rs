@@ -37,6 +37,12 @@ pub struct Side {
     leases: Vec<(usize, Lease)>,
     /// What may have a lease that has ended, and that no claim has come to yet.
     may_have_lapsed: HashSet<DeliveryId>,
+    /// When the last claim was told to look again.
+    pub next: Option<Duration>,
+    /// Whether that call settled anything.
+    settled: bool,
+    /// Whether more suspects wait, as it was told last.
+    pub more: bool,
 }
 
 impl Side {
@@ -52,6 +58,9 @@ impl Side {
             retired: Vec::new(),
             leases: Vec::new(),
             may_have_lapsed: HashSet::new(),
+            next: None,
+            settled: false,
+            more: false,
         };
         side.look().await;
         for handler in 0..3 {
@@ -75,6 +84,8 @@ impl Side {
     /// What it answers.
     pub async fn ask(&mut self, step: &Step) -> String {
         self.asked += 1;
+        self.next = None;
+        self.more = false;
         match step {
             Step::Push { new, once, end, is_old, finished } => self.push(new, *once, *end, *is_old, finished).await,
             Step::Exchange { settle, claim } => self.exchange(settle, claim.as_ref()).await,
@@ -170,10 +181,11 @@ impl Side {
             return "refused".to_owned();
         };
         let tells_generation = exchanged.generation.map(|told| told == self.generation);
-        let claimed = claim.map(|asked| self.claimed(asked, exchanged.claims.deliveries)).unwrap_or_default();
-        let next = exchanged.claims.next_due.filter(|_| asks).map(roughly);
+        let claimed = claim.map(|asked| self.claimed(asked, exchanged.claims.deliveries, false)).unwrap_or_default();
+        self.next = exchanged.claims.next_due.filter(|_| asks);
+        self.settled = exchanged.held.contains(&true);
         format!(
-            "held {:?}, claimed [{claimed}], next {next:?}, suspects {}, generation {tells_generation:?}",
+            "held {:?}, claimed [{claimed}], suspects {}, generation {tells_generation:?}",
             exchanged.held, exchanged.claims.suspects
         )
     }
@@ -188,9 +200,10 @@ impl Side {
             tried: lived_leases.map(|leases| lease * leases),
         };
         let Ok(suspected) = self.store().queue.suspects(suspects).await else { return "refused".to_owned() };
-        let exposed = self.claimed(asked, suspected.exposed);
-        let tried = self.claimed(asked, suspected.tried.into_iter().collect());
-        format!("exposed [{exposed}], tried [{tried}], more {}", suspected.more)
+        let exposed = self.claimed(asked, suspected.exposed, true);
+        let tried = self.claimed(asked, suspected.tried.into_iter().collect(), true);
+        self.more = suspected.more;
+        format!("exposed [{exposed}], tried [{tried}]")
     }
 
     /// Renews a session, and some of its leases, also such as it has lost. Who lives for a moment is never renewed for long.
@@ -251,8 +264,13 @@ impl Side {
     }
 
     /// Takes note of what was claimed.
-    fn claimed(&mut self, asked: &Asked, mut claimed: Vec<Claimed>) -> String {
+    fn claimed(&mut self, asked: &Asked, mut claimed: Vec<Claimed>, is_of_suspects: bool) -> String {
         claimed.sort_by(|a, b| a.handler.cmp(&b.handler));
+        // Leases that began in one call end at the same time: it is not said which of them is due first, nor which of several suspects
+        // is the oldest.
+        if is_of_suspects || asked.take && !self.may_have_lapsed.is_empty() {
+            claimed.sort_by_key(|claimed| claimed.lease.delivery);
+        }
         for claimed in &claimed {
             self.leases.push((asked.session, claimed.lease));
             if lease_of(asked) == SHORT {
@@ -284,6 +302,21 @@ impl Side {
             )
         });
         told.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether a worker that was told when to look again comes in time for what the `model` knows of. It may come sooner, as far as the
+    /// store knows, or for suspects of versions that it does not read; but where nothing is due, at once only after a settlement, or it would ask without end.
+    pub fn looks_again_in_time(&self, model: &Self) -> bool {
+        let how_late = |next: Option<Duration>| match next {
+            None => 3,
+            Some(next) if next > 2 * LONG => 2,
+            Some(next) if next > LONG / 2 => 1,
+            Some(_) => 0,
+        };
+        let at_once = |side: &Self| side.next.is_some_and(|next| next.is_zero());
+        (self.more || !model.more)
+            && how_late(self.next) <= how_late(model.next)
+            && (!at_once(self) || at_once(model) || self.settled)
     }
 
     /// What can be seen of it, between two calls.
@@ -340,16 +373,6 @@ fn nth_last<T>(list: &[T], back: usize) -> Option<&T> {
 
 fn answered<T: std::fmt::Debug, E>(answer: Result<T, E>) -> String {
     answer.map_or_else(|_| "refused".to_owned(), |answer| format!("{answer:?}"))
-}
-
-/// A time as far as both agree on it: none, an hour, a day.
-fn roughly(time: Duration) -> &'static str {
-    match time {
-        Duration::ZERO => "now",
-        time if time <= LONG => "after a lease",
-        time if time > LONG + LONG => "later",
-        _ => "at no time that anything was said to be",
-    }
 }
 
 /// A session that dies has leases that end with it.

@@ -100,7 +100,7 @@ fn step(dice: &mut Dice) -> Step {
         }
         62..74 => {
             let lived_leases = [None, Some(0), Some(1), Some(2), Some(1_000), Some(1_000)][below(dice, 6)];
-            Step::Suspects { asked: asked(dice), exposed: below(dice, 3), lived_leases }
+            Step::Suspects { asked: asked(dice), exposed: below(dice, 2) * 100, lived_leases }
         }
         74..83 => {
             let count = below(dice, 4);

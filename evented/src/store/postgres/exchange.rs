@@ -95,7 +95,17 @@ pub(super) async fn exchange(
     let (held, mut answer) = run(link, settlements, Some(&asked)).await?;
     floors.learn(claim, &answer, from_the_beginning.then(|| began.elapsed()));
     let mut surely = from_the_beginning;
-    if answer.claims.deliveries.is_empty() && answer.ended.is_empty() && !from_the_beginning && floors.may_read_on() {
+    // A second look would find what was given back just now, which is left for another claim.
+    let gives_back = settlements
+        .iter()
+        .zip(&held)
+        .any(|(settlement, held)| *held && matches!(settlement.outcome, Outcome::Retry { .. } | Outcome::Released));
+    if !gives_back
+        && answer.claims.deliveries.is_empty()
+        && answer.ended.is_empty()
+        && !from_the_beginning
+        && floors.may_read_on()
+    {
         let asked = Asked { claim, floors: beginning(), lapsed: claim.lapsed };
         let began = time::now();
         // What is settled is settled: should this fail, the next exchange says so.
@@ -267,10 +277,13 @@ async fn settle_all(
     count(session, &settled.counts).await?;
     let answer = match claim {
         Some(claim) => {
-            let given_back = released.iter().copied().chain(retried.iter().map(|(lease, ..)| *lease));
-            let given_back: Vec<_> = given_back.map(|lease| lease.delivery.to_bytes()).collect();
-            let soonest =
-                retried.iter().map(|(_, delay, _)| *delay).chain(released.iter().map(|_| Duration::ZERO)).min();
+            // A late settlement has given nothing back.
+            let is_held = |lease: &Lease| settled.held.contains(&sql::key(lease));
+            let retried = retried.iter().map(|(lease, delay, _)| (*lease, *delay));
+            let released = released.iter().map(|lease| (*lease, Duration::ZERO));
+            let given_back: Vec<_> = retried.chain(released).filter(|(lease, _)| is_held(lease)).collect();
+            let soonest = given_back.iter().map(|(_, delay)| *delay).min();
+            let given_back: Vec<_> = given_back.iter().map(|(lease, _)| lease.delivery.to_bytes()).collect();
             let mut answer = claim_beside(session, claim, &given_back).await?;
             answer.claims.next_due = answer.claims.next_due.into_iter().chain(soonest).min();
             answer

@@ -7,7 +7,7 @@ use crate::{
     store::{Claim, ClaimHandler, Claimed, Claims, Exchanged, Lapsed, Lease, Settlement, StoreTime, pick},
 };
 
-use super::kept::{Held, Kept};
+use super::kept::{Delivery, Held, Kept};
 
 impl Kept {
     /// What is settled here is left for another claim.
@@ -60,15 +60,12 @@ impl Kept {
         claims
     }
 
-    /// What is due of a handler, of versions that it reads, the oldest first.
+    /// What is due of a handler, the oldest first.
     fn due(&self, now: StoreTime, handler: &ClaimHandler, lapsed: Lapsed) -> Vec<DeliveryId> {
-        let heads = self.heads();
-        let of_handler = self.deliveries.values().filter(|delivery| delivery.pushed.handler == handler.name);
-        let readable = of_handler.filter(|delivery| delivery.pushed.version <= handler.version);
-        let takable = readable.filter(|delivery| lapsed == Lapsed::Take || delivery.held.is_none());
+        let takable = self.readable(handler).filter(|(_, delivery)| lapsed == Lapsed::Take || delivery.held.is_none());
         let mut due: Vec<_> = takable
-            .filter_map(|delivery| Some((delivery.due_at(&heads)?, delivery.number, delivery.pushed.id)))
-            .filter(|(due_at, ..)| *due_at <= now)
+            .filter(|(due_at, _)| *due_at <= now)
+            .map(|(due_at, delivery)| (due_at, delivery.number, delivery.pushed.id))
             .collect();
         due.sort_unstable();
         due.into_iter().map(|(.., delivery)| delivery).collect()
@@ -76,9 +73,15 @@ impl Kept {
 
     /// When something of a handler will be due that is not yet.
     fn next_due(&self, now: StoreTime, handler: &ClaimHandler) -> Option<StoreTime> {
+        self.readable(handler).map(|(due_at, _)| due_at).filter(|due_at| *due_at > now).min()
+    }
+
+    /// What is or will be due of a handler, of versions that it reads, each with its time.
+    fn readable(&self, handler: &ClaimHandler) -> impl Iterator<Item = (StoreTime, &Delivery)> {
         let heads = self.heads();
         let of_handler = self.deliveries.values().filter(|delivery| delivery.pushed.handler == handler.name);
-        of_handler.filter_map(|delivery| delivery.due_at(&heads)).filter(|due_at| *due_at > now).min()
+        let readable = of_handler.filter(|delivery| delivery.pushed.version <= handler.version);
+        readable.filter_map(move |delivery| Some((delivery.due_at(&heads)?, delivery)))
     }
 
     /// A delivery is one session's alone from now on. One that was tried when its last session died, and is claimed again, is

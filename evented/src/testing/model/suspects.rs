@@ -26,7 +26,7 @@ impl Kept {
         };
         let exposed = exposed.into_iter().take(asked.exposed).map(&mut lease).collect();
         let tried = tried.map(lease);
-        let more = self.deliveries.values().any(|delivery| delivery.waits_apart() && is_of(delivery, &handlers));
+        let more = !self.waiting(&handlers).is_empty();
         Suspected { exposed, tried, more }
     }
 
