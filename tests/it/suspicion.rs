@@ -87,7 +87,7 @@ async fn work(store: Store, mut dice: Dice) -> (usize, usize) {
             0 => {
                 let new: Vec<_> =
                     (0..=dice.below(4)).map(|number| delivery(HANDLERS[usize::from(number % 2 == 0)])).collect();
-                stored += new.len();
+                pushed += new.len();
                 assert!(store.queue.push(Push::of(generation, new)).await.unwrap().is_stored());
             }
             1 | 2 => claimed.extend(claim(&store, session, lease).await),
@@ -117,7 +117,7 @@ async fn work(store: Store, mut dice: Dice) -> (usize, usize) {
     }
     // What it holds still is another's when its leases have ended, which are long for some.
     settle(&store, &claimed, |_| Outcome::Released).await;
-    (stored, completed)
+    (pushed, completed)
 }
 
 async fn nothing_is_lost_or_counted_wrongly<S: Site>() {
