@@ -76,14 +76,15 @@ async fn write_until_closed(link: Link, mut pushes: mpsc::UnboundedReceiver<Wait
             group.push(next);
         }
         let began = time::now();
-        let failed = store(&link, group, &stored).await;
-        // A server that was silent for as long as we wait: what waits behind has waited, too, and is told so at once.
-        if let Some(error) = failed.filter(|error| error.is_transient() && began.elapsed() >= CONNECT) {
-            while let Ok(Waiting { reply, .. }) = pushes.try_recv() {
-                let said = crate::error::in_one_line(&error);
-                let _gone = reply.send(Err(StoreError::transient(said, Written::Nothing)));
-            }
+        let Some((error, failed)) = store(&link, group, &stored).await else { continue };
+        // A server that was silent for as long as we wait: what waits behind has waited, too, and is told so at once. Not what
+        // comes when somebody has been told.
+        let mut behind = Vec::new();
+        if error.is_transient() && began.elapsed() >= CONNECT {
+            behind.extend(std::iter::from_fn(|| pushes.try_recv().ok()));
         }
+        refuse(failed, &error, error.written());
+        refuse(behind, &error, Written::Nothing);
     }
 }
 
@@ -91,8 +92,17 @@ fn size(push: &Push) -> (usize, usize) {
     (push.deliveries.len(), push.deliveries.iter().map(|delivery| delivery.payload.len()).sum())
 }
 
-/// Stores a group, or what can be stored of it, and answers each push; with the error that it has for all of them.
-async fn store(link: &Link, group: Vec<Waiting>, stored: &impl Fn()) -> Option<StoreError> {
+/// Answers pushes that were not stored.
+fn refuse(pushes: Vec<Waiting>, error: &StoreError, written: Written) {
+    for Waiting { reply, .. } in pushes {
+        let new = if error.is_transient() { StoreError::transient } else { StoreError::lasting };
+        let _gone = reply.send(Err(new(crate::error::in_one_line(error), written)));
+    }
+}
+
+/// Stores a group, or what can be stored of it, and answers each push; with the error that is for all of them, and those who are to
+/// be told.
+async fn store(link: &Link, group: Vec<Waiting>, stored: &impl Fn()) -> Option<(StoreError, Vec<Waiting>)> {
     let error = match try_store(link, &group, stored).await {
         Ok(answers) => {
             for (Waiting { reply, .. }, answer) in group.into_iter().zip(answers) {
@@ -107,16 +117,13 @@ async fn store(link: &Link, group: Vec<Waiting>, stored: &impl Fn()) -> Option<S
     let somebodys = !error.is_transient() && error.written() == Written::Nothing;
     if group.len() > 1 && somebodys {
         for one in group {
-            Box::pin(store(link, vec![one], stored)).await;
+            if let Some((error, one)) = Box::pin(store(link, vec![one], stored)).await {
+                refuse(one, &error, error.written());
+            }
         }
         return None;
     }
-    for Waiting { reply, .. } in group {
-        let new = if error.is_transient() { StoreError::transient } else { StoreError::lasting };
-        let said = crate::error::in_one_line(&error);
-        let _gone = reply.send(Err(new(said, error.written())));
-    }
-    Some(error)
+    Some((error, group))
 }
 
 async fn try_store(link: &Link, group: &[Waiting], stored: &impl Fn()) -> Result<Vec<Pushed>, StoreError> {
