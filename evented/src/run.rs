@@ -9,7 +9,7 @@ use crate::{
     origin::Traces,
     start::{Role, Settings, start},
     store::{
-        Retention,
+        IntoQueue, Retention,
         tx::{Outboxed, Pool},
     },
 };
@@ -90,8 +90,11 @@ impl Run {
     /// of the search path. TLS, with `?sslmode=require`, needs one of sqlx's `tls` features in your Cargo.toml. Behind
     /// pgbouncer in transaction mode add `?statement-cache-capacity=0&listen=off`: other processes' changes are then found
     /// by looking: often while there is work, each 2 seconds while there is none.
-    pub fn queue(mut self, url: impl Into<String>) -> Self {
-        self.0.queue = Some(url.into().into());
+    ///
+    /// A store that is open already is taken too, also one of your own: see [`IntoQueue`]. A handler that asks for terms which it does
+    /// not [keep](crate::store::About::keeps) is refused at the start.
+    pub fn queue(mut self, queue: impl IntoQueue) -> Self {
+        self.0.queue = Some(queue.into_queue());
         self
     }
 

@@ -20,7 +20,8 @@ use crate::{
     origin::Traces,
     registry::{Linked, registry},
     relay::relay_until_stopped,
-    store::{self, Feed, Outbox, Pending, QUEUE_DEFAULT, Retention, Route, Store, StoreUrl, placed},
+    store::{self, Feed, Outbox, Pending, QUEUE_DEFAULT, Queue, Retention, Route, Store, Term, placed},
+    terms::Priority,
     watch::watch_catalogue,
     worker::{
         Shared, Worker,
@@ -36,7 +37,7 @@ pub(crate) struct Settings {
     pub states: States,
     /// What was wrong with the calls themselves.
     pub problems: Vec<String>,
-    pub queue: Option<StoreUrl>,
+    pub queue: Option<Queue>,
     pub outbox: Option<Pending<'static, Store>>,
     pub role: Option<Role>,
     pub grace: Duration,
@@ -112,6 +113,7 @@ pub(crate) async fn start(mut run: Settings) -> Result<App, Error> {
     problems.extend(check_queues(&handlers, queues.as_deref()));
     problems.extend(check(&handlers, role, &run.states, outbox.as_ref(), outbox_failed));
     let queue = open_queue(run.queue.take(), &handlers, role, outbox.as_ref(), &mut problems).await;
+    problems.extend(check_terms(&handlers, queue.as_ref(), outbox.as_ref()));
     if !problems.is_empty() {
         return Err(refuse(&problems));
     }
@@ -228,18 +230,47 @@ fn check(
     problems
 }
 
+/// Terms that a handler's store does not keep.
+fn check_terms(handlers: &[&Linked], queue: Option<&Store>, outbox: Option<&Outbox>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for handler in handlers {
+        let store = match handler.route {
+            Route::Background => queue,
+            Route::Outbox => outbox.map(|outbox| &**outbox),
+            Route::InProcess => None,
+        };
+        let (Some(store), Some(stored)) = (store, handler.stored) else { continue };
+        let terms = stored.terms;
+        let asked = [
+            (terms.priority != Priority::Normal, Term::Priority),
+            (terms.unique.is_some(), Term::Unique),
+            (terms.ordered_by.is_some(), Term::Order),
+        ];
+        for (_, term) in asked.into_iter().filter(|(asks, term)| *asks && !store.about.keeps().contains(term)) {
+            problems.push(format!(
+                "handler `{}` ({}) asks for `{term}`, which its store {} does not keep; take it off, or name another queue",
+                handler.id,
+                handler.place,
+                store.about.name()
+            ));
+        }
+    }
+    problems
+}
+
 /// Opens the queue where something may need it: it was named, a linked handler is stored in it, or another process made the
 /// default one.
 async fn open_queue(
-    named: Option<StoreUrl>,
+    named: Option<Queue>,
     handlers: &[&Linked],
     role: Role,
     outbox: Option<&Outbox>,
     problems: &mut Vec<String>,
 ) -> Option<Store> {
-    let named = named.or_else(|| env_text("EVENTED_QUEUE").map(StoreUrl::from));
+    let named = named.or_else(|| env_text("EVENTED_QUEUE").map(|url| Queue::Url(url.into())));
     let url = match named {
-        Some(url) => url,
+        Some(Queue::Store(queue)) => return Some(placed::placed(queue)),
+        Some(Queue::Url(url)) => url,
         None if handlers.iter().any(|handler| handler.route == Route::Background)
             || store::exists(&QUEUE_DEFAULT.into()) =>
         {

@@ -40,6 +40,7 @@ mod mysql;
 #[cfg(feature = "sea-orm")]
 pub mod sea_orm;
 mod open;
+mod into_queue;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub(crate) use catalogue::number_of;
@@ -51,6 +52,7 @@ pub use {
         Settlement, Suspected, Suspects, TRIED_FROM, lived_for_trial, pick,
     },
     identity::Identity,
+    into_queue::{IntoQueue, Queue},
     limits::{Limits, Locks, Term},
     open::{open_outbox, open_queue},
     outbox::{

@@ -258,3 +258,69 @@ mod installed {
         app.stop().await;
     }
 }
+
+mod given {
+    use std::sync::Arc;
+
+    use evented::{
+        store::{About, Identity, Limits, Store, Term},
+        testing::{Clock, Model},
+    };
+    use evented_tests::{Seen, eventually};
+
+    use super::*;
+
+    #[event]
+    #[derive(Serialize, Deserialize)]
+    struct Given {
+        number: u32,
+        room: u32,
+    }
+
+    #[handler(Given, background(ordered_by = "room"))]
+    async fn take(event: Given, seen: State<Seen>) {
+        seen.note(event.number.to_string());
+    }
+
+    /// The same store, which says that it keeps no order.
+    struct Unordered(Arc<dyn About>);
+
+    impl About for Unordered {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        fn identity(&self) -> Identity {
+            self.0.identity()
+        }
+        fn limits(&self) -> Limits {
+            self.0.limits()
+        }
+        fn promise(&self) -> &str {
+            self.0.promise()
+        }
+        fn close(&self) {
+            self.0.close();
+        }
+        fn keeps(&self) -> &[Term] {
+            &[Term::Priority, Term::Unique]
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_open_is_the_queue_where_it_keeps_what_is_asked() {
+        let seen = Seen::default();
+        let model = Model::new(Clock::real()).store();
+        let start =
+            |queue: &Store| evented::run().install(false).module(module_path!()).state(seen.clone()).queue(queue);
+        let unordered = Store { about: Arc::new(Unordered(Arc::clone(&model.about))), ..model.clone() };
+        let refused = start(&unordered).await.unwrap_err().to_string();
+        assert!(
+            refused.contains("`Given/take`") && refused.contains("asks for `ordered_by`, which its store"),
+            "{refused}"
+        );
+        let app = start(&model).await.unwrap();
+        app.emit_all((0..3).map(|number| Given { number, room: 7 })).await.unwrap();
+        eventually("all are handled", async || seen.all() == ["0", "1", "2"]).await;
+        app.stop().await;
+    }
+}

@@ -149,6 +149,9 @@ async fn one_is_tried_though_the_server_lost_what_died_with_it() {
     push(&store, vec![delivery("mail", "second")]).await;
     assert_eq!(claims_of(&store, dead, SHORT).await.deliveries.len(), 1);
     become_suspects(&store).await;
+    // What it claimed last ends last.
+    tokio::time::sleep(2 * SHORT).await;
+    assert!(claims_of(&store, KEEPER, SHORT).await.deliveries.is_empty());
     let suspected = suspects_of(&store, KEEPER, SHORT).await;
     assert_eq!((suspected.exposed.len(), suspected.tried.is_some()), (1, false), "what died with it runs");
     assert!(settle(&store, suspected.exposed[0].lease, Outcome::Released).await);
