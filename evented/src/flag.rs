@@ -32,6 +32,10 @@ impl Flag {
 
     /// Waits until it is raised; at once where it has been.
     pub(crate) async fn raised(&self) {
+        // Most often it is, where a handler has begun: nothing is listened for then.
+        if self.is_raised() {
+            return;
+        }
         let mut told = pin!(self.0.told.notified());
         // Listened for before it is looked at: a raise in between is not missed.
         told.as_mut().enable();
