@@ -1,4 +1,4 @@
-//! The promises of `push` and `forget`.
+//! The promises of `push`.
 
 use std::time::Duration;
 

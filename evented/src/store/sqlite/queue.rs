@@ -172,23 +172,25 @@ async fn lease(
         suspects = interrupted.len() < ended.len();
         rows.extend(interrupted);
     }
-    let places: HashMap<i64, &Arc<str>> = due.rows.iter().map(|(row, name)| (row.abs(), &due.names[*name])).collect();
-    let mut claimed = lease_rows(conn, &rows, claim.lease, claim.session, &places, counts).await?;
-    // An update returns rows in any order; run them in the order in which they were due.
-    let order: HashMap<i64, usize> = due.rows.iter().map(|(row, _)| row.abs()).zip(0..).collect();
-    claimed.sort_by_key(|claimed| order.get(&claimed.lease.row).copied());
+    let found = due.rows.iter().enumerate();
+    let names = found.map(|(place, (row, name))| (row.abs(), (place, &due.names[*name]))).collect();
+    let claimed = lease_rows(conn, &rows, claim.lease, claim.session, &names, counts).await?;
     let next_due = if suspects { Some(Duration::ZERO) } else { due.next };
     Ok(Claims { deliveries: claimed, next_due, suspects })
 }
 
-/// Leases rows whose time has come, or that are suspects, those excepted that another has leased since they were found. A row comes back in few columns, since each one costs allocations on its way
-/// through the driver.
+/// By row: where it stands among those that were found, and its handler's name.
+pub(super) type Names<'a> = HashMap<i64, (usize, &'a Arc<str>)>;
+
+/// Leases rows whose time has come, or that are suspects, those excepted that another has leased since they were found; answers them
+/// in the order in which they were found. A row comes back in few columns, since each one costs allocations on its way through
+/// the driver.
 pub(super) async fn lease_rows(
     conn: &mut SqliteConnection,
     rows: &[i64],
     lease: Duration,
     session: SessionId,
-    names: &HashMap<i64, &Arc<str>>,
+    names: &Names<'_>,
     counts: &mut Counts,
 ) -> Result<Vec<Claimed>, SqlxError> {
     if rows.is_empty() {
@@ -216,21 +218,20 @@ pub(super) async fn lease_rows(
     .bind(SUSPECT)
     .fetch_all(conn)
     .await?;
-    let mut claimed = Vec::with_capacity(leased.len());
+    // An update returns rows in any order.
+    let mut claimed: Vec<Option<Claimed>> = names.iter().map(|_| None).collect();
     for row in &leased {
         let (handler, delivery) = read(row, token, names)?;
         counts.leased(handler, 1);
-        claimed.extend(delivery);
+        if let Some((place, delivery)) = delivery {
+            claimed[place] = Some(delivery);
+        }
     }
-    Ok(claimed)
+    Ok(claimed.into_iter().flatten().collect())
 }
 
-/// The number of a leased row's handler, and the delivery that it is, for the handler of the name that its row has.
-fn read(
-    row: &SqliteRow,
-    token: LeaseToken,
-    names: &HashMap<i64, &Arc<str>>,
-) -> Result<(i64, Option<Claimed>), SqlxError> {
+/// The number of a leased row's handler, and the delivery that it is, with its place.
+fn read(row: &SqliteRow, token: LeaseToken, names: &Names<'_>) -> Result<(i64, Option<(usize, Claimed)>), SqlxError> {
     let numbers: &str = row.try_get(0)?;
     let mut numbers = numbers.split(' ');
     let mut next =
@@ -252,7 +253,7 @@ fn read(
         timeout: time::from_millis(timeout),
     };
     let lease = Lease { delivery: id, row: seq, token, ordered };
-    let claimed = |name: &&Arc<str>| Claimed {
+    let claimed = |name: &Arc<str>| Claimed {
         lease,
         event_id,
         handler: Arc::clone(name),
@@ -264,7 +265,7 @@ fn read(
         policy,
         payload,
     };
-    Ok((handler, names.get(&seq).map(claimed)))
+    Ok((handler, names.get(&seq).map(|(place, name)| (*place, claimed(name)))))
 }
 
 pub(super) fn backoff(first_ms: i64, max_ms: Option<i64>) -> Backoff {

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -20,7 +19,7 @@ use crate::{
 use super::{
     counts::Counts,
     push::to_json,
-    queue::{NEVER, SUSPECT, fence, lease_rows},
+    queue::{NEVER, Names, SUSPECT, fence, lease_rows},
     writer::Running,
 };
 
@@ -118,13 +117,12 @@ pub(super) fn claim<'a>(conn: &'a mut SqliteConnection, asked: &'a Suspects) -> 
                 }
             }
         }
-        let names: HashMap<i64, &Arc<str>> =
-            exposed.iter().chain(&tried).map(|(row, name)| (*row, &handlers[*name].1.name)).collect();
+        let found = exposed.iter().chain(&tried).enumerate();
+        let names: Names<'_> = found.map(|(place, (row, at))| (*row, (place, &handlers[*at].1.name))).collect();
         let rows: Vec<i64> = names.keys().copied().collect();
         let mut counts = Counts::default();
         let mut claimed = lease_rows(conn, &rows, asked.lease, asked.session, &names, &mut counts).await?;
         counts.write(&mut *conn).await?;
-        claimed.sort_by_key(|claimed| claimed.lease.row);
         let at = tried.and_then(|(row, _)| claimed.iter().position(|claimed| claimed.lease.row == row));
         let tried = at.map(|at| claimed.remove(at));
         let more: bool = query_scalar(
